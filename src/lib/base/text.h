@@ -1,0 +1,11 @@
+/* Small codecs: hex, base64 (RFC 4648), xtext (RFC 3461 section 4). Decoders refuse what is not canonical. */
+#pragma once
+
+#include "base/buf.h"
+
+void text_hex(struct buf *out, struct span bytes);              /* lower case */
+bool text_unhex(struct buf *out, struct span hex);              /* even count, any case */
+void text_base64(struct buf *out, struct span bytes);
+bool text_unbase64(struct buf *out, struct span s);             /* strict: padding, no blanks */
+void text_xtext(struct buf *out, struct span bytes);            /* +HH for '+', '=', controls, 8-bit */
+bool text_unxtext(struct buf *out, struct span s);
