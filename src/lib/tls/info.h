@@ -1,0 +1,33 @@
+/* Facts of a finished handshake, for the log, the Received header, policy services and milters. */
+#pragma once
+
+#include <openssl/ssl.h>
+
+#include "base/arena.h"
+#include "base/fault.h"
+#include "log/lines_tls.h"
+
+struct tls_info {
+	struct log_tls wire;            /* protocol, cipher, groups, signatures, in the words of section 13.1 */
+	bool resumed : 1;
+	bool peer_cert : 1;             /* the peer showed a certificate */
+	bool peer_trusted : 1;          /* server side: its chain verified */
+	bool asked : 1;                 /* server side: we asked for one */
+	struct span peer_cn;            /* subject CN, UTF-8, "" when unusable */
+	struct span issuer_cn;          /* issuer CN, else organisation */
+	struct span peer_subject, peer_issuer;  /* DNs, one line */
+	struct span cert_fp, pkey_fp;   /* "AB:CD:..", the digest asked for */
+	struct span sni;
+};
+
+/* Everything OpenSSL knows after the handshake. `digest_name` is e.g. "sha256". Text lives in `a`. */
+void tls_info_get(SSL *ssl, bool server, const char *digest_name, struct arena *a, struct tls_info *info_r);
+
+/* Upper-case hex pairs joined by ':'; empty when the digest is unknown. */
+struct span tls_cert_fingerprint(X509 *cert, const char *digest_name, struct arena *a);
+struct span tls_pkey_fingerprint(X509 *cert, const char *digest_name, struct arena *a);
+/* Colon-hex text to bytes; false + why for bad hex or a length that is not the digest's (20.3). */
+struct tls_digest;
+bool tls_fingerprint_parse(struct span text, const char *digest_name, struct tls_digest *d_r, struct fault *why);
+/* Output length of a digest by name, 0 when the library does not have it. */
+size_t tls_digest_bytes(const char *digest_name);

@@ -1,0 +1,80 @@
+/*
+ * Inbound TLS of one service (tls-server.md sections 1 to 6): two settings of ciphers and
+ * protocols (TLS optional or mandatory), our chains, client certificates, tickets whose keys
+ * all workers share, chains by SNI name. Counted and immutable but for the ticket keys.
+ */
+#pragma once
+
+#include <openssl/ssl.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/fault.h"
+#include "tls/client_ctx.h"
+
+/* What smtpd_tls_security_level (or the legacy booleans) comes to. */
+enum tls_server_level { TLS_SERVER_NONE, TLS_SERVER_MAY, TLS_SERVER_ENCRYPT };
+
+/*
+ * Section 1. `wrappermode` wins. False + why for dane, dane-only and unknown words (fatal at
+ * start); `warning_r` is set when a client-only level is treated as encrypt, else NULL.
+ */
+bool tls_server_level_parse(const char *security_level, bool use_tls, bool enforce_tls, bool wrappermode,
+    enum tls_server_level *level_r, const char **warning_r, struct fault *why);
+
+struct tls_server_params {
+	const char *service;            /* session-id context: a ticket of one service is no good on another */
+	struct tls_chain_params chain;  /* cert_file "none" alone = anonymous suites only */
+	struct tls_roots_params roots;
+	bool mandatory : 1;             /* TLS is required: the mandatory_* values apply */
+	bool ask_ccert : 1, req_ccert : 1;
+	bool preempt_cipherlist : 1;
+	bool trust_server_ccerts : 1;
+	bool always_issue_session_ids : 1;
+	int ccert_verifydepth;
+	const char *protocols, *mandatory_protocols;
+	const char *ciphers, *mandatory_ciphers;
+	const char *exclude_ciphers, *mandatory_exclude_ciphers;
+	const char *high_cipherlist, *medium_cipherlist, *null_cipherlist;
+	const char *eecdh_auto_curves, *ffdhe_auto_groups;
+	const char *dh1024_param_file;
+	const char *fingerprint_digest;
+	const char *session_ticket_cipher;      /* "" = no tickets */
+	int64_t session_timeout_s;              /* smtpd_tls_session_cache_timeout; 0 = no tickets */
+};
+
+struct tls_server_ctx;
+
+/*
+ * NULL + why (names the file or parameter) when TLS cannot be had: then STARTTLS is not
+ * announced. Warnings that leave TLS usable are logged here.
+ */
+struct tls_server_ctx *tls_server_ctx_new(const struct tls_server_params *p, struct fault *why);
+struct tls_server_ctx *tls_server_ctx_ref(struct tls_server_ctx *c);
+void tls_server_ctx_unref(struct tls_server_ctx **c);
+
+SSL_CTX *tls_server_ctx_ssl(struct tls_server_ctx *c);
+/* What is known of the client's chain after a handshake; Untrusted is never refused here (section 3). */
+bool tls_server_ctx_asks_ccert(const struct tls_server_ctx *c);
+
+/*
+ * Ticket keys: made by the process that owns them (master, later keeper), handed to every
+ * worker. The first key encrypts and decrypts, the second only decrypts. All zero = none.
+ */
+enum { TLS_TICKET_KEY_BYTES = 80 };     /* 16 name, 32 cipher, 32 HMAC */
+struct tls_ticket_keys {
+	uint8_t key[2][TLS_TICKET_KEY_BYTES];
+	unsigned count;         /* 0, 1, 2 */
+};
+void tls_server_ctx_set_ticket_keys(struct tls_server_ctx *c, const struct tls_ticket_keys *k);
+
+/* --- SNI --- */
+
+/* Chains in PEM text, keys before their leaves (section 5), parsed once; counted. */
+struct tls_chain;
+struct tls_chain *tls_chain_parse(struct span pem, const char *source, struct fault *why);
+struct tls_chain *tls_chain_ref(struct tls_chain *c);
+void tls_chain_unref(struct tls_chain **c);
+
+/* The value of a tls_server_sni_maps entry, either base64 of PEM or a list of PEM file names, as PEM text. */
+bool tls_sni_value_pem(struct span value, struct buf *pem_r, struct fault *why);

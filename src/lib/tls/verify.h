@@ -1,0 +1,50 @@
+/*
+ * Who is at the other end: the decision's requirements against the chain that was shown.
+ * Done after the handshake, so that the server sees a clean QUIT and not an alert.
+ */
+#pragma once
+
+#include <openssl/x509.h>
+
+#include "tls/client_ctx.h"
+#include "tls/policy.h"
+
+enum tls_trust { TLS_TRUST_ANONYMOUS, TLS_TRUST_UNTRUSTED, TLS_TRUST_TRUSTED, TLS_TRUST_VERIFIED };
+
+/* "Anonymous" etc, as the summary line has it. */
+const char *tls_trust_name(enum tls_trust trust);
+
+struct tls_verdict {
+	enum tls_trust trust;
+	bool matched : 1;       /* everything the level demands holds; true below FINGERPRINT unless `weak` */
+	bool chain_ok : 1;      /* the chain leads to a configured anchor */
+	bool weak : 1;          /* refused for a weakness of 20.12 or 20.19; also at `encrypt` */
+	bool expired : 1, host_mismatch : 1, untrusted : 1;     /* for reports */
+	int error, depth;       /* X509_V_ERR_*, 0 = none */
+	char reason[640];       /* tail of the log line of 13.2: text behind "NAMADDRPORT: "; empty when matched */
+	bool ca_error : 1, bare_certificate_line : 1;
+	char matched_name[256]; /* or the fingerprint that matched */
+	char found[512];        /* names in the certificate */
+	char wanted[512];       /* names we would have accepted */
+};
+
+/*
+ * What the connection offered beside its chain. `leaf` NULL = no certificate (anonymous suite).
+ */
+struct tls_peer {
+	X509 *leaf;
+	STACK_OF(X509) *chain;  /* as sent, may be NULL */
+	int cipher_bits;        /* 0 = no encryption */
+	int dh_bits;            /* of a finite-field DH key, else 0 */
+};
+
+/* `now_s` is wall-clock seconds (tests pass their own). Never fails: what cannot be checked is not matched. */
+void tls_verify_peer(const struct tls_decision *d, struct tls_client_ctx *ctx, const struct tls_peer *peer,
+    int64_t now_s, struct tls_verdict *v_r);
+
+/*
+ * Does this certificate carry this reference name? dNSName (or iPAddress) only; the CN
+ * counts only with `cn_fallback` and no dNSName at all. Wildcards: whole left-most label,
+ * one label, at least two dots, never over an A-label (RFC 9525 section 6.3).
+ */
+bool tls_cert_has_name(X509 *cert, const struct tls_name *name, bool cn_fallback);
