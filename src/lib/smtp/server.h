@@ -1,0 +1,230 @@
+/*
+ * The SMTP server engine (RFC 5321 and extensions), without sockets, DNS or clocks.
+ *
+ *   smtps_feed()        bytes from the client go in
+ *   smtps_output()      bytes for the client come out
+ *   smtps_next()        events: questions ("may this recipient?") and things to know
+ *   smtps_accept/refuse answers to questions, by id, now or later, in any order
+ *   smtps_content()     message content in wire form, dots unstuffed, to be taken away
+ *
+ * The engine calls nobody. After every call that may move it, the owner drains events,
+ * content and output, and sets its timer to smtps_wake_us(). Time is monotonic
+ * microseconds, handed in.
+ *
+ * Each command has a life of its own in a queue (new, waiting, answered, sent), so
+ * pipelined recipients are asked about at the same time and answered in order.
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "base/span.h"
+
+struct smtps;
+
+/* Verbs, in the order of the counters on the disconnect line. */
+enum smtps_verb {
+	SMTPS_HELO,
+	SMTPS_EHLO,
+	SMTPS_STARTTLS,
+	SMTPS_MAIL,
+	SMTPS_RCPT,
+	SMTPS_DATA,
+	SMTPS_BDAT,
+	SMTPS_RSET,
+	SMTPS_NOOP,
+	SMTPS_VRFY,
+	SMTPS_ETRN,
+	SMTPS_QUIT,
+	SMTPS_HELP,
+	SMTPS_UNKNOWN,
+	SMTPS_VERBS,
+};
+
+/* How many were given, how many of them went well. */
+struct smtps_count {
+	unsigned ok, total;
+};
+
+/* EHLO keywords that can be taken away (smtpd_discard_ehlo_keywords). */
+enum smtps_keyword {
+	SMTPS_KW_PIPELINING = 1,
+	SMTPS_KW_SIZE = 2,
+	SMTPS_KW_VRFY = 4,
+	SMTPS_KW_ETRN = 8,
+	SMTPS_KW_STARTTLS = 16,
+	SMTPS_KW_ENHANCEDSTATUSCODES = 32,
+	SMTPS_KW_8BITMIME = 64,
+	SMTPS_KW_DSN = 128,
+	SMTPS_KW_SMTPUTF8 = 256,
+	SMTPS_KW_CHUNKING = 512,
+	SMTPS_KW_SILENT = 1024,         /* silent-discard: not a keyword, kept in the same set */
+};
+
+/* Bits for a list such as "chunking, silent-discard"; unknown words go to `unknown_r` (the last one). */
+unsigned smtps_keywords(struct span list, struct span *unknown_r);
+
+/* smtpd_forbid_bare_newline */
+enum smtps_bare_lf {
+	SMTPS_BARE_LF_ALLOW,
+	SMTPS_BARE_LF_NORMALIZE,
+	SMTPS_BARE_LF_NOTE,
+	SMTPS_BARE_LF_REJECT,
+};
+
+/* What is the same for every session of a service. Borrowed; must outlive the sessions. */
+struct smtps_config {
+	struct span hostname;           /* myhostname */
+	struct span noop_commands;      /* smtpd_noop_commands: literal words */
+	uint64_t size_limit;            /* message_size_limit, 0 = none */
+	size_t line_limit;              /* line_length_limit, of a command */
+	unsigned rcpt_limit, rcpt_overshoot_limit;      /* 0 = none */
+	unsigned soft_error_limit, hard_error_limit, junk_limit;
+	int64_t error_sleep_us;
+	unsigned bare_lf_code;          /* smtpd_forbid_bare_newline_reject_code */
+	bool helo_required : 1;
+	bool strict_envelope : 1;       /* strict_rfc821_envelopes */
+	bool smtputf8 : 1;              /* smtputf8_enable */
+	bool strict_smtputf8 : 1;
+	bool vrfy_disabled : 1;
+	bool forbid_pipelining : 1;     /* smtpd_forbid_unauth_pipelining */
+	bool replace_stray_cr : 1;      /* cleanup_replace_stray_cr_lf */
+};
+
+/* What is known about this client before it may speak. */
+struct smtps_client {
+	unsigned discard;               /* bits of enum smtps_keyword */
+	enum smtps_bare_lf bare_lf;     /* exempt clients: SMTPS_BARE_LF_ALLOW */
+	bool tls_offered : 1;           /* STARTTLS works here: a usable certificate is loaded */
+	bool tls_enabled : 1;           /* level is not none, works or not */
+	bool tls_required : 1;          /* level encrypt */
+	bool tls_active : 1;            /* wrapper mode */
+	bool local : 1;                 /* our own submission socket: no pipelining checks, no error sleeps */
+};
+
+enum smtps_body {
+	SMTPS_BODY_NONE,
+	SMTPS_BODY_7BIT,
+	SMTPS_BODY_8BITMIME,
+};
+
+/* An open transaction: what MAIL said. Lives until the transaction ends. */
+struct smtps_mail {
+	struct span from;               /* internal form; "" = null sender */
+	uint64_t size;                  /* SIZE=, 0 = not given */
+	struct span envid;              /* xtext as given */
+	struct span auth;               /* AUTH= as given, xtext; "" = not given */
+	enum smtps_body body;
+	unsigned ret;                   /* enum envelope_ret */
+	bool smtputf8 : 1;
+	bool empty_auth : 1;            /* AUTH=<> */
+};
+
+struct smtps_rcpt {
+	struct span to;                 /* internal form */
+	struct span orcpt;              /* as given */
+	unsigned notify;                /* bits of enum envelope_notify */
+};
+
+enum smtps_event_kind {
+	/* Questions: answer every one by its id, unless SMTPS_CLOSE came first. */
+	SMTPS_ASK_CONNECT,              /* may it speak? accept text: banner behind "220 " */
+	SMTPS_ASK_HELO,                 /* verb says HELO or EHLO, text the name */
+	SMTPS_ASK_MAIL,                 /* mail */
+	SMTPS_ASK_RCPT,                 /* rcpt */
+	SMTPS_ASK_DATA,                 /* before content: DATA, or the first BDAT of a transaction */
+	SMTPS_ASK_EOM,                  /* all content was taken; bytes. accept text: "queued as QID" */
+	SMTPS_ASK_STARTTLS,             /* accepted: handshake when the output is flushed, then smtps_tls_started() */
+	SMTPS_ASK_VRFY,                 /* rcpt.to; accept text: what follows "252 2.0.0 " */
+	SMTPS_ASK_ETRN,                 /* text: the argument */
+	SMTPS_ASK_UNKNOWN,              /* text: the whole line. accept: 500 as usual; refuse e.g. with 221 to hang up */
+	/* News: no answer. */
+	SMTPS_TELL_RESET,               /* the transaction ended without being accepted; why */
+	SMTPS_TELL_PIPELINING,          /* input before it was this client's turn; text: the first of it */
+	SMTPS_TELL_DISCARD,             /* EHLO keywords were left out; text: their names */
+	SMTPS_TELL_CLOSE,               /* flush the output, then hang up; why. The last event */
+};
+
+enum smtps_why {
+	SMTPS_WHY_CLIENT,               /* RSET, a new HELO or MAIL's end */
+	SMTPS_WHY_TOO_BIG,
+	SMTPS_WHY_BARE_LF,
+	SMTPS_WHY_QUIT,                 /* normal end, or our own 421/521/554: said all there is */
+	SMTPS_WHY_LOST,                 /* "lost connection after" */
+	SMTPS_WHY_TIMEOUT,              /* "timeout after" */
+	SMTPS_WHY_ERRORS,               /* "too many errors after" */
+};
+
+struct smtps_event {
+	enum smtps_event_kind kind;
+	uint32_t id;
+	enum smtps_verb verb;           /* command that caused it */
+	enum smtps_why why;
+	struct span text;
+	const struct smtps_mail *mail;  /* NULL outside a transaction */
+	struct smtps_rcpt rcpt;
+	uint64_t bytes;
+};
+
+/* `conf` is kept by pointer. The first event is SMTPS_ASK_CONNECT. */
+struct smtps *smtps_new(const struct smtps_config *conf, int64_t now_us);
+void smtps_free(struct smtps **s);
+
+/* Say who the client is; before SMTPS_ASK_CONNECT is answered. */
+void smtps_set_client(struct smtps *s, const struct smtps_client *c);
+
+/* Bytes from the client. Only while smtps_wants_input(), at most SMTPS_FEED_MAX at once. */
+#define SMTPS_FEED_MAX 65536u
+void smtps_feed(struct smtps *s, struct span bytes, int64_t now_us);
+bool smtps_wants_input(const struct smtps *s);
+
+/* The client hung up. */
+void smtps_eof(struct smtps *s, int64_t now_us);
+/* The client was silent (or too slow) for smtpd_timeout: 421 4.4.2 and the end. */
+void smtps_timeout(struct smtps *s, int64_t now_us);
+/* End it now with this reply, e.g. { 421, "4.3.2", "HOST Service unavailable" } without reading on. */
+struct smtps_reply;
+void smtps_hang_up(struct smtps *s, const struct smtps_reply *r, int64_t now_us);
+/* We are being replaced: hang up with 421 as soon as no transaction is open. */
+void smtps_drain(struct smtps *s, int64_t now_us);
+
+/* What to send; take what was sent away. */
+struct span smtps_output(const struct smtps *s);
+void smtps_output_taken(struct smtps *s, size_t n, int64_t now_us);
+
+/* Content that arrived; the engine stops reading when it is not taken. */
+struct span smtps_content(const struct smtps *s);
+void smtps_content_taken(struct smtps *s, size_t n, int64_t now_us);
+
+/* The next event; false when there is none. Spans are valid until the event is answered (news: until the next call). */
+bool smtps_next(struct smtps *s, struct smtps_event *event_r);
+
+struct smtps_reply {
+	unsigned code;
+	const char *dsn;                /* "5.7.1"; "" = none. The class is made to agree with the code */
+	struct span text;               /* one line, or several with '\n' between */
+	bool hang_up;                   /* disconnect afterwards; always with 421 and 521 */
+};
+
+/* Answers. `text` as said at the questions, empty for the engine's own words. */
+void smtps_accept(struct smtps *s, uint32_t id, struct span text, int64_t now_us);
+void smtps_refuse(struct smtps *s, uint32_t id, const struct smtps_reply *r, int64_t now_us);
+
+/* The handshake is done: the state is that after the greeting (RFC 3207 section 4.2). */
+void smtps_tls_started(struct smtps *s, int64_t now_us);
+
+/* When smtps_tick() wants to be called (a reply is held back after errors), or INT64_MAX. */
+int64_t smtps_wake_us(const struct smtps *s);
+void smtps_tick(struct smtps *s, int64_t now_us);
+
+/* Facts for policy and logs. */
+const struct smtps_mail *smtps_mail(const struct smtps *s);    /* NULL: no transaction */
+struct span smtps_helo(const struct smtps *s);                 /* "" = none */
+bool smtps_esmtp(const struct smtps *s);
+bool smtps_tls(const struct smtps *s);
+bool smtps_idle(const struct smtps *s);                        /* no command under way, no transaction */
+bool smtps_pipelined_early(const struct smtps *s);             /* for reject_unauth_pipelining */
+bool smtps_saw_bare_lf(const struct smtps *s);                 /* notes=bare_lf */
+const char *smtps_where(const struct smtps *s);                /* "CONNECT", "RCPT", "DATA (12 bytes)": after what */
+struct smtps_count smtps_count(const struct smtps *s, enum smtps_verb verb);
+const char *smtps_verb_name(enum smtps_verb verb);             /* "MAIL" */
+size_t smtps_bytes(const struct smtps *s);                     /* memory in use */
