@@ -1,0 +1,304 @@
+#!/usr/bin/env python3
+"""Everything that is generated from table/params.tab.
+
+  params.py header TAB OUT      struct params (src/lib/conf/params.h)
+  params.py table TAB OUT       the rows as C (src/lib/conf/params_table.c)
+  params.py man TAB OUT         doc/man/signet.conf.5
+  params.py --check TAB ROOT    rows without text, `works` rows that no code reads or no test names; exit 1 when there are any
+"""
+import os
+import re
+import sys
+
+COLUMNS = ["name", "type", "default", "values", "unit", "state", "risk", "roles", "since", "text"]
+TYPES = {
+    "bool": ("bool ", "BOOL"),
+    "int": ("int ", "INT"),
+    "time": ("int64_t ", "TIME"),
+    "size": ("uint64_t ", "SIZE"),
+    "string": ("const char *", "STRING"),
+    "list": ("const char *", "LIST"),
+    "map-list": ("const char *", "MAP_LIST"),
+    "path": ("const char *", "PATH"),
+    "enum": ("const char *", "ENUM"),
+    "restriction": ("const char *", "RESTRICTION"),
+}
+UNITS = {"time": ("_ms", "ms"), "size": ("", "bytes")}
+STATES = {"works": "WORKS", "partial": "PARTIAL", "not-yet": "NOT_YET", "obsolete": "OBSOLETE"}
+RISKS = {"protects": "PROTECTS", "delivers": "DELIVERS", "cosmetic": "COSMETIC"}
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+INT_MAX = 2147483647
+
+
+def die(line, text):
+    sys.exit("table/params.tab:%d: %s" % (line, text))
+
+
+class Row:
+    """One parameter: the columns, and what follows from them."""
+
+    def __init__(self, line, fields):
+        self.line = line
+        self.mirror = ""
+        self.auto = False
+        self.pattern = "*" in fields[0]
+        for column, field in zip(COLUMNS, fields):
+            setattr(self, column, field)
+        if self.type.startswith("mirror:"):
+            self.mirror = self.type[7:]
+        if self.type.startswith("pattern"):
+            self.type = self.type[8:] or "string"
+            if not self.pattern:
+                die(line, "%s: a pattern needs a *" % self.name)
+        self.computed = self.default == "(computed)"
+        if self.default in ('""', "(computed)"):
+            self.default = ""
+
+    def check(self):
+        if self.type not in TYPES:
+            die(self.line, "%s: no such type: %s" % (self.name, self.type))
+        if self.state not in STATES or self.risk not in RISKS:
+            die(self.line, "%s: no such state or risk: %s %s" % (self.name, self.state, self.risk))
+        if self.unit != UNITS.get(self.type, ("", "-"))[1]:
+            die(self.line, "%s: unit %s does not belong to type %s" % (self.name, self.unit, self.type))
+        if len(self.text) < 5:
+            die(self.line, "%s: no text" % self.name)
+
+    def member(self):
+        name = "p_" + self.name if self.name[0].isdigit() else self.name
+        return name + UNITS.get(self.type, ("", ""))[0]
+
+    def time_unit(self):
+        match = re.search(r"([smhdw])$", self.default)
+        return match.group(1) if self.type == "time" and match else "s"
+
+    def limits(self):
+        match = re.match(r"^(-?\d+)\.\.(\d*)$", self.values)
+        top = {"int": INT_MAX, "time": INT_MAX, "size": (1 << 62)}.get(self.type, 0)
+        if not match:
+            return (0, top)
+        return (int(match.group(1)), int(match.group(2)) if match.group(2) else top)
+
+    def words(self):
+        return "" if self.values == "-" or ".." in self.values else self.values.replace('""', "")
+
+
+def resolve_mirror(row, by_name):
+    target = by_name.get(row.mirror)
+    if target is None:
+        die(row.line, "%s mirrors %s, which is no parameter" % (row.name, row.mirror))
+    row.type, row.unit = target.type, target.unit
+    if row.values == "-":
+        row.values = target.values
+
+
+def auto_mirror(row):
+    def swap(text):
+        return re.sub(r"(?<![A-Za-z0-9_])smtp_", "lmtp_", text)
+    fields = [getattr(row, column) for column in COLUMNS]
+    made = Row(row.line, fields)
+    made.name, made.default, made.mirror, made.auto = swap(row.name), swap(row.default), row.name, True
+    made.text = "As %s, for LMTP" % row.name
+    return made
+
+
+def read(path):
+    rows, lone = [], set()
+    for number, line in enumerate(open(path, encoding="ascii"), 1):
+        line = line.rstrip("\n")
+        if not line or line.startswith("#"):
+            continue
+        if line.startswith("nomirror "):
+            lone.update(line.split()[1:])
+            continue
+        fields = re.split(r"\s{2,}|\t+", line)
+        if len(fields) != len(COLUMNS):
+            die(number, "%d columns instead of %d" % (len(fields), len(COLUMNS)))
+        rows.append(Row(number, fields))
+    by_name = {}
+    for row in rows:
+        if row.name in by_name:
+            die(row.line, "%s stands here twice" % row.name)
+        by_name[row.name] = row
+    mirrored = set()
+    for row in rows:
+        if row.mirror:
+            resolve_mirror(row, by_name)
+            mirrored.add(row.mirror)
+    for row in list(rows):
+        if row.name.startswith("smtp_") and row.name not in lone and row.name not in mirrored:
+            rows.append(auto_mirror(row))
+    for row in rows:
+        row.check()
+    return rows
+
+
+def write(path, text):
+    with open(path, "w", encoding="ascii") as out:
+        out.write(text)
+
+
+def has_member(row):
+    return not row.pattern and not row.mirror
+
+
+def header(rows):
+    out = ["/* The value of every parameter, for one service. Generated from table/params.tab by gen/params.py. */",
+           "#pragma once", "", "#include <stdbool.h>", "#include <stdint.h>", "", "struct params {"]
+    for row in sorted((row for row in rows if has_member(row)), key=lambda row: row.name):
+        out.append("\t%s%s;" % (TYPES[row.type][0], row.member()))
+    return "\n".join(out + ["};", ""])
+
+
+def c_string(text):
+    return '"%s"' % text.replace("\\", "\\\\").replace('"', '\\"').replace("?", "\\?")
+
+
+def c_row(row, mirror_of):
+    low, high = row.limits()
+    member = mirror_of[row.mirror].member() if row.mirror else row.member()
+    fields = [".name = " + c_string(row.name), ".type = PARAM_" + TYPES[row.type][1], ".def = " + c_string(row.default),
+              ".words = " + c_string(row.words()), ".min = %d" % low, ".max = %d" % high, ".unit = '%s'" % row.time_unit(),
+              ".state = PARAM_" + STATES[row.state], ".risk = PARAM_" + RISKS[row.risk], ".roles = " + c_string(row.roles),
+              ".since = " + c_string(row.since), ".text = " + c_string(row.text),
+              ".offset = " + ("PARAM_NO_MEMBER" if row.pattern else "offsetof(struct params, %s)" % member)]
+    fields += [".%s = true" % flag for flag in ("computed", "pattern") if getattr(row, flag)]
+    if row.mirror:
+        fields.append(".mirror = " + c_string(row.mirror))
+    return "\t{ " + ", ".join(fields) + " },"
+
+
+def table(rows):
+    by_name = {row.name: row for row in rows}
+    rows = sorted(rows, key=lambda row: row.name.encode())
+    out = ["/* Every parameter, sorted by name. Generated from table/params.tab by gen/params.py. */",
+           '#include "conf/table.h"', "", "#include <stddef.h>", "", '#include "conf/params.h"', "",
+           "const struct param_row param_rows[] = {"]
+    out += [c_row(row, by_name) for row in rows]
+    return "\n".join(out + ["};", "", "const size_t param_count = %d;" % len(rows), ""])
+
+
+MAN_HEAD = r'''.\" Generated from table/params.tab by gen/params.py.
+.TH SIGNET.CONF 5 "" "Signet" "Configuration"
+.SH NAME
+signet.conf \- parameters of Signet's main.cf
+.SH SYNOPSIS
+.nf
+\fIDIR\fR/main.cf     name = value
+\fIDIR\fR/master.cf   service type private unpriv chroot wakeup maxproc command args
+.fi
+.SH DESCRIPTION
+Signet reads the configuration files of Postfix. A line of main.cf is
+.IR "name = value" ;
+a line that begins with blanks continues the one before, empty lines and lines whose first visible character is
+.B #
+are skipped, also between continuation lines. The last definition of a name wins.
+.PP
+A value may refer to others:
+.B $name
+and
+.BR ${name} ,
+.B ${name?{a}:{b}}
+(a if the value of name is not empty, else b),
+.BR ${name?a} ,
+.BR ${name:b} ,
+and comparisons
+.B ${{$x} == {y} ? {a} : {b}}
+with ==, !=, <, <=, >, >= and, for compatibility levels, <level, <=level and so on.
+.B $$
+stands for one dollar sign.
+.PP
+Booleans are yes or no. Times take the suffixes s, m, h, d, w; without one they have the unit of the default. Sizes are bytes.
+.PP
+In master.cf, -o name=value and -o { name = value with blanks } give one service its own value.
+.PP
+A parameter marked
+.I not yet
+that protects or delivers stops the start when it is set to something else than its default, unless
+.B accept_unsupported
+names it. Every smtp_ parameter exists as lmtp_ for LMTP services; below are only those that differ.
+'''
+
+
+def man_text(text):
+    text = text.replace("\\", "\\e").replace("-", "\\-")
+    return "\\&" + text if text[:1] in (".", "'") else text
+
+
+def man_row(row):
+    state = {"works": "", "partial": " Works in part.", "not-yet": " \\fINot yet.\\fR", "obsolete": " \\fINo effect.\\fR"}[row.state]
+    values = "" if row.values == "-" else " Values: %s." % man_text(row.values.replace("|", ", "))
+    default = "(found out at start)" if row.computed else row.default or "(empty)"
+    return ".TP\n.BR \"%s\" \" (default: %s)\"\n%s.%s%s\n" % (
+        man_text(row.name), man_text(default).replace('"', '\\(dq'), man_text(row.text), values, state)
+
+
+def man(path, rows):
+    out, title = [MAN_HEAD], None
+    sections = {}
+    for number, line in enumerate(open(path, encoding="ascii"), 1):
+        if re.match(r"^# [A-Z]", line) and number > 12:
+            title = line[2:].strip()
+        sections[number] = title
+    title = None
+    for row in rows:
+        if row.auto:
+            continue
+        if sections[row.line] != title:
+            title = sections[row.line]
+            out.append('.SH "%s"\n' % title.upper())
+        out.append(man_row(row))
+    return "".join(out) + ".SH SEE ALSO\nsignet(1), signetd(8)\n"
+
+
+def corpus(root, want_tests):
+    found = []
+    for folder, _, names in os.walk(root):
+        if "/build" in folder or "/." in folder:
+            continue
+        for name in names:
+            is_test = name.endswith(("_test.c", "_test.py", ".dlg", ".sim")) or "/tests" in folder
+            if is_test == want_tests and (want_tests or name.endswith((".c", ".h"))):
+                found.append(open(os.path.join(folder, name), errors="replace").read())
+    return "\n".join(found)
+
+
+def check(path, root):
+    rows = read(path)
+    code = corpus(os.path.join(root, "src"), False)
+    tests = corpus(root, True)
+    read_names = set(re.findall(r"(?:->|\.)\s*([A-Za-z_0-9]+)", code)) | set(re.findall(r'"([A-Za-z_0-9]+)"', code))
+    test_names = set(re.findall(r"[A-Za-z_0-9]+", tests))
+    bad = 0
+    for row in rows:
+        if row.state != "works" or row.auto or row.pattern:
+            continue
+        by = row.mirror or row.name
+        target = next(other for other in rows if other.name == by)
+        if target.member() not in read_names and row.name not in read_names:
+            print("table/params.tab:%d: %s is marked works, but no code reads it" % (row.line, row.name))
+            bad += 1
+        if row.name not in test_names and target.member() not in test_names:
+            print("table/params.tab:%d: %s is marked works, but no test names it" % (row.line, row.name))
+            bad += 1
+    return 1 if bad else 0
+
+
+def main(argv):
+    if len(argv) != 4:
+        sys.exit(__doc__)
+    verb, path, out = argv[1:]
+    if verb == "--check":
+        sys.exit(check(path, out))
+    rows = read(path)
+    if verb == "header":
+        write(out, header(rows))
+    elif verb == "table":
+        write(out, table(rows))
+    elif verb == "man":
+        write(out, man(path, rows))
+    else:
+        sys.exit(__doc__)
+
+
+main(sys.argv)
