@@ -26,4 +26,4 @@ struct span arena_dup(struct arena *a, struct span s);
 struct span arena_lower(struct arena *a, struct span s);        /* ASCII lower-cased copy */
 char *arena_cstr(struct arena *a, struct span s);               /* NUL-terminated copy */
 struct span arena_printf(struct arena *a, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
+    __attribute__((format(printf, 2, 3), nonnull(2)));

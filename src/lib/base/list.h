@@ -12,7 +12,7 @@ struct list {
 };
 
 /* The object that holds node `n` as its member `m`. */
-#define LIST_ENTRY(n, type, m) ((type *)(void *)((char *)(n) - offsetof(type, m)))
+#define LIST_ITEM(n, type, m) ((type *)(void *)((char *)(n) - offsetof(type, m)))
 /* Walk `head`; the current node may be removed, its successor must stay. */
 #define LIST_EACH(n, head) \
 	for (struct list *n = (head)->next, *n##_next = n->next; n != (head); \

@@ -65,7 +65,7 @@ run_tasks(struct loop *l)
 
 		if (n == NULL)
 			return;
-		t = LIST_ENTRY(n, struct loop_task, node);
+		t = LIST_ITEM(n, struct loop_task, node);
 		t->fn(t->ctx);
 	}
 }
@@ -74,7 +74,7 @@ static void
 run_hooks(struct loop *l)
 {
 	LIST_EACH(n, &l->hooks) {
-		struct loop_hook *h = LIST_ENTRY(n, struct loop_hook, node);
+		struct loop_hook *h = LIST_ITEM(n, struct loop_hook, node);
 
 		h->fn(h->ctx);
 	}
