@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <event2/event_struct.h>        /* it makes and removes a LIST_ENTRY of its own: let it go first */
 #include <stdbool.h>
 #include <stddef.h>
 
