@@ -4,7 +4,6 @@
  */
 #pragma once
 
-#include <event2/event_struct.h>        /* it makes and removes a LIST_ENTRY of its own: let it go first */
 #include <stdbool.h>
 #include <stddef.h>
 

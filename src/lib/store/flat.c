@@ -245,7 +245,7 @@ flat_commit(struct flat *f, struct list *group)
 	size_t n = 0;
 
 	LIST_EACH(node, group) {
-		ops[n++] = LIST_ENTRY(node, struct store_op, node);
+		ops[n++] = LIST_ITEM(node, struct store_op, node);
 		if (n == GROUP_MAX) {
 			commit_some(f, ops, n);
 			n = 0;

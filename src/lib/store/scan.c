@@ -209,7 +209,7 @@ scan_free(struct store *s)
 
 	pthread_join(c->thread, NULL);
 	while ((n = list_pop_front(&c->ready)) != NULL || (n = list_pop_front(&c->batch)) != NULL)
-		found_free(LIST_ENTRY(n, struct found, node));
+		found_free(LIST_ITEM(n, struct found, node));
 	s->scan = NULL;
 	free(c);
 }
@@ -233,7 +233,7 @@ store_scan_deliver(struct store *s)
 		pthread_cond_signal(&s->scan_room);
 		pthread_mutex_unlock(&s->mutex);
 		if (n != NULL) {
-			struct found *f = LIST_ENTRY(n, struct found, node);
+			struct found *f = LIST_ITEM(n, struct found, node);
 
 			c->fn(c->ctx, &f->entry, 0);
 			found_free(f);

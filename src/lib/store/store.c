@@ -54,7 +54,7 @@ run_ops(struct flat *f, struct list *ops)
 
 	list_init(&group);
 	LIST_EACH(n, ops) {
-		enum store_kind kind = LIST_ENTRY(n, struct store_op, node)->kind;
+		enum store_kind kind = LIST_ITEM(n, struct store_op, node)->kind;
 
 		if (kind == STORE_CREATE || kind == STORE_UPDATE) {
 			list_remove(n);
@@ -63,7 +63,7 @@ run_ops(struct flat *f, struct list *ops)
 	}
 	flat_commit(f, &group);
 	LIST_EACH(n, ops) {
-		struct store_op *op = LIST_ENTRY(n, struct store_op, node);
+		struct store_op *op = LIST_ITEM(n, struct store_op, node);
 
 		if (op->kind == STORE_REMOVE)
 			flat_remove(f, op);
@@ -149,7 +149,7 @@ complete(struct store *s, struct list *ops)
 	struct list *n;
 
 	while ((n = list_pop_front(ops)) != NULL) {
-		struct store_op *op = LIST_ENTRY(n, struct store_op, node);
+		struct store_op *op = LIST_ITEM(n, struct store_op, node);
 
 		s->pending--;
 		op->done(op->ctx, op);
@@ -191,7 +191,7 @@ hand_out(void *ctx)
 		return;
 	pthread_mutex_lock(&s->mutex);
 	LIST_EACH(n, &s->turn_ops) {
-		bool b = is_bulk(LIST_ENTRY(n, struct store_op, node));
+		bool b = is_bulk(LIST_ITEM(n, struct store_op, node));
 
 		list_remove(n);
 		list_push_back(b ? &s->bulk_ops : &s->sync_ops, n);
