@@ -110,7 +110,7 @@ become_command(const struct command *c, int in, int out)
 	    dup2(out, STDERR_FILENO) < 0)
 		_exit(EX_TEMPFAIL);
 	syscall(SYS_close_range, 3U, ~0U, 0);
-	environ = (char **)c->env;
+	environ = c->env;
 	if (c->line != NULL)
 		exec_line(c);
 	execvp(c->argv[0], c->argv);

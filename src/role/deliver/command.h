@@ -11,8 +11,8 @@ enum { COMMAND_OUTPUT_MAX = 400 };
 
 struct command {
 	const char *line;               /* run by the shell if it needs one; NULL: use argv */
-	char *const *argv;              /* run as it is */
-	char *const *env;               /* the whole environment, PATH included */
+	char **argv;                    /* run as it is */
+	char **env;                     /* the whole environment, PATH included */
 	const char *dir;                /* working directory; "" = stay */
 	const char *shell;              /* local_command_shell; "" = direct, or /bin/sh */
 	struct span head;               /* written before the content */
