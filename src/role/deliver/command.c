@@ -234,8 +234,6 @@ conclude(struct running *x)
 	while (!x->ended && wait_turn(x, false))
 		;
 	take_output(x);
-	while (x->kept > 0 && r->output[x->kept - 1] == ' ')
-		r->output[--x->kept] = '\0';
 	if (x->timed_out) {
 		r->end = COMMAND_TIMED_OUT;
 	} else if (WIFSIGNALED(x->wait_status)) {

@@ -33,14 +33,14 @@ static const struct command_row {
 	const char *name, *line, *output;
 	int status;
 } command_rows[] = {
-	{ "the message is on stdin", "cat", "X-Head: y a b", 0 },
+	{ "the message is on stdin", "cat", "X-Head: y a b ", 0 },
 	{ "a shell builtin runs", "exit 67", "", 67 },
-	{ "a shell is used where the line needs one", "echo $USER | tr a-z A-Z", "ALICE", 0 },
-	{ "stderr is kept too", "sh -c 'echo out; echo err >&2; exit 3'", "out err", 3 },
-	{ "the environment is ours alone", "env | grep -c =", "3", 0 },
+	{ "a shell is used where the line needs one", "echo $USER | tr a-z A-Z", "ALICE ", 0 },
+	{ "stderr is kept too", "sh -c 'echo out; echo err >&2; exit 3'", "out err ", 3 },
+	{ "the environment is ours alone", "env | grep -c =", "3 ", 0 },
 	{ "unread input is no failure", "true", "", 0 },
 	{ "a program that is not there", "/no/such/program", "cannot run /no/such/program: No such file or directory", 127 },
-	{ "a word that is not there", "no-such-program-at-all", "sh: 1: no-such-program-at-all: not found", 127 },
+	{ "a word that is not there", "no-such-program-at-all", "sh: 1: no-such-program-at-all: not found ", 127 },
 };
 
 static void
@@ -114,7 +114,7 @@ test_time_limit_kills_the_group(void **state)
 	snprintf(line, sizeof(line), "echo stuck; sleep 600 & echo $! > %s; wait", path);
 	r = run(line, SPAN("x\r\n"), 1500);
 	assert_int_equal(r.end, COMMAND_TIMED_OUT);
-	assert_string_equal(r.output, "stuck");
+	assert_string_equal(r.output, "stuck ");
 	assert_true(clock_mono_us() - begun < 60 * US_PER_S);
 	buf_init(&pid, 64);
 	assert_int_equal(fd_read_file(AT_FDCWD, path, &pid), 0);
@@ -156,7 +156,7 @@ test_background_child(void **state)
 
 	(void)state;
 	assert_int_equal(r.end, COMMAND_EXITED);
-	assert_string_equal(r.output, "done");
+	assert_string_equal(r.output, "done ");
 }
 
 int
