@@ -1,0 +1,198 @@
+/* Insides of the SMTP server engine, for its own files and tests. */
+#pragma once
+
+#include "base/arena.h"
+#include "base/list.h"
+#include "smtp/server.h"
+
+/*
+ * Where the connection stands. Moves are made by smtps_enter() alone, against a table
+ * of legal moves.
+ */
+enum smtps_phase {
+	PH_CONNECT,             /* greeting not given yet */
+	PH_REFUSED,             /* greeted with 554: everything but QUIT is 503 (RFC 5321 section 3.1) */
+	PH_GREETED,             /* no HELO or EHLO yet */
+	PH_READY,               /* HELO or EHLO accepted */
+	PH_MAIL,                /* sender accepted */
+	PH_RCPT,                /* at least one recipient accepted */
+	PH_CONTENT,             /* between 354 and the end of data */
+	PH_BDAT,                /* at least one chunk was given */
+	PH_TLS,                 /* 220 given, handshake under way */
+	PH_CLOSED,
+	PH_COUNT,
+};
+#define IN(ph) (1u << (ph))
+
+/* A command is new, then waits for an answer or for content, then is answered; sent ones are freed. */
+enum smtps_life {
+	LIFE_NEW,
+	LIFE_WAITING,
+	LIFE_ANSWERED,
+};
+
+/* What the bytes that come next are. */
+enum smtps_rx {
+	RX_LINES,
+	RX_DOT,                 /* content up to CRLF.CRLF */
+	RX_CHUNK,               /* `chunk_left` bytes of content */
+};
+
+enum smtps_cmd_flag {
+	CMD_LAST = 1,           /* client must wait for the reply: last in a pipelined group */
+	CMD_MODAL = 2,          /* what follows may not be command lines */
+	CMD_JUNK = 4,           /* useless in numbers (smtpd_junk_command_limit) */
+	CMD_PRE_TLS = 8,        /* allowed before STARTTLS where TLS is required */
+	CMD_PLAIN = 16,         /* not a verb: never counted */
+};
+
+struct smtps_cmd;
+typedef void smtps_start_fn(struct smtps *s, struct smtps_cmd *c);
+typedef void smtps_done_fn(struct smtps *s, struct smtps_cmd *c, bool accepted, struct span text);
+
+/* A verb is a row: where it is legal, what we say elsewhere, what starts it, what its answer does. */
+struct smtps_row {
+	const char *name;
+	enum smtps_verb verb;
+	unsigned flags;
+	unsigned in;                    /* phases that accept it */
+	const char *refusal;            /* reply in any other phase */
+	smtps_start_fn *start;
+	smtps_done_fn *done;
+};
+
+struct smtps_cmd {
+	struct list node;
+	struct arena *arena;            /* holds this struct and everything below */
+	const struct smtps_row *row;
+	struct span line, args;
+	enum smtps_life life;
+	uint32_t id;                    /* of the question asked last; 0 = none outstanding */
+	enum smtps_event_kind ask;
+	bool announced : 1;             /* the question was handed out by smtps_next() */
+	bool ok : 1;
+	bool error : 1;                 /* counts as an error of the client */
+	bool hang_up : 1;
+	bool farewell : 1;              /* hang up with a 421 of its own */
+	bool held : 1;                  /* `release_us` was set */
+	bool bare_lf : 1;               /* its line ended in a bare LF */
+	bool chunk_last : 1;
+	bool chunk_drop : 1;            /* payload is read and dropped, `reply` is ready */
+	bool content_done : 1;
+	int64_t release_us;
+	struct span reply;              /* whole lines with CRLF */
+	struct smtps_mail mail;         /* MAIL */
+	struct smtps_rcpt rcpt;         /* RCPT, VRFY */
+	uint64_t chunk;                 /* BDAT */
+};
+
+/* Content on its way from the wire form of DATA or BDAT to CRLF lines without dots. */
+enum smtps_scan_state {
+	SCAN_LINE_START,
+	SCAN_LINE,
+	SCAN_CR,
+	SCAN_DOT,               /* one '.' at the start of a line */
+	SCAN_DOT_CR,
+};
+
+struct smtps_scan {
+	enum smtps_scan_state state;
+	enum smtps_bare_lf mode;
+	bool dots : 1;                  /* DATA: dot-stuffed, ends at CRLF.CRLF */
+	bool replace_cr : 1;            /* a stray CR becomes a space */
+	bool prev_bare : 1;             /* the line before ended in a bare LF */
+	bool saw_bare : 1;
+};
+
+struct smtps_news {
+	struct list node;
+	struct smtps_event ev;
+	char text[];
+};
+
+struct smtps {
+	const struct smtps_config *conf;
+	struct smtps_client client;
+	enum smtps_phase phase;
+	int64_t now_us;
+
+	struct buf in, out, content;
+	struct span view;               /* input not used yet: `in`, or the bytes just fed */
+	size_t scanned;                 /* of `view`: known to hold no LF */
+
+	struct list cmds;               /* in the order given */
+	unsigned n_cmds;
+	struct list news;
+	struct smtps_news *told;        /* handed out last, freed at the next call */
+	uint32_t next_id;
+
+	char *helo;
+	enum smtps_rx rx;
+	struct smtps_scan scan;
+	uint64_t chunk_left;
+
+	/* transaction */
+	struct smtps_cmd *tx;           /* its MAIL command; NULL = none */
+	unsigned rcpts, rcpts_waiting, rcpt_overshoot;
+	uint64_t content_bytes;
+	uint64_t raw_bytes;             /* as counted for "DATA (N bytes)" */
+
+	unsigned errors, junk;
+	struct smtps_count counts[SMTPS_VERBS];
+	const char *where;
+
+	bool esmtp : 1;
+	bool tls : 1;
+	bool eof : 1;
+	bool draining : 1;
+	bool skip_line : 1;             /* inside a command line that is too long */
+	bool pipelined_early : 1;
+	bool saw_bare_lf : 1;
+	bool too_big : 1;
+	bool data_asked : 1;            /* data restrictions passed for this transaction */
+	bool bdat_failed : 1;
+	bool advancing : 1;
+};
+
+/* server.c */
+void smtps_enter(struct smtps *s, enum smtps_phase phase);
+void smtps_ask(struct smtps *s, struct smtps_cmd *c, enum smtps_event_kind kind);
+/* Set the reply and the outcome: 2xx and 3xx are good. `fmt` begins with the code; lines are ended here. */
+void smtps_say(struct smtps *s, struct smtps_cmd *c, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* The same as text and life, without deciding: for a reply that is sent after dropped payload. */
+void smtps_compose(struct smtps *s, struct smtps_cmd *c, unsigned code, const char *dsn, struct span text);
+void smtps_put(struct smtps *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void smtps_tell(struct smtps *s, enum smtps_event_kind kind, enum smtps_why why, struct span text);
+/* Flush and hang up. */
+void smtps_close(struct smtps *s, enum smtps_why why);
+/* The transaction is over; `tell`: without having been accepted or refused by the owner. */
+void smtps_tx_end(struct smtps *s, bool tell, enum smtps_why why);
+enum smtps_phase smtps_rest_phase(const struct smtps *s);
+bool smtps_can(const struct smtps *s, unsigned keyword);
+
+/* server_verbs.c */
+const struct smtps_row *smtps_row_find(struct span verb);
+const struct smtps_row *smtps_row_connect(void);
+const struct smtps_row *smtps_row_bad(const char *why);
+extern const struct smtps_row smtps_row_unknown;
+/* Refuse a BDAT wherever it stands: its payload has to be read all the same. */
+void smtps_bdat_refuse(struct smtps *s, struct smtps_cmd *c, const char *reply);
+
+/* server_params.c: parse what follows MAIL and RCPT; false: replied. */
+bool smtps_parse_mail(struct smtps *s, struct smtps_cmd *c);
+bool smtps_parse_rcpt(struct smtps *s, struct smtps_cmd *c);
+bool smtps_parse_vrfy(struct smtps *s, struct smtps_cmd *c);
+
+/* server_content.c */
+void smtps_scan_init(struct smtps_scan *sc, bool dots, enum smtps_bare_lf mode, bool replace_cr);
+/*
+ * Take bytes from `in`, append content to `out` while it has room. Returns how many were used;
+ * `*end_r` when the end of data was among them (they are then all used up to it).
+ */
+size_t smtps_scan(struct smtps_scan *sc, struct span in, struct buf *out, bool *end_r);
+/* End of length-framed content: complete the last line. */
+void smtps_scan_finish(struct smtps_scan *sc, struct buf *out);
+/* Move content input on; true when something moved. */
+bool smtps_content_step(struct smtps *s);
+void smtps_content_begin(struct smtps *s, struct smtps_cmd *c);
