@@ -17,6 +17,7 @@ TYPES = {
     "time": ("int64_t ", "TIME"),
     "size": ("uint64_t ", "SIZE"),
     "string": ("const char *", "STRING"),
+    "raw": ("const char *", "STRING"),
     "list": ("const char *", "LIST"),
     "map-list": ("const char *", "MAP_LIST"),
     "path": ("const char *", "PATH"),
@@ -50,6 +51,7 @@ class Row:
             self.type = self.type[8:] or "string"
             if not self.pattern:
                 die(line, "%s: a pattern needs a *" % self.name)
+        self.raw = self.type == "raw"
         self.computed = self.default == "(computed)"
         if self.default in ('""', "(computed)"):
             self.default = ""
@@ -162,7 +164,7 @@ def c_row(row, mirror_of):
               ".state = PARAM_" + STATES[row.state], ".risk = PARAM_" + RISKS[row.risk], ".roles = " + c_string(row.roles),
               ".since = " + c_string(row.since), ".text = " + c_string(row.text),
               ".offset = " + ("PARAM_NO_MEMBER" if row.pattern else "offsetof(struct params, %s)" % member)]
-    fields += [".%s = true" % flag for flag in ("computed", "pattern") if getattr(row, flag)]
+    fields += [".%s = true" % flag for flag in ("computed", "pattern", "raw") if getattr(row, flag)]
     if row.mirror:
         fields.append(".mirror = " + c_string(row.mirror))
     return "\t{ " + ", ".join(fields) + " },"

@@ -174,6 +174,12 @@ fd_stat(int fd, struct stat *st)
 }
 
 int
+fd_stat_path(const char *path, struct stat *st)
+{
+	return (int)RETRY(stat(path, st));
+}
+
+int
 fd_socketpair(int type, int pair_r[2])
 {
 	return (int)RETRY(socketpair(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair_r));

@@ -40,6 +40,7 @@ int fd_fdatasync(int fd);
 int fd_nonblock(int fd, bool on);
 int fd_cloexec(int fd, bool on);
 int fd_stat(int fd, struct stat *st);
+int fd_stat_path(const char *path, struct stat *st);     /* follows links */
 
 /* A connected pair of non-blocking close-on-exec stream sockets. 0 or -errno. */
 int fd_socketpair(int type, int pair_r[2]);

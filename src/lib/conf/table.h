@@ -38,6 +38,7 @@ struct param_row {
 	char unit;              /* of a time without suffix: s m h d w */
 	bool computed;          /* default found out at start (host name, networks) */
 	bool pattern;
+	bool raw;               /* its $names belong to who uses the value, not to main.cf */
 };
 
 extern const struct param_row param_rows[];

@@ -41,12 +41,5 @@ struct addrkey_query {
  * the unmatched "+ext" including the delimiter when a key without it was found, else empty: what
  * propagate_unmatched_extensions would re-add. Lives in `a`.
  */
-enum map_result addrkeys_find(struct maps *m, const struct addrkey_query *q, struct asks *asks,
+enum map_result addrkeys_find(const struct maps *m, const struct addrkey_query *q, struct asks *asks,
     struct arena *a, struct map_hit *hit_r, struct span *extension_r, struct fault *why);
-
-/*
- * Split "user+ext" at the first delimiter that may do so (never at position 0; owner-x and x-request and
- * the reserved names are whole, as in Postfix). False when there is no extension. Spans into `local`.
- */
-bool addrkeys_split_extension(struct span local, const char *delimiter, struct span *user_r,
-    struct span *extension_r);

@@ -68,15 +68,12 @@ bool maps_empty(const struct maps *m);          /* no tables at all; true for NU
  * Look `key` up. NULL `m` knows no key. Without `asks` (NULL) tables of the lookup role
  * are MAP_DEFER. `hit_r` and `why` may be NULL. MAP_DEFER fills `why` (DSN 4.3.0).
  */
-enum map_result maps_find(struct maps *m, struct span key, struct asks *asks, struct arena *a,
+enum map_result maps_find(const struct maps *m, struct span key, struct asks *asks, struct arena *a,
     struct map_hit *hit_r, struct fault *why);
 /* The same for a key that was cut from a longer one (parent domain, @domain, network part): pattern
  * and network types (regexp, pcre, cidr, randmap) are passed over. */
-enum map_result maps_find_partial(struct maps *m, struct span key, struct asks *asks, struct arena *a,
+enum map_result maps_find_partial(const struct maps *m, struct span key, struct asks *asks, struct arena *a,
     struct map_hit *hit_r, struct fault *why);
 
 /* Load everything now: false with the first complaint (for `signet check` and start-up). */
-bool maps_check(struct maps *m, struct fault *why);
-
-/* True when a table of the list is served by the lookup role (so that a role can say who it needs). */
-bool maps_need_lookup(const struct maps *m);
+bool maps_check(const struct maps *m, struct fault *why);

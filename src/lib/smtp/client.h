@@ -50,6 +50,7 @@ enum smtpc_step {
 	SMTPC_HELO,
 	SMTPC_STARTTLS,
 	SMTPC_AUTH,
+	SMTPC_QUIT,
 	SMTPC_RSET,
 	SMTPC_MAIL,
 	SMTPC_RCPT,
@@ -57,7 +58,6 @@ enum smtpc_step {
 	SMTPC_CHUNK,                    /* BDAT that is not the last */
 	SMTPC_DOT,                      /* end of data, or BDAT LAST */
 	SMTPC_END,                      /* nothing under way */
-	SMTPC_QUIT,
 };
 
 struct smtpc_options {
@@ -88,13 +88,14 @@ struct smtpc_rcpt {
 	struct span addr;               /* between the angle brackets, already quoted (RFC 5321 4.1.2) */
 	struct span notify;             /* NOTIFY= value as received; empty = none */
 	struct span orcpt;              /* ORCPT= value as received; empty = none */
-	/* the answer, in the transaction's arena */
+	/* the answer, in the transaction's arena; one that is not PENDING at the start is passed over */
 	enum smtpc_outcome outcome;
 	enum smtpc_step at;             /* the step that decided */
 	int code;                       /* reply code; 552 to RCPT has become 452 (RFC 5321 4.5.3.1.10) */
 	char dsn[10];
 	struct span text;               /* "host H[A] said: ... (in reply to RCPT TO command)"; for SENT the reply */
 	struct span reply;              /* the bare reply, for Diagnostic-Code; empty when there was none */
+	bool asked;                     /* private: RCPT was sent in this session */
 };
 
 struct smtpc_tx {
@@ -149,17 +150,27 @@ struct smtpc {
 	struct smtp_replies replies;
 	struct buf out;                 /* commands to send */
 	struct smtpc_tx *tx;
-	struct smtpc_cursor send, recv;
-	struct span piece;              /* content being sent */
-	size_t chunks_sent, chunks_answered, accepted, answered_dots;
-	uint64_t tx_out;                /* bytes of content given so far */
+	struct smtpc_cursor send, recv; /* recv before send: answers are due */
+	struct span piece;              /* content to be sent */
+	size_t accepted;                /* recipients of this transaction */
+	size_t chunks_sent;
 	int64_t request_us;             /* when the step at the receive cursor began to wait */
 	int64_t active_us;              /* last progress */
 	enum smtpc_event queued;        /* said by the next smtpc_next */
-	bool bdat, content_open, content_asked, content_last, line_start, cr_seen;
-	bool cut;                       /* send nothing more of this transaction */
-	bool empty_data;                /* 354 without a recipient: only the dot goes out */
-	bool must_reset, esmtp_banner, dead, quit_sent, auth_open, auth_empty_line;
+	enum smtpc_content {
+		SMTPC_CONTENT_NONE,     /* not yet, or no more */
+		SMTPC_CONTENT_WANTED,   /* the caller is to be asked */
+		SMTPC_CONTENT_ASKED,
+		SMTPC_CONTENT_GIVEN,    /* `piece` is being sent */
+		SMTPC_CONTENT_LAST,     /* `piece` is being sent and is the last one */
+	} content;
+	bool bdat;                      /* this transaction sends BDAT */
+	bool line_start;                /* the next byte of content begins a line */
+	bool ends_crlf, ends_cr;        /* of the content given so far */
+	bool cut;                       /* nothing more of this transaction is sent */
+	bool must_reset;                /* the server holds an open transaction */
+	bool useless;                   /* no further transaction can be sent */
+	bool ehlo_refused, dead;
 };
 
 /* Begins to wait for the greeting. `opt` strings are kept by pointer. */
@@ -174,7 +185,7 @@ enum smtpc_event smtpc_next(struct smtpc *c);
 
 /* Up to `count` pieces to write now; 0 = nothing. Valid until the next call of any of these. */
 int smtpc_output(struct smtpc *c, struct iovec *v, int count);
-/* `n` bytes of smtpc_output were written. */
+/* `n` bytes of smtpc_output were written; call smtpc_next again. */
 void smtpc_sent(struct smtpc *c, size_t n, int64_t now_us);
 
 /* When the present wait ends, INT64_MAX for never (idle). */
@@ -201,8 +212,8 @@ void smtpc_auth_cancel(struct smtpc *c, int64_t now_us);
  */
 void smtpc_begin(struct smtpc *c, struct smtpc_tx *tx, int64_t now_us);
 /*
- * The next piece of content in wire form (CRLF line ends, dots not doubled), borrowed until it was
- * sent (next SMTPC_CONTENT, or the transaction's end). Lines may be split between pieces. `last` may come with an empty piece.
+ * The next piece of content in wire form (CRLF line ends, dots not doubled), borrowed until the next
+ * SMTPC_CONTENT or the transaction's end. Lines may be split between pieces. `last` may come with an empty piece.
  * Nothing is copied: dots are doubled in the pieces of smtpc_output; BDAT needs not even that.
  */
 void smtpc_content(struct smtpc *c, struct span piece, bool last);

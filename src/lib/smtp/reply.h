@@ -30,11 +30,10 @@ enum smtp_reply_result {
 struct smtp_replies {
 	struct buf in;          /* bytes not yet looked at */
 	struct buf text;        /* the reply in progress */
-	size_t seen;            /* bytes of `in` already searched for LF */
-	size_t lines;
-	bool cut;               /* the rest of an over-long line is being dropped */
+	size_t at;              /* where the next line begins in `in` */
+	size_t seen;            /* up to where `in` was searched for LF */
+	size_t lines, junk_lines;
 	bool done;              /* `text` was handed out: start anew */
-	bool junk;
 };
 
 void smtp_replies_init(struct smtp_replies *r);

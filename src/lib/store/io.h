@@ -18,7 +18,7 @@ struct store_io {
 	int (*start_write)(void *ctx, int fd);  /* begin writing pages out, do not wait; a hint */
 	int (*fdatasync)(void *ctx, int fd);
 	int (*fsync)(void *ctx, int fd);        /* directories, and files before their rename */
-	int (*rename)(void *ctx, int dir, const char *from, const char *to);
+	int (*rename)(void *ctx, int dir, const char *from, const char *to, bool replace); /* else -EEXIST */
 	int (*unlink)(void *ctx, int dir, const char *path);
 	int64_t (*size)(void *ctx, int fd);
 	void *ctx;

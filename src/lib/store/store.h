@@ -17,8 +17,8 @@
  *
  * Operations are `struct store_op`, filled by the caller and submitted; a few threads take
  * them in groups, so that one journal commit of the file system serves many messages, and
- * the caller's loop never waits for a disk. Operations on one message run in the order in
- * which they were submitted. Completions come back through the loop.
+ * the caller's loop never waits for a disk. One operation at a time on one message: submit the
+ * next when the last is done. Completions come back through the loop.
  *
  * A failed fdatasync is never repeated on the same pages: a new message is removed and
  * refused, an update moves its message to a new file (and fails if that fails).
@@ -38,7 +38,7 @@ enum {
 	STORE_TMP_CONTENT = 4096,       /* where content starts in a file from store_tmp */
 	STORE_ENVELOPE_MAX = 4 << 20,
 	STORE_RECORD_MAX = 4096,        /* one record, without its CRC and line end */
-	STORE_RECORDS_MAX = 64 << 20,   /* all records of one message; more is compacted by an update */
+	STORE_RECORDS_MAX = 64 << 20,   /* all records of one message: the caller replaces them long before */
 };
 
 /* Where things stand in a message's file. The caller keeps it between operations, untouched. */
@@ -74,12 +74,12 @@ struct store_op {
 	/* CREATE; borrowed until done */
 	struct span envelope;
 	struct span content;            /* unless tmp_name is set */
-	int tmp_fd;                     /* file from store_tmp: stays the caller's to close */
-	uint64_t tmp_bytes;             /* content bytes written behind STORE_TMP_CONTENT */
-	char tmp_name[STORE_QID_MAX + 1];       /* "" = inline content */
+	char tmp_name[STORE_QID_MAX + 1];       /* file from store_tmp, "" = inline content */
+	uint64_t tmp_bytes;             /* content bytes written there behind STORE_TMP_CONTENT */
 
 	/* UPDATE: one record per line, each ended by '\n'; borrowed until done */
 	struct span records;
+	bool replace;                   /* instead of all earlier records: the message moves to a new file */
 
 	/* LOAD */
 	bool verify;                    /* in: check the CRC of the content, -EBADMSG when it fails */
@@ -124,6 +124,7 @@ void store_run(struct store *s);
  * store_tmp_drop). Write content from offset STORE_TMP_CONTENT on. Descriptor or -errno.
  */
 int store_tmp(struct store *s, char name_r[static STORE_QID_MAX + 1]);
+/* Remove a tmp file that no CREATE has taken (a CREATE takes it whether it succeeds or not). */
 void store_tmp_drop(struct store *s, const char *name);
 
 /* What the start-up scan found. */

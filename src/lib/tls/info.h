@@ -28,6 +28,9 @@ struct span tls_cert_fingerprint(X509 *cert, const char *digest_name, struct are
 struct span tls_pkey_fingerprint(X509 *cert, const char *digest_name, struct arena *a);
 /* Colon-hex text to bytes; false + why for bad hex or a length that is not the digest's (20.3). */
 struct tls_digest;
+bool tls_cert_digest(X509 *cert, const char *digest_name, struct tls_digest *d_r);
+bool tls_pkey_digest(X509 *cert, const char *digest_name, struct tls_digest *d_r);
+struct span tls_digest_text(const struct tls_digest *d, struct arena *a);
 bool tls_fingerprint_parse(struct span text, const char *digest_name, struct tls_digest *d_r, struct fault *why);
 /* Output length of a digest by name, 0 when the library does not have it. */
 size_t tls_digest_bytes(const char *digest_name);

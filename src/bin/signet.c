@@ -1,0 +1,192 @@
+/* The command: finds the verb, by the first word or by the name it was started under. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/fd.h"
+#include "conf/conf.h"
+#include "signet/cli.h"
+
+#define DEFAULT_DIR "/etc/signet"
+
+static const struct verb_row {
+	const char *verb;
+	cli_verb_fn *run;
+	const char *what;
+	const char *usage;
+} verbs[] = {
+	{ "check", verb_check, "check the whole configuration", "signet check [--json]" },
+};
+
+/* Postfix's names for what our verbs do. */
+static const struct link_row {
+	const char *name, *verb;
+} links[] = {
+	{ "postconf", "conf" },
+	{ "sendmail", "send" },
+	{ "mailq", "queue" },
+	{ "postqueue", "queue" },
+	{ "postsuper", "queue" },
+	{ "postcat", "queue" },
+	{ "newaliases", "map" },
+	{ "postalias", "map" },
+	{ "postmap", "map" },
+	{ "posttls-finger", "tls" },
+};
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+int
+cli_usage(const struct cli *cli, const char *fmt, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "signet %s: ", cli->verb);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "\nusage:\n%s\n", cli->usage);
+	return CLI_USAGE;
+}
+
+int
+cli_fail(const struct cli *cli, int status, const char *fmt, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "signet %s: ", cli->verb);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	return status;
+}
+
+int
+cli_print(const struct cli *cli, struct buf *out)
+{
+	int err;
+
+	if (out->full)
+		return cli_fail(cli, CLI_NO, "the output is too long");
+	err = fd_write_all(1, out->p, out->n);
+	if (err < 0)
+		return cli_fail(cli, CLI_NO, "cannot write: %s", fd_error(err));
+	buf_clear(out);
+	return CLI_DONE;
+}
+
+struct conf *
+cli_conf(const struct cli *cli)
+{
+	struct conf_report report;
+	struct conf *conf = NULL;
+	struct buf text;
+
+	conf_report_init(&report);
+	buf_init(&text, 1U << 20);
+	if (!conf_load(cli->dir, &conf, &report)) {
+		conf_report_print(&report, CONF_ERROR, &text);
+		(void)fd_write_all(2, text.p, text.n);
+		conf_unref(&conf);
+	}
+	buf_release(&text);
+	conf_report_release(&report);
+	return conf;
+}
+
+static const struct verb_row *
+find_verb(const char *name)
+{
+	for (size_t i = 0; i < COUNT(verbs); i++)
+		if (strcmp(verbs[i].verb, name) == 0)
+			return &verbs[i];
+	return NULL;
+}
+
+static int
+help(int status)
+{
+	FILE *f = status == CLI_DONE ? stdout : stderr;
+
+	fprintf(f, "usage: signet [-c DIR] VERB ...\n");
+	for (size_t i = 0; i < COUNT(verbs); i++)
+		fprintf(f, "  %-8s %s\n", verbs[i].verb, verbs[i].what);
+	fprintf(f, "signet VERB --help says more; DIR is %s unless -c or MAIL_CONFIG names it\n", DEFAULT_DIR);
+	return status;
+}
+
+/*
+ * Take `-c DIR` and `--help` out of the arguments. Two of Postfix's commands have a `-c`
+ * of another meaning and are left alone.
+ */
+static bool
+take_common(struct cli *cli, int *argc, char **argv)
+{
+	bool foreign = cli->linked_as != NULL &&
+	    (strcmp(cli->linked_as, "posttls-finger") == 0 || strcmp(cli->linked_as, "sendmail") == 0);
+	bool wants_help = false;
+	int kept = 1;
+	int i;
+
+	for (i = 1; i < *argc && strcmp(argv[i], "--") != 0; i++) {
+		if (!foreign && strcmp(argv[i], "-c") == 0 && i + 1 < *argc)
+			cli->dir = argv[++i];
+		else if (strcmp(argv[i], "--help") == 0)
+			wants_help = true;
+		else
+			argv[kept++] = argv[i];
+	}
+	while (i < *argc)
+		argv[kept++] = argv[i++];
+	argv[kept] = NULL;
+	*argc = kept;
+	return wants_help;
+}
+
+static int
+run(struct cli *cli, const char *name, int argc, char **argv)
+{
+	const struct verb_row *row = find_verb(name);
+
+	if (row == NULL) {
+		fprintf(stderr, "signet: no such verb: %s\n", name);
+		return help(CLI_USAGE);
+	}
+	cli->verb = row->verb;
+	cli->usage = row->usage;
+	if (take_common(cli, &argc, argv)) {
+		printf("%s: %s\n%s\n", row->verb, row->what, row->usage);
+		return CLI_DONE;
+	}
+	return row->run(cli, argc, argv);
+}
+
+int
+main(int argc, char **argv)
+{
+	const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
+	const char *name = argc == 0 ? "signet" : slash != NULL ? slash + 1 : argv[0];
+	const char *env = getenv("MAIL_CONFIG");
+	struct cli cli = { .dir = env != NULL && *env != '\0' ? env : DEFAULT_DIR };
+	int i = 1;
+
+	for (size_t l = 0; l < COUNT(links); l++)
+		if (strcmp(links[l].name, name) == 0) {
+			cli.linked_as = links[l].name;
+			return run(&cli, links[l].verb, argc, argv);
+		}
+	while (i + 1 < argc && strcmp(argv[i], "-c") == 0) {
+		cli.dir = argv[i + 1];
+		i += 2;
+	}
+	if (i < argc && (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "help") == 0))
+		return help(CLI_DONE);
+	if (i < argc && strcmp(argv[i], "--version") == 0) {
+		puts("signet " SIGNET_VERSION);
+		return CLI_DONE;
+	}
+	return i < argc ? run(&cli, argv[i], argc - i, argv + i) : help(CLI_USAGE);
+}

@@ -1,0 +1,27 @@
+/* What the files of the client engine share. */
+#pragma once
+
+#include "smtp/client.h"
+
+/* EHLO's keywords (client_caps.c). */
+void smtpc_caps_parse(struct smtpc_caps *caps, struct span text, unsigned discard);
+
+/* The session is over: `fault` and `failed_at` are set, SMTPC_FAILED is said next. */
+void smtpc_fail(struct smtpc *c, enum smtpc_step at, const char *dsn, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* Transactions (client_tx.c). */
+/* Render every command that may go out now. */
+void smtpc_tx_render(struct smtpc *c);
+/* The answer to the step at the receive cursor. */
+void smtpc_tx_reply(struct smtpc *c);
+/* Is an answer due? */
+bool smtpc_tx_due(const struct smtpc *c);
+/* Is everything sent and answered? */
+bool smtpc_tx_ended(const struct smtpc *c);
+/* The piece of content at hand is written. */
+void smtpc_tx_piece_done(struct smtpc *c);
+
+/* Content (client_content.c): up to `count` pieces of what is left. */
+int smtpc_content_output(struct smtpc *c, struct iovec *v, int count);
+void smtpc_content_sent(struct smtpc *c, size_t n);

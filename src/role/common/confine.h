@@ -1,0 +1,27 @@
+/* Giving up: ids, new privileges, the file system (Landlock), memory. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/fault.h"
+
+struct confine_dir {
+	const char *path;
+	bool write;
+};
+
+bool confine_user_exists(const char *user);
+/* Become `user` for good (no supplementary groups). False with a fault when that cannot be done. */
+bool confine_user(const char *user, struct fault *why);
+/*
+ * Landlock: nothing of the file system but what is below `dirs`. Returns false with a
+ * reason where the kernel has none: the caller says so and goes on. Directories that do not exist are left out.
+ */
+bool confine_files(const struct confine_dir *dirs, size_t count, struct fault *why);
+void confine_no_new_privs(void);
+/* Data segment limit in bytes; no effect in sanitizer builds. */
+void confine_memory(uint64_t bytes);
+/* As many descriptors as the hard limit allows; the new soft limit. */
+uint64_t confine_raise_files(void);

@@ -1,0 +1,11 @@
+/* The process's log sink in a role: a bounded ring, drained to the logger's pipe without ever blocking. */
+#pragma once
+
+struct loop;
+
+/* Take over the sink; lines queue until a pipe is set. */
+void logring_open(struct loop *l);
+/* The logger's end (kept); an earlier one is closed. Called again when the logger was restarted. */
+void logring_set_pipe(int fd);
+/* Blocking, at most a second: before the process ends. */
+void logring_finish(void);

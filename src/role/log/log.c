@@ -1,0 +1,286 @@
+/*
+ * log: the one logger. It drains every role's ring (role/common/logring.c) into
+ * maillog_file, in the classic syslog file form, or into the syslog socket. It may block on
+ * a disk; nobody waits for it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/panic.h"
+#include "base/rd.h"
+#include "role/roles.h"
+
+#define STREAM_MAX (4u << 20)
+
+struct stream {
+	struct list node;
+	struct logger *logger;
+	struct loop_fd watch;
+	struct buf in;
+	int fd;
+};
+
+struct logger {
+	struct role *role;
+	struct list streams;
+	struct buf out;
+	struct loop_hook hook;
+	char host[256];
+	int file, syslog_fd, facility;
+	time_t stamp_for;
+	char stamp[32];
+};
+
+/* ---- destinations */
+
+static const struct {
+	const char *name;
+	int value;
+} facilities[] = {
+	{ "auth", LOG_AUTH }, { "authpriv", LOG_AUTHPRIV }, { "cron", LOG_CRON }, { "daemon", LOG_DAEMON },
+	{ "ftp", LOG_FTP }, { "kern", LOG_KERN }, { "lpr", LOG_LPR }, { "mail", LOG_MAIL }, { "news", LOG_NEWS },
+	{ "syslog", LOG_SYSLOG }, { "user", LOG_USER }, { "uucp", LOG_UUCP }, { "local0", LOG_LOCAL0 },
+	{ "local1", LOG_LOCAL1 }, { "local2", LOG_LOCAL2 }, { "local3", LOG_LOCAL3 }, { "local4", LOG_LOCAL4 },
+	{ "local5", LOG_LOCAL5 }, { "local6", LOG_LOCAL6 }, { "local7", LOG_LOCAL7 },
+};
+
+static int
+facility_of(const char *name)
+{
+	for (size_t i = 0; i < sizeof(facilities) / sizeof(facilities[0]); i++)
+		if (strcmp(facilities[i].name, name) == 0)
+			return facilities[i].value;
+	return LOG_MAIL;
+}
+
+static int
+priority_of(unsigned level)
+{
+	static const int by_level[] = { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERR, LOG_CRIT, LOG_CRIT };
+
+	return level < 6 ? by_level[level] : LOG_INFO;
+}
+
+static void
+syslog_open(struct logger *l)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+
+	if (l->syslog_fd >= 0)
+		return;
+	memcpy(to.sun_path, "/dev/log", sizeof("/dev/log"));
+	l->syslog_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (l->syslog_fd >= 0 && connect(l->syslog_fd, (struct sockaddr *)&to, sizeof(to)) != 0)
+		fd_close(&l->syslog_fd);
+}
+
+/* "Nov  3 21:05:09" in local time, remade once a second. */
+static const char *
+stamp(struct logger *l, int64_t wall_us)
+{
+	time_t now = (time_t)(wall_us / US_PER_S);
+	struct tm tm;
+
+	if (now != l->stamp_for) {
+		localtime_r(&now, &tm);
+		strftime(l->stamp, sizeof(l->stamp), "%b %e %H:%M:%S", &tm);
+		l->stamp_for = now;
+	}
+	return l->stamp;
+}
+
+static void
+file_flush(void *ctx)
+{
+	struct logger *l = ctx;
+
+	if (l->out.n > 0 && l->file >= 0 && fd_write_all(l->file, l->out.p, l->out.n) < 0) {
+		/* a full disk: nothing else can be done with these lines */
+	}
+	buf_clear(&l->out);
+}
+
+static void
+to_syslog(struct logger *l, int priority, const char *tag, unsigned pid, struct span line)
+{
+	char text[4608];
+	int n = snprintf(text, sizeof(text), "<%d>%s %s[%u]: %.*s", l->facility | priority, l->stamp, tag, pid, SPAN_ARG(line));
+
+	for (int tries = 0; tries < 2; tries++) {
+		syslog_open(l);
+		if (l->syslog_fd >= 0 && fd_write(l->syslog_fd, text, (size_t)n) >= 0)
+			return;
+		fd_close(&l->syslog_fd);        /* syslogd was restarted */
+	}
+}
+
+static void
+emit(struct logger *l, int64_t wall_us, unsigned level, const char *tag, unsigned pid, struct span line)
+{
+	stamp(l, wall_us);
+	if (l->file < 0) {
+		to_syslog(l, priority_of(level), tag, pid, line);
+		return;
+	}
+	if (l->out.n > 65536)
+		file_flush(l);
+	buf_addf(&l->out, "%s %s %s[%u]: %.*s\n", l->stamp, l->host, tag, pid, SPAN_ARG(line));
+}
+
+/* ---- streams */
+
+static void
+one_record(struct logger *l, struct span record)
+{
+	struct rd r = rd_init(record);
+	uint32_t pid = rd_u32(&r);
+	int64_t wall_us = (int64_t)rd_u64(&r);
+	unsigned level = rd_u8(&r);
+	struct span rest = rd_bytes(&r, rd_left(&r)), tag, line;
+
+	if (!r.bad && span_cut(rest, '\0', &tag, &line))
+		emit(l, wall_us, level, tag.p, pid, line);
+}
+
+static void
+records(struct stream *s)
+{
+	size_t at = 0;
+
+	while (s->in.n - at >= 4) {
+		struct rd r = rd_init(span_of(s->in.p + at, 4));
+		uint32_t length = rd_u32(&r);
+
+		if (length > s->in.n - at - 4)
+			break;
+		one_record(s->logger, span_of(s->in.p + at + 4, length));
+		at += 4 + length;
+	}
+	if (at > 0)
+		buf_consume(&s->in, at);
+}
+
+static void
+stream_free(struct stream *s)
+{
+	loop_fd_release(&s->watch);
+	list_remove(&s->node);
+	fd_close(&s->fd);
+	buf_release(&s->in);
+	free(s);
+}
+
+static void
+on_stream(void *ctx, unsigned ready)
+{
+	struct stream *s = ctx;
+	char *room = buf_space(&s->in, 65536);
+	ssize_t got = room == NULL ? 0 : fd_read(s->fd, room, 65536);
+
+	(void)ready;
+	if (got == -EAGAIN)
+		return;
+	if (got <= 0) {
+		stream_free(s);
+		return;
+	}
+	s->in.n += (size_t)got;
+	records(s);
+}
+
+static void
+on_log_stream(void *ctx, struct ipc_from from, struct ipc_log_stream *m)
+{
+	struct role *r = ctx;
+	struct logger *l = r->state;
+	struct stream *s = calloc(1, sizeof(*s));
+
+	(void)from;
+	if (s == NULL)
+		panic("out of memory");
+	s->logger = l;
+	s->fd = m->stream;
+	m->stream = -1;
+	fd_nonblock(s->fd, true);
+	buf_init(&s->in, STREAM_MAX);
+	list_push_back(&l->streams, &s->node);
+	loop_fd_init(&s->watch, r->loop, s->fd, on_stream, s);
+	loop_fd_want(&s->watch, LOOP_READ);
+}
+
+static void
+on_log_file(void *ctx, struct ipc_from from, struct ipc_log_file *m)
+{
+	struct role *r = ctx;
+	struct logger *l = r->state;
+
+	(void)from;
+	file_flush(l);
+	fd_close(&l->file);
+	l->file = m->file;
+	m->file = -1;
+}
+
+/* our own lines take the same way */
+static void
+own_sink(void *ctx, int64_t wall_us, enum log_level level, const char *tag, const char *line)
+{
+	emit(ctx, wall_us, level, tag, (unsigned)getpid(), span_str(line));
+}
+
+static void
+log_open(struct role *r)
+{
+	static struct logger logger = { .file = -1, .syslog_fd = -1 };
+
+	logger.role = r;
+	r->state = &logger;
+	list_init(&logger.streams);
+	buf_init(&logger.out, 1u << 20);
+	gethostname(logger.host, sizeof(logger.host) - 1);
+	logger.host[strcspn(logger.host, ".")] = '\0';
+	logger.facility = facility_of(r->conf->params->syslog_facility);
+	tzset();
+	syslog_open(&logger);
+	role_allow_dir(r, "/dev", true);
+}
+
+static void
+log_start(struct role *r)
+{
+	struct logger *l = r->state;
+
+	loop_hook_add(r->loop, &l->hook, file_flush, l);
+	log_set_sink(own_sink, file_flush, l);
+}
+
+/* the last one out: read what is left, then go */
+static void
+log_drain(struct role *r, bool stop)
+{
+	struct logger *l = r->state;
+
+	(void)stop;
+	LIST_EACH(n, &l->streams)
+		on_stream(LIST_ITEM(n, struct stream, node), LOOP_READ);
+	file_flush(l);
+	role_done(r);
+}
+
+const struct role_spec log_role = {
+	.role = IPC_ROLE_LOG,
+	.on = { .log_stream = on_log_stream, .log_file = on_log_file },
+	.open = log_open,
+	.start = log_start,
+	.drain = log_drain,
+};
