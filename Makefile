@@ -1,0 +1,49 @@
+# A thin front for Meson: `make` builds, `make run` shows Signet at work, `make check` passes the tests.
+# Each installs what it needs when it may, or prints the one line to run.
+BUILD ?= build
+ASAN ?= build-asan
+CCACHE := $(shell command -v ccache 2>/dev/null)
+JOBS ?= $(shell nproc)
+
+.PHONY: all deps run check check-unit check-e2e asan fuzz bench install tail clean check-all
+all: deps
+	@tests/kit/build.sh $(BUILD) gcc
+
+deps:
+	@tests/kit/deps.sh build
+
+run: all
+	@tests/kit/deps.sh run
+	@tests/kit/demo.py
+
+# gcc release build and clang with address and undefined-behaviour sanitizers: checks, unit tests, corpora, dialogues, end to end
+check:
+	@tests/kit/deps.sh build check
+	@tests/kit/check.sh $(BUILD) $(ASAN)
+
+# every source with clang's sanitizers
+asan: deps
+	@tests/kit/build.sh $(ASAN) clang -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1
+
+# FUZZ_SECONDS each target, new inputs into tests/fuzz/
+fuzz:
+	@tests/kit/deps.sh build check
+	@tests/kit/fuzz.sh $${FUZZ_SECONDS:-60}
+
+bench: all
+	@tests/kit/deps.sh bench
+	@tests/bench/run.py
+
+# the other compiler, the analyzers
+check-all: check
+	@tests/kit/check-all.sh
+
+install: all
+	meson install -C $(BUILD)
+
+# our longest functions and files: each is a question
+tail:
+	@tests/kit/tail.sh
+
+clean:
+	rm -rf $(BUILD) $(ASAN) build-fuzz build-clang run

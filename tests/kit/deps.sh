@@ -1,0 +1,60 @@
+#!/bin/sh
+# Install what is missing for the named purposes (build, run, check, bench), or print the line that would.
+set -eu
+build="gcc meson ninja-build pkg-config python3 libevent-dev libunbound-dev libssl-dev libpcre2-dev liblmdb-dev libcdb-dev libidn2-dev libjansson-dev libcmocka-dev dns-root-data"
+run="openssl swaks nsd ldnsutils"
+check="clang libclang-rt-14-dev openssl swaks nsd ldnsutils iproute2 util-linux passwd postfix postfix-pcre gnutls-bin procps"
+bench="openssl procps iproute2"
+want=""
+for purpose in "$@"; do
+	case $purpose in
+	build) want="$want $build" ;;
+	run) want="$want $run" ;;
+	check) want="$want $check" ;;
+	bench) want="$want $bench" ;;
+	*) echo "deps.sh: unknown purpose $purpose" >&2; exit 2 ;;
+	esac
+done
+missing=""
+for p in $want; do
+	dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"
+done
+# bench measures against Postfix 3.10 or later, which bookworm has in its backports
+backports=""
+case " $* " in
+*" bench "*)
+	dpkg --compare-versions "$(dpkg-query -W -f '${Version}' postfix 2>/dev/null || echo 0)" ge 3.10 || backports="postfix"
+	;;
+esac
+[ -n "$missing$backports" ] || exit 0
+sudo=""
+if [ "$(id -u)" != 0 ]; then
+	if sudo -n true 2>/dev/null; then
+		sudo="sudo -n"
+	else
+		[ -z "$missing" ] || echo "Missing packages. Run this once, then try again:
+  sudo apt-get install --no-install-recommends$missing" >&2
+		[ -z "$backports" ] || echo "Postfix 3.10 is missing. Run this once, then try again:
+  sudo apt-get install --no-install-recommends -t bookworm-backports $backports" >&2
+		exit 1
+	fi
+fi
+# daemons that come along for the tests must not start a default instance
+policy=/usr/sbin/policy-rc.d
+ours=""
+if [ ! -e $policy ]; then
+	printf '#!/bin/sh\nexit 101\n' | $sudo tee $policy >/dev/null
+	$sudo chmod 755 $policy
+	ours=yes
+fi
+trap '[ -z "$ours" ] || $sudo rm -f $policy' EXIT
+echo "Installing:$missing $backports"
+$sudo apt-get update -qq || true
+[ -z "$missing" ] || DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
+if [ -n "$backports" ]; then
+	if ! grep -rqs bookworm-backports /etc/apt/sources.list /etc/apt/sources.list.d; then
+		echo 'deb http://deb.debian.org/debian bookworm-backports main' | $sudo tee /etc/apt/sources.list.d/signet-backports.list >/dev/null
+		$sudo apt-get update -qq
+	fi
+	DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends -t bookworm-backports $backports >/dev/null
+fi

@@ -1,0 +1,30 @@
+#!/bin/bash
+# fuzz.sh SECONDS: run every fuzz target for a while; fuzz.sh replay [BUILD]: only the stored corpora, with sanitizers.
+set -eu
+mode=$1
+dir=build-fuzz
+CC=clang
+[ -f $dir/build.ninja ] || CC="$(command -v ccache >/dev/null && echo ccache) clang" meson setup $dir -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 >/dev/null
+list=$(find src -name '*_fuzz.c' | LC_ALL=C sort)
+[ "$list" = "$(cat $dir/fuzz.list 2>/dev/null)" ] || meson setup --reconfigure $dir >/dev/null
+echo "$list" > $dir/fuzz.list
+ninja -C $dir >$dir/ninja.log 2>&1 || { grep -E -A5 'error|FAILED' $dir/ninja.log | head -40; exit 1; }
+ran=0
+for exe in $dir/src/fuzz_*; do
+	[ -x "$exe" ] && [ -f "$exe" ] || continue
+	name=$(basename "$exe")
+	corpus=tests/fuzz/${name#fuzz_}
+	mkdir -p "$corpus"
+	if [ "$mode" = replay ]; then
+		"$exe" -runs=0 -timeout=20 "$corpus" >$dir/$name.log 2>&1 || { tail -40 $dir/$name.log; exit 1; }
+		# and a moment of the real thing, so that a target that no longer does anything is seen
+		"$exe" -runs=2000 -timeout=20 -rss_limit_mb=4000 "$dir" >>$dir/$name.log 2>&1 </dev/null || { tail -40 $dir/$name.log; exit 1; }
+	else
+		echo "== $name"
+		"$exe" -max_total_time="$mode" -timeout=20 -rss_limit_mb=4000 -print_final_stats=1 "$corpus" >$dir/$name.log 2>&1 || { tail -60 $dir/$name.log; exit 1; }
+		grep -E 'number_of_executed_units|new_units_added' $dir/$name.log
+	fi
+	ran=$((ran + 1))
+done
+echo "$ran fuzz targets"
+[ $ran -gt 0 ]
