@@ -13,8 +13,11 @@ static const char marker_text[] = "This directory is the mail spool of Signet (f
 static const struct {
 	const char *name;
 	mode_t mode;
+	bool owned;             /* by the mail owner; else by whoever prepares */
 } layout[] = {
-	{ "mail", 0700 }, { "tmp", 0700 }, { "corrupt", 0700 }, { "maildrop", 0730 }, { "public", 0755 },
+	{ "mail", 0700, true }, { "tmp", 0700, true }, { "corrupt", 0700, true },
+	{ "maildrop", 01733, true },    /* everybody puts files there, nobody lists them */
+	{ "public", 0755, false },
 };
 
 /* The first name in the directory that a spool of ours would not have; "" when there is none. */
@@ -75,7 +78,8 @@ make_all(int fd, uid_t uid, gid_t gid)
 	int r = 0;
 
 	for (size_t i = 0; i < sizeof(layout) / sizeof(layout[0]) && r == 0; i++)
-		r = make_owned(fd, layout[i].name, layout[i].mode, uid, gid);
+		r = make_owned(fd, layout[i].name, layout[i].mode, layout[i].owned ? uid : (uid_t)-1,
+		    layout[i].owned ? gid : (gid_t)-1);
 	for (unsigned i = 0; i < FLAT_DIRS && r == 0; i++) {
 		snprintf(name, sizeof(name), "mail/%02x", i);
 		r = make_owned(fd, name, 0700, uid, gid);

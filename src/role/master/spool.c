@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "role/master/master.h"
+#include "store/store.h"
 
 static bool
 make_dir(const char *base, const char *name, mode_t mode, const struct passwd *owner, struct fault *why)
@@ -53,8 +54,6 @@ spool_prepare(struct master *m, struct fault *why)
 {
 	const struct params *p = m->conf->params;
 	const struct passwd *owner = NULL;
-	char marker[4096];
-	int fd;
 
 	if (m->as_root) {
 		owner = getpwnam(p->mail_owner);
@@ -67,20 +66,10 @@ spool_prepare(struct master *m, struct fault *why)
 			    p->mail_owner);
 	}
 	if (!make_dir(p->data_directory, "", 0755, owner, why) || !take_lock(m, p->data_directory, why) ||
-	    !make_dir(p->data_directory, "maps", 0755, owner, why) ||
-	    !make_dir(p->queue_directory, "", 0755, NULL, why) ||
-	    !make_dir(p->queue_directory, "mail", 0700, owner, why) ||
-	    !make_dir(p->queue_directory, "tmp", 0700, owner, why) ||
-	    !make_dir(p->queue_directory, "corrupt", 0700, owner, why) ||
-	    !make_dir(p->queue_directory, "public", 0755, NULL, why) ||
-	    !make_dir(p->queue_directory, "maildrop", 01733, owner, why))
+	    !make_dir(p->data_directory, "maps", 0755, owner, why))
 		return false;
-	snprintf(marker, sizeof(marker), "%s/.signet-spool", p->queue_directory);
-	fd = fd_open(AT_FDCWD, marker, O_WRONLY | O_CREAT | O_NOFOLLOW, 0644);
-	if (fd < 0)
-		return fault_set(why, NULL, "cannot write %s: %s", marker, fd_error(fd));
-	fd_close(&fd);
-	return true;
+	return store_prepare(p->queue_directory, owner != NULL ? owner->pw_uid : (uid_t)-1,
+	    owner != NULL ? owner->pw_gid : (gid_t)-1, why);
 }
 
 int
