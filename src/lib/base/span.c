@@ -100,7 +100,8 @@ span_slice(struct span s, size_t from, size_t to)
 		to = s.n;
 	if (from > to)
 		from = to;
-	return span_of(s.p + from, to - from);
+	/* NULL plus nothing is undefined all the same. */
+	return span_of(from > 0 ? s.p + from : s.p, to - from);
 }
 
 struct span

@@ -51,8 +51,10 @@ struct watched_file {
 	char *path;
 	int64_t mtime_ns;
 	uint64_t ino, size;
-	bool there, served;     /* served: a hash: source, built into data_directory/maps */
+	bool there;
 };
+
+struct served;
 
 struct master {
 	const struct master_options *o;
@@ -70,6 +72,9 @@ struct master {
 	struct loop_timer poll, deadline;
 	int shared_counters, shared_tickets;
 	int lock_fd;
+	struct served *served;          /* hash: tables to keep built */
+	struct arena *served_arena;
+	pid_t builder;                  /* the child that builds one; 0 = none */
 	char tag[64];
 };
 
@@ -90,6 +95,8 @@ void listeners_close(struct master *m, bool only_unseen);
 /* files.c: tables that master opens for the others */
 void files_collect(struct master *m, const struct conf *conf);
 void files_poll(struct master *m);
+/* True when the dead child was a table builder. */
+bool files_builder_ended(struct master *m, pid_t pid);
 int files_open(const struct watched_file *f);
 
 /* spool.c: directories, ownership, marker and lock; false with a fault */
