@@ -54,7 +54,7 @@ header_write(struct buf *b, const struct header *h)
 uint64_t
 ipc_new_id(struct ipc_peer *to)
 {
-	return ++to->hub->last_id;
+	return to != NULL ? ++to->hub->last_id : 0;
 }
 
 struct buf *

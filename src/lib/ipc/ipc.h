@@ -43,7 +43,10 @@ struct ipc_peer *ipc_peer_add(struct ipc_hub *hub, unsigned role, unsigned index
 /* Close on the next turn of the loop; its questions get IPC_LOST. */
 void ipc_peer_close(struct ipc_peer *p);
 
-/* A live peer: by role and index, or any of that role (round robin); NULL when none. */
+/*
+ * A live peer: by role and index, or any of that role (round robin); NULL when none. Every ipc_send_*
+ * and ipc_ask_* takes NULL for a peer that is not there, and then sends nothing.
+ */
 struct ipc_peer *ipc_peer_at(struct ipc_hub *hub, unsigned role, unsigned index);
 struct ipc_peer *ipc_peer_any(struct ipc_hub *hub, unsigned role);
 struct ipc_peer *ipc_peer_find(struct ipc_hub *hub, uint64_t peer_id);

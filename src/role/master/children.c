@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/panic.h"
 #include "ipc/ipc_private.h"
+#include "role/common/logring.h"
 #include "role/master/master.h"
 
 #define CHANNEL 3
@@ -97,6 +98,22 @@ connect_log(struct master *m, struct child *c)
 	ipc_send_log_stream(logger->peer, &to_log);
 	fd_close(&fds[0]);
 	fd_close(&fds[1]);
+}
+
+/* master's own lines take the same way. */
+static void
+connect_own_log(struct child *logger)
+{
+	struct ipc_log_stream to_log = { .role = IPC_ROLE_MASTER };
+	int fds[2];
+
+	if (fd_socketpair(SOCK_STREAM, fds) < 0)
+		return;
+	shutdown(fds[1], SHUT_RD);
+	to_log.stream = fds[0];
+	ipc_send_log_stream(logger->peer, &to_log);
+	logring_set_pipe(fds[1]);
+	fd_close(&fds[0]);
 }
 
 static void
@@ -186,9 +203,11 @@ send_start(struct master *m, struct child *c)
 	}
 	ipc_send_role_go(c->peer, &go);
 	send_log_file(m, c);
-	if (c->kind->role == IPC_ROLE_LOG)
-		LIST_EACH(n, &m->children)
-			connect_log(m, LIST_ITEM(n, struct child, node));
+	if (c->kind->role != IPC_ROLE_LOG)
+		return;
+	connect_own_log(c);
+	LIST_EACH(n, &m->children)
+		connect_log(m, LIST_ITEM(n, struct child, node));
 }
 
 /* ---- processes */

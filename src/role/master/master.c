@@ -204,7 +204,7 @@ on_term(void *ctx)
 	struct master *m = ctx;
 
 	if (!m->stopping)
-		log_info(NULL, "terminating on signal");
+		log_info(NULL, "terminating on signal %d", SIGTERM);
 	notify_systemd("STOPPING=1");
 	children_stop(m);
 }
@@ -306,11 +306,11 @@ master_main(const struct master_options *o)
 	rand_bytes(tickets, TICKETS_BYTES);
 	munmap(tickets, TICKETS_BYTES);
 	m->loop = loop_new();
+	logring_open(m->loop);
 	confine_raise_files();
 	arm(m);
 	children_start(m);
 	loop_run(m->loop);
-	log_info(NULL, "stopped");
 	listeners_close(m, false);
 	ipc_hub_free(&m->hub);
 	conf_unref(&m->conf);
