@@ -17,6 +17,9 @@ static const struct verb_row {
 	const char *what;
 	const char *usage;
 } verbs[] = {
+	{ "reload", verb_reload, "make the daemon read its configuration again", "signet reload" },
+	{ "status", verb_status, "processes, sessions, queue and destinations of the running daemon", "signet status [--json]" },
+	{ "stop", verb_stop, "stop the daemon cleanly", "signet stop" },
 	{ "check", verb_check, "check the whole configuration", "signet check [--json]" },
 };
 

@@ -35,3 +35,6 @@ struct conf *cli_conf(const struct cli *cli);
 typedef int cli_verb_fn(struct cli *cli, int argc, char **argv);
 
 cli_verb_fn verb_check;
+cli_verb_fn verb_reload;
+cli_verb_fn verb_status;
+cli_verb_fn verb_stop;
