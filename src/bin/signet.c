@@ -21,6 +21,13 @@ static const struct verb_row {
 	{ "status", verb_status, "processes, sessions, queue and destinations of the running daemon", "signet status [--json]" },
 	{ "stop", verb_stop, "stop the daemon cleanly", "signet stop" },
 	{ "check", verb_check, "check the whole configuration", "signet check [--json]" },
+	{ "conf", verb_conf, "show and edit parameters",
+	    "signet conf [-n | -d] [-h | -H] [-x] [--json] [NAME ...]\n"
+	    "signet conf -M [--json] [SERVICE[/TYPE] ...]\n"
+	    "signet conf -P [SERVICE/TYPE[/NAME] ...]\n"
+	    "signet conf -e NAME=VALUE ...\n"
+	    "signet conf -X NAME ...    (delete)\n"
+	    "signet conf -# NAME ...    (comment out)" },
 };
 
 /* Postfix's names for what our verbs do. */

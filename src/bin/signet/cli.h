@@ -26,6 +26,8 @@ int cli_usage(const struct cli *cli, const char *fmt, ...) __attribute__((format
 int cli_fail(const struct cli *cli, int status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Write to standard output; CLI_NO when that fails. */
 int cli_print(const struct cli *cli, struct buf *out);
+/* `text` as a JSON string. */
+void cli_json_string(struct buf *out, const char *text);
 /*
  * Load the configuration, printing what stops it on standard error (warnings stay with
  * `signet check`). NULL when it cannot be used: return CLI_NO. The caller unrefs it.
@@ -35,6 +37,7 @@ struct conf *cli_conf(const struct cli *cli);
 typedef int cli_verb_fn(struct cli *cli, int argc, char **argv);
 
 cli_verb_fn verb_check;
+cli_verb_fn verb_conf;
 cli_verb_fn verb_reload;
 cli_verb_fn verb_status;
 cli_verb_fn verb_stop;

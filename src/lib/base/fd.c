@@ -194,6 +194,21 @@ fd_mkdir(int dir, const char *path, mode_t mode)
 }
 
 int
+fd_rename(int from_dir, const char *from, int to_dir, const char *to)
+{
+	return (int)RETRY(renameat(from_dir, from, to_dir, to));
+}
+
+int
+fd_set_owner(int fd, uid_t uid, gid_t gid, mode_t mode)
+{
+	int r = (int)RETRY(fchown(fd, uid, gid));
+
+	/* behind fchown, which clears set-id bits */
+	return r < 0 ? r : (int)RETRY(fchmod(fd, mode));
+}
+
+int
 fd_sealed(const char *name, struct span s)
 {
 	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);

@@ -48,6 +48,10 @@ int fd_socketpair(int type, int pair_r[2]);
 /* mkdir, 0 also when it is already there. */
 int fd_mkdir(int dir, const char *path, mode_t mode);
 
+int fd_rename(int from_dir, const char *from, int to_dir, const char *to);
+/* Owner and mode of an open file. */
+int fd_set_owner(int fd, uid_t uid, gid_t gid, mode_t mode);
+
 /* A sealed memfd holding `s` (for configuration snapshots); descriptor or -errno. */
 int fd_sealed(const char *name, struct span s);
 

@@ -65,6 +65,7 @@ struct conf_service {
 	bool disabled;                  /* by master_service_disable: listed, never started */
 	int wakeup_s;                   /* 0 = never */
 	int maxproc;                    /* 0 = no limit */
+	bool maxproc_given;             /* else default_process_limit */
 	const char *command;            /* last path component: "smtpd", "smtp", "lmtp", "pipe", ... */
 	const char *args;               /* what stands behind the command without -o, blanks as written */
 	int verbose;                    /* number of -v */

@@ -144,7 +144,7 @@ read_file(struct conf_loading *l, const char *file, struct buf *b)
 		conf_report_add(l->report, CONF_ERROR, file, 0, NULL, "longer than %u bytes", CONF_FILE_MAX);
 	else if (err < 0)
 		conf_report_add(l->report, CONF_ERROR, file, 0, NULL, "cannot read it: %s", fd_error(err));
-	else if (memchr(b->p, '\0', b->n) != NULL)
+	else if (b->n > 0 && memchr(b->p, '\0', b->n) != NULL)
 		conf_report_add(l->report, CONF_ERROR, file, 0, NULL, "it holds a NUL byte and is no text");
 	else
 		return true;

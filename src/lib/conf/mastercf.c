@@ -74,6 +74,7 @@ parse_maxproc(struct entry_line *x, struct span t)
 	if (!span_u64(t, 1000000, &v))
 		return bad(x, "a number, 0 for no limit, or -", "this is no process limit", t);
 	x->e->s.maxproc = (int)v;
+	x->e->s.maxproc_given = true;
 	return true;
 }
 

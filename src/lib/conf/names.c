@@ -1,9 +1,10 @@
 /* Finding parameters by name: exact, by pattern, and the nearest one to a name that nobody knows. */
 #include "conf/table.h"
 
+#include <limits.h>
 #include <string.h>
 
-#include "base/span.h"
+#include "conf/words.h"
 
 #define NAME_MAX_LEN 96
 
@@ -61,48 +62,45 @@ min3(unsigned a, unsigned b, unsigned c)
 	return m < c ? m : c;
 }
 
-/* Levenshtein distance of two short names, capped by their length limit. */
-static unsigned
-distance(const char *a, size_t a_n, const char *b, size_t b_n)
+/* Levenshtein distance; what is too long is far away. */
+unsigned
+word_distance(struct span a, struct span b)
 {
 	unsigned row[NAME_MAX_LEN + 1];
 
-	for (unsigned j = 0; j <= b_n; j++)
+	if (a.n > NAME_MAX_LEN || b.n > NAME_MAX_LEN)
+		return UINT_MAX;
+	for (unsigned j = 0; j <= b.n; j++)
 		row[j] = j;
-	for (unsigned i = 1; i <= a_n; i++) {
+	for (unsigned i = 1; i <= a.n; i++) {
 		unsigned diagonal = row[0];
 
 		row[0] = i;
-		for (unsigned j = 1; j <= b_n; j++) {
+		for (unsigned j = 1; j <= b.n; j++) {
 			unsigned above = row[j];
 
-			row[j] = min3(row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1]));
+			row[j] = min3(row[j] + 1, row[j - 1] + 1, diagonal + (a.p[i - 1] != b.p[j - 1]));
 			diagonal = above;
 		}
 	}
-	return row[b_n];
+	return row[b.n];
 }
 
 const char *
 param_nearest(const char *name)
 {
-	size_t n = strlen(name);
-	unsigned best = (unsigned)(n / 4 + 2);
+	struct span word = span_str(name);
+	unsigned best = (unsigned)(word.n / 4 + 2);
 	const char *found = NULL;
 
-	if (n > NAME_MAX_LEN || n < 3)
+	if (word.n > NAME_MAX_LEN || word.n < 3)
 		return NULL;
 	for (size_t i = 0; i < param_count; i++) {
-		const char *known = param_rows[i].name;
-		size_t k = strlen(known);
-		unsigned d;
+		unsigned d = param_rows[i].pattern ? UINT_MAX : word_distance(word, span_str(param_rows[i].name));
 
-		if (k > NAME_MAX_LEN || param_rows[i].pattern)
-			continue;
-		d = distance(name, n, known, k);
 		if (d < best) {
 			best = d;
-			found = known;
+			found = param_rows[i].name;
 		}
 	}
 	return found;
