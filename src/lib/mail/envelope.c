@@ -129,38 +129,50 @@ envelope_notify_text(unsigned notify)
 
 /* --- recipients --- */
 
-bool
-envelope_add_rcpt(struct envelope *e, struct arena *a, const struct envelope_rcpt *r)
+static bool
+append_rcpt(struct envelope_rcpt **v, size_t *count, size_t *cap, struct arena *a,
+    const struct envelope_rcpt *r)
 {
-	if (e->rcpt_count >= ENVELOPE_RCPTS_MAX)
+	if (*count >= ENVELOPE_RCPTS_MAX)
 		return false;
-	if (e->rcpt_count == e->rcpt_cap) {
-		size_t cap = e->rcpt_cap == 0 ? 4 : e->rcpt_cap * 2;
-		struct envelope_rcpt *v = ARENA_ARRAY(a, struct envelope_rcpt, cap);
+	if (*count == *cap) {
+		size_t more = *cap == 0 ? 4 : *cap * 2;
+		struct envelope_rcpt *grown = ARENA_ARRAY(a, struct envelope_rcpt, more);
 
-		if (e->rcpt_count > 0)
-			memcpy(v, e->rcpts, e->rcpt_count * sizeof(*v));
-		e->rcpts = v;
-		e->rcpt_cap = cap;
+		if (*count > 0)
+			memcpy(grown, *v, *count * sizeof(*grown));
+		*v = grown;
+		*cap = more;
 	}
-	e->rcpts[e->rcpt_count++] = *r;
+	(*v)[(*count)++] = *r;
 	return true;
 }
 
-static void
-copy_rcpts(struct envelope *to, const struct envelope *from, struct arena *a)
+bool
+envelope_add_rcpt(struct envelope *e, struct arena *a, const struct envelope_rcpt *r)
 {
-	to->rcpt_cap = from->rcpt_count;
-	to->rcpts = ARENA_ARRAY(a, struct envelope_rcpt, from->rcpt_count);
-	for (size_t i = 0; i < from->rcpt_count; i++) {
-		struct envelope_rcpt *r = &to->rcpts[i];
+	return append_rcpt(&e->rcpts, &e->rcpt_count, &e->rcpt_cap, a, r);
+}
 
-		*r = from->rcpts[i];
-		r->addr = arena_dup(a, r->addr);
-		r->orig = arena_dup(a, r->orig);
-		r->orcpt = arena_dup(a, r->orcpt);
-		r->extra = arena_dup(a, r->extra);
+bool
+envelope_add_expanded(struct envelope *e, struct arena *a, const struct envelope_rcpt *r)
+{
+	return append_rcpt(&e->expanded, &e->expanded_count, &e->expanded_cap, a, r);
+}
+
+static struct envelope_rcpt *
+copy_rcpts(const struct envelope_rcpt *from, size_t count, struct arena *a)
+{
+	struct envelope_rcpt *v = ARENA_ARRAY(a, struct envelope_rcpt, count);
+
+	for (size_t i = 0; i < count; i++) {
+		v[i] = from[i];
+		v[i].addr = arena_dup(a, from[i].addr);
+		v[i].orig = arena_dup(a, from[i].orig);
+		v[i].orcpt = arena_dup(a, from[i].orcpt);
+		v[i].extra = arena_dup(a, from[i].extra);
 	}
+	return v;
 }
 
 void
@@ -173,7 +185,10 @@ envelope_copy(struct envelope *to, const struct envelope *from, struct arena *a)
 		if (fields[i].type == FIELD_SPAN)
 			*s = arena_dup(a, *s);
 	}
-	copy_rcpts(to, from, a);
+	to->rcpts = copy_rcpts(from->rcpts, from->rcpt_count, a);
+	to->rcpt_cap = from->rcpt_count;
+	to->expanded = copy_rcpts(from->expanded, from->expanded_count, a);
+	to->expanded_cap = from->expanded_count;
 	to->extra_cap = from->extra_count;
 	to->extra = ARENA_ARRAY(a, struct span, from->extra_count);
 	for (size_t i = 0; i < from->extra_count; i++)
@@ -231,10 +246,10 @@ put_field(struct buf *out, const struct envelope *e, const struct field *f)
 	panic("field type");
 }
 
-bool
-envelope_write_rcpt(const struct envelope_rcpt *r, struct buf *out)
+static void
+put_rcpt(const char *name, const struct envelope_rcpt *r, struct buf *out)
 {
-	buf_add_str(out, "rcpt=");
+	buf_add_str(out, name);
 	put_value(out, r->addr);
 	if (r->orig.n > 0)
 		buf_addc(out, ' ');
@@ -250,6 +265,12 @@ envelope_write_rcpt(const struct envelope_rcpt *r, struct buf *out)
 		buf_addc(out, ' ');
 		buf_add_span(out, r->extra);
 	}
+}
+
+bool
+envelope_write_rcpt(const struct envelope_rcpt *r, struct buf *out)
+{
+	put_rcpt("rcpt=", r, out);
 	return !out->full;
 }
 
@@ -271,8 +292,12 @@ envelope_write(const struct envelope *e, struct buf *out)
 		buf_add_span(out, e->extra[i]);
 		buf_addc(out, '\n');
 	}
+	for (size_t i = 0; i < e->expanded_count; i++) {
+		put_rcpt("expanded=", &e->expanded[i], out);
+		buf_addc(out, '\n');
+	}
 	for (size_t i = 0; i < e->rcpt_count; i++) {
-		envelope_write_rcpt(&e->rcpts[i], out);
+		put_rcpt("rcpt=", &e->rcpts[i], out);
 		buf_addc(out, '\n');
 	}
 	buf_addf(out, "rcpts=%zu\n", e->rcpt_count);
@@ -398,7 +423,7 @@ rcpt_field(struct envelope_rcpt *rcpt, struct span token, char **extra)
 
 /* "ADDR orig=... orcpt=..." */
 static bool
-read_rcpt(struct reading *r, struct span line)
+read_rcpt(struct reading *r, struct span line, bool expanded)
 {
 	struct envelope_rcpt rcpt = { 0 };
 	struct span token, rest;
@@ -414,7 +439,8 @@ read_rcpt(struct reading *r, struct span line)
 		if (token.n == 0 || !rcpt_field(&rcpt, token, &extra))
 			return false;
 	}
-	return envelope_add_rcpt(r->e, r->a, &rcpt);
+	return expanded ? envelope_add_expanded(r->e, r->a, &rcpt) :
+	    envelope_add_rcpt(r->e, r->a, &rcpt);
 }
 
 static bool
@@ -475,7 +501,9 @@ read_line(struct reading *r, struct span line)
 	if (r->ended || !keepable(line) || !span_cut(line, '=', &name, &value))
 		return false;
 	if (span_eq(name, SPAN("rcpt")))
-		return read_rcpt(r, value);
+		return read_rcpt(r, value, false);
+	if (span_eq(name, SPAN("expanded")))
+		return read_rcpt(r, value, true);
 	if (span_eq(name, SPAN("rcpts")))
 		return read_end(r, value);
 	for (i = 0; i < FIELDS; i++)

@@ -29,7 +29,6 @@ enum envelope_ret {
 
 enum envelope_rcpt_flag {
 	ENVELOPE_RCPT_BCC = 1,          /* added by a bcc map or action, not by the client */
-	ENVELOPE_RCPT_EXPANDED = 2,     /* result of an alias with several targets */
 };
 
 /* Why the message exists; decides what a failed delivery of it may cause. */
@@ -88,6 +87,11 @@ struct envelope {
 	struct envelope_rcpt *rcpts;
 	size_t rcpt_count, rcpt_cap;
 
+	/* Aliases that became several recipients and whose sender wants to hear of success: no one to deliver
+	   to, only to report as "expanded" (RFC 3461 section 5.2.7.3). */
+	struct envelope_rcpt *expanded;
+	size_t expanded_count, expanded_cap;
+
 	struct span *extra;             /* whole lines that a later version wrote; kept */
 	size_t extra_count, extra_cap;
 };
@@ -99,12 +103,13 @@ struct envelope {
 
 /* Append a recipient; `r`'s spans are kept as they are (they must live as long as `a`). False when full. */
 bool envelope_add_rcpt(struct envelope *e, struct arena *a, const struct envelope_rcpt *r);
+bool envelope_add_expanded(struct envelope *e, struct arena *a, const struct envelope_rcpt *r);
 
 /* Copy everything into `a`. */
 void envelope_copy(struct envelope *to, const struct envelope *from, struct arena *a);
 
 /*
- * The text: lines "name=value", a recipient per "rcpt=" line, last "rcpts=COUNT"
+ * The text: lines "name=value", a recipient per "rcpt=" line (expanded ones: "expanded="), last "rcpts=COUNT"
  * (so a cut text is seen). In values '%', space, controls and DEL are %HH. Unset members
  * are left out. False when `out` is full.
  */

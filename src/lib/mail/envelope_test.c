@@ -28,6 +28,7 @@ fill(struct envelope *e, struct arena *a)
 	e->message_id = SPAN("<\xc3\xa4 =%@x>");
 	envelope_add_rcpt(e, a, &r);
 	envelope_add_rcpt(e, a, &plain);
+	envelope_add_expanded(e, a, &plain);
 }
 
 static void
@@ -45,7 +46,7 @@ test_text_is_readable(void **state)
 	    "kind=bounce\nenvid=QQ314159\narrival_us=1763632800123456\n"
 	    "size=18446744073709551615\nclient_name=unknown\nmessage_id=<\xc3\xa4%20=%25@x>\n"
 	    "ret=hdrs\nsmtputf8=yes\nhold=yes\nno_milters=yes\n"
-	    "rcpt=john%20doe@example.org orig=j%25d%0A@x orcpt=rfc822;j+2Bx@example.org "
+	    "expanded=a@b\nrcpt=john%20doe@example.org orig=j%25d%0A@x orcpt=rfc822;j+2Bx@example.org "
 	    "notify=SUCCESS,DELAY flags=1\nrcpt=a@b\nrcpts=2\n");
 	buf_release(&b);
 	arena_free(&a);

@@ -291,28 +291,51 @@ mime_headers_end(struct mime *m)
 	}
 }
 
-enum mime_line
-mime_line(struct mime *m, struct span line)
+/* Which level's delimiter the line is: `*level_r` of it, only with OPEN and CLOSE. */
+static enum mime_line
+classify(const struct mime *m, struct span line, size_t *level_r)
 {
 	if (m->depth == 0 || !span_starts(line, SPAN("--")))
 		return MIME_LINE_TEXT;
 	line = span_from(line, 2);
 	for (size_t i = m->depth; i-- > 0;) {
-		struct span rest;
+		const struct level *l = &m->levels[i];
 
-		if (!span_starts(line, span_of(m->levels[i].boundary, m->levels[i].n)))
+		if (!span_starts(line, span_of(l->boundary, l->n)))
 			continue;
-		rest = span_from(line, m->levels[i].n);
-		/* A delimiter of an outer multipart closes what is open inside it. */
-		if (span_starts(rest, SPAN("--"))) {
-			m->depth = i;
-			m->where = MIME_BODY;
-			return MIME_LINE_CLOSE;
-		}
-		m->depth = i + 1;
-		m->where = MIME_PART;
-		entity_reset(m);
-		return MIME_LINE_OPEN;
+		*level_r = i;
+		return span_starts(span_from(line, l->n), SPAN("--")) ? MIME_LINE_CLOSE : MIME_LINE_OPEN;
 	}
 	return MIME_LINE_TEXT;
+}
+
+enum mime_line
+mime_peek(const struct mime *m, struct span line)
+{
+	size_t level;
+
+	return classify(m, line, &level);
+}
+
+enum mime_line
+mime_line(struct mime *m, struct span line)
+{
+	size_t level = 0;
+	enum mime_line kind = classify(m, line, &level);
+
+	/* A delimiter of an outer multipart closes what is open inside it. */
+	switch (kind) {
+	case MIME_LINE_TEXT:
+		break;
+	case MIME_LINE_OPEN:
+		m->depth = level + 1;
+		m->where = MIME_PART;
+		entity_reset(m);
+		break;
+	case MIME_LINE_CLOSE:
+		m->depth = level;
+		m->where = MIME_BODY;
+		break;
+	}
+	return kind;
 }

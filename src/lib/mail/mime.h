@@ -64,6 +64,8 @@ bool mime_protected(const struct mime *m);
 void mime_header(struct mime *m, struct span name, struct span value);
 /* The headers ended (blank line, or a line that is no header): afterwards MIME_BODY, or MIME_NESTED. */
 void mime_headers_end(struct mime *m);
+/* What mime_line would say, changing nothing. */
+enum mime_line mime_peek(const struct mime *m, struct span line);
 /*
  * A line without its line end. In the body always; inside the headers of parts and nested messages ask first,
  * for a delimiter ends them. After MIME_LINE_OPEN the place is MIME_PART.
