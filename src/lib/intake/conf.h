@@ -11,7 +11,9 @@
 #include "base/fault.h"
 
 struct maps;
+struct maps_env;
 struct params;
+struct strlist;
 
 enum intake_class {
 	INTAKE_ENVELOPE_SENDER = 1,
@@ -30,22 +32,35 @@ enum intake_propagate {
 	INTAKE_PROPAGATE_GENERIC = 32,
 };
 
+enum intake_byte {
+	INTAKE_BYTE_8BIT = 1,
+	INTAKE_BYTE_CRLF = 2,           /* CR or LF; inside a line it is a stray one */
+	INTAKE_BYTE_STRIP = 4,          /* message_strip_characters */
+	INTAKE_BYTE_REJECT = 8,         /* message_reject_characters */
+};
+
 struct intake_conf {
 	const struct params *p;         /* numbers, strings and switches are read from here */
 
-	const struct maps *header_checks, *mime_header_checks, *nested_header_checks, *body_checks;
-	const struct maps *canonical_maps, *sender_canonical_maps, *recipient_canonical_maps;
-	const struct maps *sender_bcc_maps, *recipient_bcc_maps;
-	const struct maps *virtual_alias_maps;
+	struct maps *header_checks, *mime_header_checks, *nested_header_checks, *body_checks;
+	struct maps *canonical_maps, *sender_canonical_maps, *recipient_canonical_maps;
+	struct maps *sender_bcc_maps, *recipient_bcc_maps;
+	struct maps *virtual_alias_maps;
+	struct strlist *mydestination, *masquerade_exceptions;
 
 	unsigned canonical_classes, sender_canonical_classes, recipient_canonical_classes;
 	unsigned masquerade_classes;    /* bits of enum intake_class */
 	unsigned propagate;             /* bits of enum intake_propagate */
+	uint8_t bytes[256];             /* bits of enum intake_byte: what each byte of content means */
 };
 
 /*
- * Compile from parameters; tables are opened by the maps library. False with `why`
- * naming the parameter. The result points to `p`, which must stay.
+ * Compile from parameters. False with `why` naming the parameter. The result points to
+ * `p` and `env`, which must stay. Release also after a failure.
  */
-bool intake_conf_init(struct intake_conf *c, const struct params *p, struct fault *why);
+bool intake_conf_init(struct intake_conf *c, const struct params *p, const struct maps_env *env,
+    struct fault *why);
 void intake_conf_release(struct intake_conf *c);
+
+/* Is a word in a main.cf list (separated by commas and blanks, case ignored)? */
+bool intake_list_has(const char *list, const char *word, size_t n);
