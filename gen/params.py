@@ -4,7 +4,7 @@
   params.py header TAB OUT      struct params (src/lib/conf/params.h)
   params.py table TAB OUT       the rows as C (src/lib/conf/params_table.c)
   params.py man TAB OUT         doc/man/signet.conf.5
-  params.py --check TAB ROOT    rows without text, `works` rows that no code reads or no test names; exit 1 when there are any
+  params.py check TAB           rows without text, `works` rows that no code reads or no test names; exit 1 when there are any
 """
 import os
 import re
@@ -256,10 +256,10 @@ def man(path, rows):
 def corpus(root, want_tests):
     found = []
     for folder, _, names in os.walk(root):
-        if "/build" in folder or "/." in folder:
+        if "/build" in folder[len(root):] or "/." in folder[len(root):]:
             continue
         for name in names:
-            is_test = name.endswith(("_test.c", "_test.py", ".dlg", ".sim")) or "/tests" in folder
+            is_test = name.endswith(("_test.c", "_test.py", ".dlg", ".sim")) or "/tests/" in folder + "/"
             if is_test == want_tests and (want_tests or name.endswith((".c", ".h"))):
                 found.append(open(os.path.join(folder, name), errors="replace").read())
     return "\n".join(found)
@@ -287,11 +287,11 @@ def check(path, root):
 
 
 def main(argv):
+    if len(argv) == 3 and argv[1] == "check":
+        sys.exit(check(argv[2], os.path.dirname(os.path.dirname(os.path.abspath(argv[2])))))
     if len(argv) != 4:
         sys.exit(__doc__)
     verb, path, out = argv[1:]
-    if verb == "--check":
-        sys.exit(check(path, out))
     rows = read(path)
     if verb == "header":
         write(out, header(rows))

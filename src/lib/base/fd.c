@@ -200,6 +200,12 @@ fd_rename(int from_dir, const char *from, int to_dir, const char *to)
 }
 
 int
+fd_access(const char *path, int mode)
+{
+	return (int)RETRY(access(path, mode));
+}
+
+int
 fd_set_owner(int fd, uid_t uid, gid_t gid, mode_t mode)
 {
 	int r = (int)RETRY(fchown(fd, uid, gid));

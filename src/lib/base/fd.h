@@ -49,6 +49,8 @@ int fd_socketpair(int type, int pair_r[2]);
 int fd_mkdir(int dir, const char *path, mode_t mode);
 
 int fd_rename(int from_dir, const char *from, int to_dir, const char *to);
+/* access(2): R_OK and the like; 0 or -errno. */
+int fd_access(const char *path, int mode);
 /* Owner and mode of an open file. */
 int fd_set_owner(int fd, uid_t uid, gid_t gid, mode_t mode);
 

@@ -10,7 +10,7 @@
 #define CONF_VALUE_MAX (1U << 20)       /* bytes of one expanded value */
 #define CONF_SET_MAX (16U << 20)        /* bytes of all values of one set */
 #define CONF_TOTAL_MAX (64U << 20)      /* bytes of all sets */
-#define CONF_ARENA_MAX (256U << 20)
+#define CONF_ARENA_MAX ((size_t)1 << 30)
 #define CONF_DEPTH_MAX 100u             /* nesting of $references and ${...} */
 #define CONF_SERVICES_MAX 4096u
 

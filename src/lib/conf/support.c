@@ -341,6 +341,37 @@ check_relay(struct conf_loading *l, const struct conf_service *s)
 	    "smtpd_recipient_restrictions refuses foreign destinations", s->name);
 }
 
+/* ---- numbers that must fit together */
+
+static void
+say_at(struct conf_loading *l, enum conf_severity severity, const char *name, const char *fix, const char *text)
+{
+	const struct conf_value *v = conf_set_own(l->base, span_str(name));
+	const struct conf_def *def = v != NULL ? v->origin : NULL;
+
+	conf_report_add(l->report, severity, def != NULL ? def->file : l->main_file, def != NULL ? def->line : 0, fix,
+	    "%s: %s", name, text);
+}
+
+static void
+check_numbers(struct conf_loading *l)
+{
+	const struct params *p = l->c->params;
+	uint64_t message = p->message_size_limit;
+
+	if (p->mailbox_size_limit > 0 && (message == 0 || p->mailbox_size_limit < message))
+		say_at(l, CONF_ERROR, "mailbox_size_limit", "raise it, set it to 0, or lower message_size_limit",
+		    "it is smaller than message_size_limit");
+	if (p->virtual_mailbox_limit > 0 && (message == 0 || p->virtual_mailbox_limit < message))
+		say_at(l, CONF_ERROR, "virtual_mailbox_limit", "raise it, set it to 0, or lower message_size_limit",
+		    "it is smaller than message_size_limit");
+	if (p->maximal_backoff_time_ms < p->minimal_backoff_time_ms)
+		say_at(l, CONF_ERROR, "maximal_backoff_time", NULL, "it is shorter than minimal_backoff_time");
+	if (p->queue_run_delay_ms > p->minimal_backoff_time_ms)
+		say_at(l, CONF_WARNING, "queue_run_delay", "shorten it, or lengthen minimal_backoff_time",
+		    "it is longer than minimal_backoff_time, so mail waits longer than that");
+}
+
 /* ---- services */
 
 static void
@@ -403,6 +434,7 @@ conf_check_support(struct conf_loading *l)
 		if (strcmp(s->command, "smtpd") == 0)
 			check_relay(l, s);
 	}
+	check_numbers(l);
 	if (l->host.files)
 		check_directories(l);
 }

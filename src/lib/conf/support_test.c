@@ -98,6 +98,13 @@ static const struct support_case {
 	{ "a relay guarded in the recipient list", SAFE "smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = reject_unauth_destination\n",
 	    SMTPD, "", true },
 	{ "a relay guarded by a class", SAFE "smtpd_relay_restrictions = guard\nsmtpd_restriction_classes = guard\nguard = reject\n", SMTPD, "", true },
+	{ "a mailbox smaller than a message", SAFE "mailbox_size_limit = 5000000\n", "",
+	    "main.cf:2: error: mailbox_size_limit: it is smaller than message_size_limit", false },
+	{ "no message limit and a mailbox limit", SAFE "message_size_limit = 0\n", "",
+	    "main.cf: error: mailbox_size_limit: it is smaller than message_size_limit", false },
+	{ "backoff times the wrong way round", SAFE "minimal_backoff_time = 2h\n", "",
+	    "error: maximal_backoff_time: it is shorter than minimal_backoff_time", false },
+	{ "queue runs too rare", SAFE "queue_run_delay = 1h\n", "", "main.cf:2: warning: queue_run_delay: it is longer", true },
 	{ "no compatibility level", "", SMTPD, "set compatibility_level = 3.10", false },
 };
 

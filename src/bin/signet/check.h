@@ -1,0 +1,23 @@
+/* Parts of `signet check` beyond what loading the configuration says. Each adds to the report. */
+#pragma once
+
+#include "conf/conf.h"
+#include "conf/show.h"
+
+struct checker {
+	const struct conf *conf;
+	struct conf_report *report;
+};
+
+/* Tables: every one named is of a type we have, its source is there and can be read. */
+void check_tables(const struct checker *c);
+/* Certificates, keys, anchors; levels that keep mail out. */
+void check_tls(const struct checker *c);
+/* Transports, users, ports and domains that must fit together. */
+void check_fit(const struct checker *c);
+
+/* The item of this name as the service sees it (its place in the files), or NULL. Caller's list. */
+const struct conf_item *check_find(const struct conf_item *items, size_t n, const char *name);
+/* A finding about a parameter, with the place where it is set. */
+void check_say(const struct checker *c, enum conf_severity severity, const struct conf_item *i, const char *fix,
+    const char *fmt, ...) __attribute__((format(printf, 5, 6)));

@@ -1,0 +1,136 @@
+/* signet check: are the tables there, and can they be read? */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "conf/params.h"
+#include "conf/words.h"
+#include "maps/maps.h"
+#include "signet/check.h"
+
+struct table_check {
+	const struct checker *c;
+	const struct conf_item *item;
+	struct maps_env env;
+};
+
+/* What a table says while it loads becomes findings about the parameter that names it. */
+static void
+take_line(void *ctx, int64_t wall_us, enum log_level level, const char *tag, const char *line)
+{
+	const struct table_check *t = ctx;
+
+	(void)wall_us;
+	(void)tag;
+	if (level >= LOG_LEVEL_WARNING)
+		check_say(t->c, CONF_WARNING, t->item, NULL, "%s", line);
+}
+
+static bool
+is_indexed(struct span type)
+{
+	static const char *const types[] = { "hash", "btree", "dbm", "sdbm" };
+
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+		if (span_eq_ci(type, span_str(types[i])))
+			return true;
+	return false;
+}
+
+/* These are built from their source text: that is what must be there. */
+static void
+check_source(const struct table_check *t, struct span label, struct span path)
+{
+	char name[4096], fix[4200];
+	int err;
+
+	snprintf(name, sizeof(name), "%.*s", SPAN_ARG(path));
+	err = fd_access(name, R_OK);
+	if (err >= 0)
+		return;
+	snprintf(fix, sizeof(fix), "create %s, or take the table out", name);
+	check_say(t->c, CONF_ERROR, t->item, fix, "%.*s: the source text of the table cannot be read: %s",
+	    SPAN_ARG(label), fd_error(err));
+}
+
+static void
+check_open(struct table_check *t, struct span label)
+{
+	struct maps *m = NULL;
+	struct fault why;
+
+	fault_clear(&why);
+	log_set_sink(take_line, NULL, t);
+	if (!maps_open(label, 0, &t->env, &m, &why))
+		check_say(t->c, CONF_ERROR, t->item, NULL, "%s", why.text);
+	else if (!maps_check(m, &why))
+		check_say(t->c, CONF_ERROR, t->item, "create it, or take it out", "%s", why.text);
+	log_set_sink(NULL, NULL, NULL);
+	maps_unref(&m);
+}
+
+static void
+check_label(struct table_check *t, struct span label)
+{
+	struct span type, name;
+	const struct word_row *row;
+
+	while (span_starts(label, SPAN("proxy:")))
+		label = span_from(label, 6);
+	if (!span_cut(label, ':', &type, &name) || type.n == 0)
+		return;
+	row = word_table_type(type);
+	if (row == NULL || row->state != PARAM_WORKS)   /* said when the configuration was loaded */
+		return;
+	if (is_indexed(type))
+		check_source(t, label, name);
+	else if (!span_eq_ci(type, SPAN("unionmap")) && !span_eq_ci(type, SPAN("pipemap")))
+		check_open(t, label);
+}
+
+static bool
+may_name_tables(const struct conf_item *i)
+{
+	if (i->value == NULL || i->row == NULL)
+		return false;
+	if (i->file == NULL)            /* the one default that names a table */
+		return strcmp(i->name, "alias_maps") == 0;
+	if (i->row->state == PARAM_NOT_YET || i->row->state == PARAM_OBSOLETE)
+		return false;
+	return i->row->type == PARAM_MAP_LIST || i->row->type == PARAM_RESTRICTION ||
+	    (i->row->type == PARAM_LIST && i->row->words[0] == '\0');
+}
+
+static void
+check_item(const struct checker *c, const struct params *p, const struct conf_item *i)
+{
+	struct table_check t = { .c = c, .item = i };
+	struct span rest = span_str(i->value), label;
+
+	if (!may_name_tables(i))
+		return;
+	t.env = (struct maps_env){ .data_directory = p->data_directory, .default_database_type = p->default_database_type,
+		.alias_tables = p->alias_maps, .direct = true };
+	while (word_next(&rest, &label))
+		check_label(&t, label);
+}
+
+void
+check_tables(const struct checker *c)
+{
+	size_t n;
+	struct conf_item *items = conf_items(c->conf->none, &n);
+
+	for (size_t i = 0; i < n; i++)
+		check_item(c, c->conf->params, &items[i]);
+	conf_items_free(&items);
+	for (size_t s = 0; s < c->conf->service_count; s++) {
+		items = conf_items(&c->conf->services[s], &n);
+		for (size_t i = 0; i < n; i++)
+			if (items[i].overridden)
+				check_item(c, c->conf->services[s].params, &items[i]);
+		conf_items_free(&items);
+	}
+}
