@@ -174,7 +174,7 @@ class Env:
         return out.strip().split("= ", 1)[1].upper()
 
     # ---- DNS: one signed root zone served by nsd; Signet gets its own trust anchor
-    def dns(self, records, insecure=None, address="127.0.0.53"):
+    def dns(self, records, insecure=None, address="127.0.0.53", port=53):
         """`records`: lines of the (signed) root zone, e.g. "example.com. MX 10 mx.example.com.".
         `insecure`: {zone: lines} delegated without DS. Sets env.dns_params for signet()."""
         need("nsd", "ldns-signzone", "ldns-keygen")
@@ -190,7 +190,7 @@ class Env:
             f.write("$TTL 60\n" + "\n".join(root) + "\n")
         ksk = sh("ldns-keygen", "-k", "-a", "ECDSAP256SHA256", "-r", "/dev/urandom", ".", cwd=d).strip()
         sh("ldns-signzone", "-o", ".", "-f", "root.signed", "root.zone", ksk, cwd=d)
-        conf = ["server:", " ip-address: %s@53" % address, " username: root", " zonesdir: %s" % d, " database: ''", " pidfile: ''",
+        conf = ["server:", " ip-address: %s@%d" % (address, port), " username: ''", " zonesdir: %s" % d, " database: ''", " pidfile: ''",
                 " xfrdfile: ''", " zonelistfile: ''", " logfile: '%s/nsd.log'" % d, " hide-version: yes", "remote-control:",
                 " control-enable: no", "zone:", " name: .", " zonefile: root.signed"]
         for zone, lines in zones.items():
@@ -200,17 +200,17 @@ class Env:
             conf += ["zone:", " name: %s" % zone, " zonefile: %s" % name]
         self.write("dns/nsd.conf", "\n".join(conf) + "\n")
         p = Process(self, ["nsd", "-d", "-c", os.path.join(d, "nsd.conf")], "nsd")
-        wait_until("nsd to answer", lambda: p.alive() and self._udp_answers(address))
+        wait_until("nsd to answer", lambda: p.alive() and self._udp_answers(address, port))
         anchor = os.path.join(d, ksk + ".ds")
-        self.dns_params = "dns_servers = %s\ndnssec_trust_anchor_files = %s\n" % (address, anchor)
+        self.dns_params = "dns_servers = %s\ndnssec_trust_anchor_files = %s\n" % (address if port == 53 else "%s@%d" % (address, port), anchor)
         return p
 
     @staticmethod
-    def _udp_answers(address):
+    def _udp_answers(address, port):
         s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         s.settimeout(0.2)
         try:
-            s.sendto(bytes.fromhex("123401000001000000000000000006") [:12] + b"\x00\x00\x06\x00\x01", (address, 53))
+            s.sendto(bytes.fromhex("123401000001000000000000000006") [:12] + b"\x00\x00\x06\x00\x01", (address, port))
             return bool(s.recv(2000))
         except OSError:
             return False
