@@ -10,6 +10,7 @@
 
 static const struct role_spec *const role_table[] = {
 	&log_role,
+	&deliver_role,
 	&control_role,
 	NULL,
 };
