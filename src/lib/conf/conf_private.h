@@ -4,6 +4,7 @@
 #include "base/arena.h"
 #include "base/hmap.h"
 #include "conf/conf.h"
+#include "conf/expand.h"
 #include "conf/table.h"
 
 #define CONF_FILE_MAX (4U << 20)        /* bytes of main.cf or master.cf */
@@ -93,13 +94,6 @@ const char *conf_host_mydomain(struct arena *a, const char *myhostname);
 const char *conf_host_networks(const struct conf_host *h, struct arena *a, const char *style,
     const char *interfaces, const char *protocols);
 
-/* ---- expansion (expand.c) */
-
-/* The value of a name, or NULL when undefined; false stops the expansion (the callee reported why). */
-typedef bool conf_lookup_fn(void *ctx, struct span name, const char **value_r);
-
-/* Append the expansion of `raw`. False with `why` filled: bad syntax, too long, too deep. */
-bool conf_expand(struct span raw, conf_lookup_fn *lookup, void *ctx, struct buf *out, struct fault *why);
 
 /* ---- values (value.c) */
 
