@@ -56,6 +56,8 @@ void tls_server_ctx_unref(struct tls_server_ctx **c);
 SSL_CTX *tls_server_ctx_ssl(struct tls_server_ctx *c);
 /* What is known of the client's chain after a handshake; Untrusted is never refused here (section 3). */
 bool tls_server_ctx_asks_ccert(const struct tls_server_ctx *c);
+/* For log_tls_cipher_list(). */
+const char *tls_server_ctx_ciphers(const struct tls_server_ctx *c);
 
 /*
  * Ticket keys: made by the process that owns them (master, later keeper), handed to every

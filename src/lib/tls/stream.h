@@ -3,7 +3,8 @@
  * sockets, has no timers, keeps no plaintext: the owner watches the descriptor, keeps its
  * own buffers and deadlines, and throws away what it had read before STARTTLS.
  *
- * The descriptor stays the caller's: stream_release does not close it.
+ * The descriptor stays the caller's: stream_release does not close it. Once TLS has begun
+ * the struct must stay where it is. SIGPIPE must be ignored by the process.
  */
 #pragma once
 

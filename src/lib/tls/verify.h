@@ -21,8 +21,9 @@ struct tls_verdict {
 	bool weak : 1;          /* refused for a weakness of 20.12 or 20.19; also at `encrypt` */
 	bool expired : 1, host_mismatch : 1, untrusted : 1;     /* for reports */
 	int error, depth;       /* X509_V_ERR_*, 0 = none */
-	char reason[640];       /* tail of the log line of 13.2: text behind "NAMADDRPORT: "; empty when matched */
-	bool ca_error : 1, bare_certificate_line : 1;
+	/* For log_tls_verify_failed(): "", "server" or "CA", and the words behind "NAMADDRPORT: "; "" when nothing failed. */
+	const char *reason_who;
+	char reason[1280];
 	char matched_name[256]; /* or the fingerprint that matched */
 	char found[512];        /* names in the certificate */
 	char wanted[512];       /* names we would have accepted */
@@ -45,6 +46,7 @@ void tls_verify_peer(const struct tls_decision *d, struct tls_client_ctx *ctx, c
 /*
  * Does this certificate carry this reference name? dNSName (or iPAddress) only; the CN
  * counts only with `cn_fallback` and no dNSName at all. Wildcards: whole left-most label,
- * one label, at least two dots, never over an A-label (RFC 9525 section 6.3).
+ * one label, at least two dots (RFC 9525 section 6.3). `found_r` (may be NULL) gets the
+ * certificate's name that matched.
  */
-bool tls_cert_has_name(X509 *cert, const struct tls_name *name, bool cn_fallback);
+bool tls_cert_has_name(X509 *cert, const struct tls_name *name, bool cn_fallback, char found_r[256]);

@@ -1,0 +1,569 @@
+/* Reading PEM: our chains (keys before their leaves), legacy pairs, roots, trust anchor files. */
+#include "tls/credentials.h"
+
+#include <fcntl.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "tls/policy_private.h"
+
+enum { CHAINS_MAX = 8, ISSUERS_MAX = 32 };
+
+struct tls_chain {
+	unsigned refs;
+	size_t count;
+	struct one_chain {
+		EVP_PKEY *key;
+		X509 *leaf;
+		STACK_OF(X509) *issuers;
+	} one[CHAINS_MAX];
+};
+
+const char *
+tls_library_error(void)
+{
+	static char text[256];
+	unsigned long e = ERR_peek_last_error();
+
+	if (e == 0)
+		snprintf(text, sizeof(text), "no further information");
+	else
+		ERR_error_string_n(e, text, sizeof(text));
+	ERR_clear_error();
+	return text;
+}
+
+static struct tls_chain *
+chain_new(void)
+{
+	struct tls_chain *c = calloc(1, sizeof(*c));
+
+	if (c == NULL)
+		abort();
+	c->refs = 1;
+	return c;
+}
+
+struct tls_chain *
+tls_chain_ref(struct tls_chain *c)
+{
+	c->refs++;
+	return c;
+}
+
+void
+tls_chain_unref(struct tls_chain **cp)
+{
+	struct tls_chain *c = *cp;
+
+	*cp = NULL;
+	if (c == NULL || --c->refs > 0)
+		return;
+	for (size_t i = 0; i < c->count; i++) {
+		EVP_PKEY_free(c->one[i].key);
+		X509_free(c->one[i].leaf);
+		sk_X509_pop_free(c->one[i].issuers, X509_free);
+	}
+	free(c);
+}
+
+/* No passphrases: nobody is there to type one. */
+static int
+no_passphrase(char *out, int size, int writing, void *ctx)
+{
+	(void)out;
+	(void)size;
+	(void)writing;
+	(void)ctx;
+	return -1;
+}
+
+static bool
+is_key_block(const char *name)
+{
+	struct span s = span_str(name);
+
+	return span_eq(s, SPAN("PRIVATE KEY")) || span_eq(s, SPAN("ENCRYPTED PRIVATE KEY")) ||
+	    span_ends(s, SPAN(" PRIVATE KEY"));
+}
+
+static bool
+is_cert_block(const char *name)
+{
+	struct span s = span_str(name);
+
+	return span_eq(s, SPAN("CERTIFICATE")) || span_eq(s, SPAN("X509 CERTIFICATE"));
+}
+
+/* One PEM block, its DER freed by the caller with OPENSSL_free; false at the end. */
+struct block {
+	char *name, *header;
+	unsigned char *der;
+	long der_bytes;
+};
+
+static bool
+block_read(BIO *in, struct block *b)
+{
+	memset(b, 0, sizeof(*b));
+	return PEM_read_bio(in, &b->name, &b->header, &b->der, &b->der_bytes) == 1;
+}
+
+static void
+block_release(struct block *b)
+{
+	OPENSSL_free(b->name);
+	OPENSSL_free(b->header);
+	OPENSSL_clear_free(b->der, b->der_bytes > 0 ? (size_t)b->der_bytes : 0);
+}
+
+/* True when the input ended where blocks end, and not in the middle of one. */
+static bool
+ended_well(void)
+{
+	unsigned long e = ERR_peek_last_error();
+	bool clean = e == 0 || (ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE);
+
+	ERR_clear_error();
+	return clean;
+}
+
+static EVP_PKEY *
+block_key(const struct block *b)
+{
+	const unsigned char *der = b->der;
+
+	if (b->header[0] != '\0' || strcmp(b->name, "ENCRYPTED PRIVATE KEY") == 0)
+		return NULL;
+	return d2i_AutoPrivateKey(NULL, &der, b->der_bytes);
+}
+
+static X509 *
+block_cert(const struct block *b)
+{
+	const unsigned char *der = b->der;
+
+	return d2i_X509(NULL, &der, b->der_bytes);
+}
+
+static bool
+add_key(struct tls_chain *c, const struct block *b, const char *source, struct fault *why)
+{
+	EVP_PKEY *key;
+
+	if (c->count > 0 && c->one[c->count - 1].leaf == NULL)
+		return fault_set(why, "4.7.5", "%s: a private key without a certificate behind it", source);
+	if (c->count == CHAINS_MAX)
+		return fault_set(why, "4.7.5", "%s: more than %d chains", source, CHAINS_MAX);
+	key = block_key(b);
+	if (key == NULL) {
+		ERR_clear_error();
+		return fault_set(why, "4.7.5", "%s: private key is encrypted or unreadable", source);
+	}
+	c->one[c->count++].key = key;
+	return true;
+}
+
+static bool
+add_cert(struct one_chain *one, X509 *cert, const char *source, struct fault *why)
+{
+	if (one->leaf == NULL) {
+		one->leaf = cert;
+		if (X509_check_private_key(cert, one->key) == 1)
+			return true;
+		ERR_clear_error();
+		return fault_set(why, "4.7.5", "%s: certificate does not fit its private key", source);
+	}
+	if (one->issuers == NULL)
+		one->issuers = sk_X509_new_null();
+	if (one->issuers == NULL || sk_X509_num(one->issuers) >= ISSUERS_MAX ||
+	    sk_X509_push(one->issuers, cert) <= 0) {
+		X509_free(cert);
+		return fault_set(why, "4.7.5", "%s: more than %d issuers", source, ISSUERS_MAX);
+	}
+	return true;
+}
+
+static bool
+add_block(struct tls_chain *c, const struct block *b, const char *source, struct fault *why)
+{
+	X509 *cert;
+
+	if (is_key_block(b->name))
+		return add_key(c, b, source, why);
+	if (strcmp(b->name, "EC PARAMETERS") == 0 || strcmp(b->name, "DH PARAMETERS") == 0)
+		return true;            /* what `openssl ecparam -genkey` writes in front of a key */
+	if (!is_cert_block(b->name))
+		return fault_set(why, "4.7.5", "%s: unexpected PEM block \"%.60s\"", source, b->name);
+	if (c->count == 0)
+		return fault_set(why, "4.7.5", "%s: a certificate before any private key", source);
+	cert = block_cert(b);
+	if (cert == NULL)
+		return fault_set(why, "4.7.5", "%s: unreadable certificate: %s", source, tls_library_error());
+	return add_cert(&c->one[c->count - 1], cert, source, why);
+}
+
+static bool
+add_pem(struct tls_chain *c, struct span pem, const char *source, struct fault *why)
+{
+	BIO *in = BIO_new_mem_buf(pem.p, (int)pem.n);
+	struct block b;
+	bool ok = in != NULL;
+
+	ERR_clear_error();
+	while (ok && block_read(in, &b)) {
+		ok = add_block(c, &b, source, why);
+		block_release(&b);
+		ERR_clear_error();
+	}
+	if (ok && !ended_well())
+		ok = fault_set(why, "4.7.5", "%s: malformed PEM text", source);
+	BIO_free(in);
+	return ok;
+}
+
+static bool
+chain_complete(const struct tls_chain *c, const char *source, struct fault *why)
+{
+	if (c->count == 0)
+		return fault_set(why, "4.7.5", "%s: no private key in it", source);
+	return c->one[c->count - 1].leaf != NULL ||
+	    fault_set(why, "4.7.5", "%s: a private key without a certificate behind it", source);
+}
+
+struct tls_chain *
+tls_chain_parse(struct span pem, const char *source, struct fault *why)
+{
+	struct tls_chain *c = chain_new();
+
+	if (pem.n > TLS_FILE_MAX || !add_pem(c, pem, source, why) || !chain_complete(c, source, why))
+		tls_chain_unref(&c);
+	return c;
+}
+
+static bool
+read_file(const char *path, struct buf *b, struct fault *why)
+{
+	int r;
+
+	buf_init(b, TLS_FILE_MAX);
+	r = fd_read_file(AT_FDCWD, path, b);
+	if (r < 0)
+		return fault_set(why, "4.7.5", "%s: %s", path, fd_error(r));
+	return true;
+}
+
+static bool
+load_chain_files(const struct tls_chain_params *p, struct tls_chain *c, struct fault *why)
+{
+	struct span rest = span_str(p->chain_files), one;
+	char path[4096];
+	bool ok = true;
+
+	while (ok && span_token(&rest, TLS_SPACE_COMMA, &one)) {
+		struct buf b;
+
+		if (one.n >= sizeof(path))
+			return fault_set(why, "4.7.5", "file name is too long");
+		memcpy(path, one.p, one.n);
+		path[one.n] = '\0';
+		ok = read_file(path, &b, why) && add_pem(c, buf_span(&b), path, why);
+		OPENSSL_cleanse(b.p, b.n);
+		buf_release(&b);
+	}
+	return ok && chain_complete(c, "list of chain files", why);
+}
+
+/* The first private key of a file. */
+static EVP_PKEY *
+load_key(const char *path, struct fault *why)
+{
+	EVP_PKEY *key = NULL;
+	struct buf b;
+	BIO *in;
+
+	if (!read_file(path, &b, why))
+		return NULL;
+	in = BIO_new_mem_buf(b.p, (int)b.n);
+	if (in != NULL)
+		key = PEM_read_bio_PrivateKey(in, NULL, no_passphrase, NULL);
+	BIO_free(in);
+	OPENSSL_cleanse(b.p, b.n);
+	buf_release(&b);
+	if (key == NULL)
+		fault_set(why, "4.7.5", "%s: no usable private key: %s", path, tls_library_error());
+	return key;
+}
+
+static bool
+load_certs(const char *path, struct one_chain *one, struct fault *why)
+{
+	struct buf b;
+	struct block block;
+	bool ok = read_file(path, &b, why);
+	BIO *in = ok ? BIO_new_mem_buf(b.p, (int)b.n) : NULL;
+
+	while (ok && in != NULL && block_read(in, &block)) {
+		X509 *cert = is_cert_block(block.name) ? block_cert(&block) : NULL;
+
+		if (cert != NULL)
+			ok = add_cert(one, cert, path, why);
+		else if (is_cert_block(block.name))
+			ok = fault_set(why, "4.7.5", "%s: unreadable certificate", path);
+		block_release(&block);
+		ERR_clear_error();
+	}
+	ERR_clear_error();
+	BIO_free(in);
+	OPENSSL_cleanse(b.p, b.n);
+	buf_release(&b);
+	return ok && (one->leaf != NULL || fault_set(why, "4.7.5", "%s: no certificate in it", path));
+}
+
+static bool
+load_pair(struct tls_chain *c, const char *cert_file, const char *key_file, struct fault *why)
+{
+	struct one_chain *one = &c->one[c->count];
+
+	if (cert_file[0] == '\0' || strcmp(cert_file, "none") == 0)
+		return true;
+	one->key = load_key(key_file[0] != '\0' ? key_file : cert_file, why);
+	if (one->key == NULL)
+		return false;
+	c->count++;
+	return load_certs(cert_file, one, why);
+}
+
+bool
+tls_chain_load(const struct tls_chain_params *p, struct tls_chain **chain_r, struct fault *why)
+{
+	struct tls_chain *c = chain_new();
+	bool legacy = p->cert_file[0] != '\0' || p->eccert_file[0] != '\0' || p->dcert_file[0] != '\0', ok;
+
+	*chain_r = NULL;
+	if (p->chain_files[0] != '\0') {
+		if (legacy)
+			log_warning(NULL, "%s_chain_files is set: %s_cert_file and the like are ignored", p->prefix,
+			    p->prefix);
+		ok = load_chain_files(p, c, why);
+		if (!ok)
+			fault_prefix(why, "%s_chain_files", p->prefix);
+	} else {
+		ok = load_pair(c, p->cert_file, p->key_file, why) && load_pair(c, p->eccert_file, p->eckey_file, why) &&
+		    load_pair(c, p->dcert_file, p->dkey_file, why);
+		if (!ok)
+			fault_prefix(why, "%s_cert_file", p->prefix);
+	}
+	if (!ok || c->count == 0)
+		tls_chain_unref(&c);
+	*chain_r = c;
+	return ok;
+}
+
+bool
+tls_chain_use(const struct tls_chain *c, SSL_CTX *ctx, SSL *ssl, struct fault *why)
+{
+	if (ssl != NULL)
+		SSL_certs_clear(ssl);
+	for (size_t i = 0; i < c->count; i++) {
+		const struct one_chain *o = &c->one[i];
+		int r = ctx != NULL ? SSL_CTX_use_cert_and_key(ctx, o->leaf, o->key, o->issuers, 1) :
+		    SSL_use_cert_and_key(ssl, o->leaf, o->key, o->issuers, 1);
+
+		if (r != 1)
+			return fault_set(why, "4.7.5", "certificate chain cannot be used: %s", tls_library_error());
+	}
+	return true;
+}
+
+bool
+tls_roots_load(const struct tls_roots_params *p, X509_STORE *store, struct fault *why)
+{
+	bool file = p->CAfile[0] != '\0', path = p->CApath[0] != '\0';
+	struct stat st;
+	int fd;
+
+	ERR_clear_error();
+	if (file && X509_STORE_load_file(store, p->CAfile) != 1)
+		return fault_set(why, "4.7.5", "%s_CAfile: %s: %s", p->prefix, p->CAfile, tls_library_error());
+	if (path) {
+		fd = fd_open(AT_FDCWD, p->CApath, O_RDONLY | O_DIRECTORY, 0);
+		if (fd < 0 || fd_stat(fd, &st) < 0)
+			return fault_set(why, "4.7.5", "%s_CApath: %s: %s", p->prefix, p->CApath, fd_error(fd));
+		fd_close(&fd);
+		if (X509_STORE_load_path(store, p->CApath) != 1)
+			return fault_set(why, "4.7.5", "%s_CApath: %s: %s", p->prefix, p->CApath,
+			    tls_library_error());
+	}
+	/* the system's store never stands alone: the administrator must have asked for PKIX (section 5) */
+	if (p->append_default_CA && (file || path) && X509_STORE_set_default_paths(store) != 1)
+		return fault_set(why, "4.7.5", "tls_append_default_CA: %s", tls_library_error());
+	ERR_clear_error();
+	return true;
+}
+
+static bool
+add_anchor(struct tls_anchors *a, const struct block *b, const char *path, struct fault *why)
+{
+	const unsigned char *der = b->der;
+	EVP_PKEY *key;
+	X509 *cert;
+
+	if (is_cert_block(b->name)) {
+		cert = block_cert(b);
+		if (cert != NULL && sk_X509_push(a->certs, cert) > 0)
+			return true;
+		X509_free(cert);
+	} else if (strcmp(b->name, "PUBLIC KEY") == 0 && a->n_keys < sizeof(a->keys) / sizeof(a->keys[0])) {
+		key = d2i_PUBKEY(NULL, &der, b->der_bytes);
+		if (key != NULL) {
+			a->keys[a->n_keys++] = key;
+			return true;
+		}
+	}
+	ERR_clear_error();
+	return fault_set(why, "4.7.5", "%s: unusable PEM block \"%.60s\"", path, b->name);
+}
+
+bool
+tls_anchors_load(const char *path, struct tls_anchors *a_r, struct fault *why)
+{
+	struct block block;
+	struct buf b;
+	bool ok = read_file(path, &b, why);
+	BIO *in = ok ? BIO_new_mem_buf(b.p, (int)b.n) : NULL;
+
+	memset(a_r, 0, sizeof(*a_r));
+	a_r->certs = sk_X509_new_null();
+	ERR_clear_error();
+	while (ok && in != NULL && a_r->certs != NULL && block_read(in, &block)) {
+		ok = add_anchor(a_r, &block, path, why);
+		block_release(&block);
+		ERR_clear_error();
+	}
+	if (ok && !ended_well())
+		ok = fault_set(why, "4.7.5", "%s: malformed PEM text", path);
+	if (ok && sk_X509_num(a_r->certs) <= 0 && a_r->n_keys == 0)
+		ok = fault_set(why, "4.7.5", "%s: no trust anchors in it", path);
+	BIO_free(in);
+	buf_release(&b);
+	if (!ok)
+		tls_anchors_release(a_r);
+	return ok;
+}
+
+void
+tls_anchors_release(struct tls_anchors *a)
+{
+	sk_X509_pop_free(a->certs, X509_free);
+	for (size_t i = 0; i < a->n_keys; i++)
+		EVP_PKEY_free(a->keys[i]);
+	memset(a, 0, sizeof(*a));
+}
+
+/* --- groups --- */
+
+static bool
+group_known(SSL_CTX *scratch, struct span name, char text[64])
+{
+	if (name.n == 0 || name.n >= 64)
+		return false;
+	memcpy(text, name.p, name.n);
+	text[name.n] = '\0';
+	return SSL_CTX_set1_groups_list(scratch, text) == 1;
+}
+
+static bool
+in_list(struct span list, struct span name)
+{
+	struct span one;
+
+	while (span_token(&list, ":", &one))
+		if (span_eq_ci(one, name))
+			return true;
+	return false;
+}
+
+static void
+probe_into(SSL_CTX *scratch, struct span names, struct buf *list)
+{
+	struct span one;
+	char text[64];
+
+	while (span_token(&names, TLS_LIST_SEPS, &one)) {
+		/* '?' means "if known" to newer libraries; to older ones it is part of an unknown name */
+		if (!group_known(scratch, one, text) && span_starts(one, SPAN("?")))
+			one = span_from(one, 1);
+		if (!group_known(scratch, one, text) || in_list(buf_span(list), one))
+			continue;
+		if (list->n > 0)
+			buf_addc(list, ':');
+		buf_add_str(list, text);
+	}
+}
+
+void
+tls_groups_probe(struct span curves, struct span ffdhe, struct buf *list_r)
+{
+	SSL_CTX *scratch;
+
+	buf_clear(list_r);
+	if (span_trim(curves).n == 0 && span_trim(ffdhe).n == 0)
+		return;
+	scratch = SSL_CTX_new(TLS_method());
+	if (scratch == NULL)
+		return;
+	probe_into(scratch, curves, list_r);
+	probe_into(scratch, ffdhe, list_r);
+	if (list_r->n == 0) {
+		log_warning(NULL, "no usable key exchange group in \"%.*s %.*s\", using the built-in list",
+		    SPAN_ARG(log_esc(curves)), SPAN_ARG(log_esc(ffdhe)));
+		probe_into(scratch, SPAN("X25519 X448 prime256v1 secp384r1 secp521r1 ffdhe2048 ffdhe3072"), list_r);
+	}
+	SSL_CTX_free(scratch);
+	ERR_clear_error();
+}
+
+/* --- values of tls_server_sni_maps --- */
+
+static bool
+append_files(struct span list, struct buf *pem_r, struct fault *why)
+{
+	struct span one;
+	char path[4096];
+
+	while (span_token(&list, TLS_SPACE_COMMA, &one)) {
+		struct buf b;
+		bool ok;
+
+		if (one.n >= sizeof(path))
+			return fault_set(why, "4.7.5", "file name is too long");
+		memcpy(path, one.p, one.n);
+		path[one.n] = '\0';
+		ok = read_file(path, &b, why);
+		if (ok && !buf_add_span(pem_r, buf_span(&b)))
+			ok = fault_set(why, "4.7.5", "%s: too large", path);
+		buf_addc(pem_r, '\n');
+		OPENSSL_cleanse(b.p, b.n);
+		buf_release(&b);
+		if (!ok)
+			return false;
+	}
+	return pem_r->n > 0 || fault_set(why, "4.7.5", "empty value");
+}
+
+bool
+tls_sni_value_pem(struct span value, struct buf *pem_r, struct fault *why)
+{
+	value = span_trim(value);
+	buf_clear(pem_r);
+	if (value.n > 0 && value.p[0] == '/')
+		return append_files(value, pem_r, why);
+	if (text_unbase64(pem_r, value) && pem_r->n > 0)
+		return true;
+	buf_clear(pem_r);
+	return fault_set(why, "4.7.5", "neither file names nor base64 text");
+}

@@ -1,0 +1,108 @@
+/* What OpenSSL knows about a finished handshake, in the words of section 13.1. */
+#include "tls/info.h"
+
+#include <openssl/core_names.h>
+#include <openssl/evp.h>
+
+#include "tls/names.h"
+
+static struct span
+keep(struct arena *a, const char *s)
+{
+	return s != NULL ? arena_dup(a, span_str(s)) : SPAN("");
+}
+
+static struct span
+signature_name(struct arena *a, EVP_PKEY *key)
+{
+	int id = EVP_PKEY_get_base_id(key);
+
+	if (id == EVP_PKEY_RSA || id == EVP_PKEY_RSA_PSS)
+		return SPAN("RSA-PSS");         /* the only RSA scheme of TLS 1.3 */
+	if (id == EVP_PKEY_EC)
+		return SPAN("ECDSA");
+	return keep(a, EVP_PKEY_get0_type_name(key));
+}
+
+static void
+describe_key(EVP_PKEY *key, int digest_nid, struct arena *a, struct log_tls_signature *s)
+{
+	int id = EVP_PKEY_get_base_id(key);
+	char curve[64];
+	size_t n = 0;
+
+	s->alg = signature_name(a, key);
+	if (id == EVP_PKEY_EC && EVP_PKEY_get_group_name(key, curve, sizeof(curve), &n) == 1)
+		s->curve = keep(a, curve);
+	else if (id == EVP_PKEY_RSA || id == EVP_PKEY_RSA_PSS)
+		s->bits = EVP_PKEY_get_bits(key);
+	if (id != EVP_PKEY_ED25519 && id != EVP_PKEY_ED448 && digest_nid != NID_undef)
+		s->digest = keep(a, OBJ_nid2sn(digest_nid));
+}
+
+static void
+get_signatures(SSL *ssl, bool server, struct arena *a, struct log_tls *w)
+{
+	X509 *peer = SSL_get0_peer_certificate(ssl), *own = SSL_get_certificate(ssl);
+	struct log_tls_signature *ours = server ? &w->server : &w->client;
+	struct log_tls_signature *theirs = server ? &w->client : &w->server;
+	int nid;
+
+	if (SSL_session_reused(ssl))
+		return;
+	if (peer != NULL && SSL_get_peer_signature_nid(ssl, &nid) == 1)
+		describe_key(X509_get0_pubkey(peer), nid, a, theirs);
+	if (own != NULL && SSL_get_signature_nid(ssl, &nid) == 1)
+		describe_key(X509_get0_pubkey(own), nid, a, ours);
+}
+
+static void
+get_wire(SSL *ssl, bool server, struct arena *a, struct log_tls *w)
+{
+	const SSL_CIPHER *cipher = SSL_get_current_cipher(ssl);
+	int group;
+
+	w->protocol = keep(a, SSL_get_version(ssl));
+	w->cipher = keep(a, SSL_CIPHER_get_name(cipher));
+	w->bits_used = SSL_CIPHER_get_bits(cipher, &w->bits_alg);
+	if (SSL_version(ssl) < TLS1_3_VERSION)
+		return;
+	group = (int)SSL_get_negotiated_group(ssl);
+	if (group != NID_undef)
+		w->group = keep(a, SSL_group_to_name(ssl, group));
+	get_signatures(ssl, server, a, w);
+}
+
+static void
+get_peer(X509 *peer, const char *digest_name, struct arena *a, struct tls_info *info)
+{
+	char text[512];
+
+	info->peer_cert = true;
+	tls_name_text(X509_get_subject_name(peer), NID_commonName, text, sizeof(text));
+	info->peer_cn = keep(a, text);
+	tls_name_text(X509_get_issuer_name(peer), NID_commonName, text, sizeof(text));
+	if (text[0] == '\0')
+		tls_name_text(X509_get_issuer_name(peer), NID_organizationName, text, sizeof(text));
+	info->issuer_cn = keep(a, text);
+	info->peer_subject = keep(a, X509_NAME_oneline(X509_get_subject_name(peer), text, sizeof(text)));
+	info->peer_issuer = keep(a, X509_NAME_oneline(X509_get_issuer_name(peer), text, sizeof(text)));
+	info->cert_fp = tls_cert_fingerprint(peer, digest_name, a);
+	info->pkey_fp = tls_pkey_fingerprint(peer, digest_name, a);
+}
+
+void
+tls_info_get(SSL *ssl, bool server, const char *digest_name, struct arena *a, struct tls_info *info_r)
+{
+	X509 *peer = SSL_get0_peer_certificate(ssl);
+
+	memset(info_r, 0, sizeof(*info_r));
+	get_wire(ssl, server, a, &info_r->wire);
+	info_r->resumed = SSL_session_reused(ssl) == 1;
+	info_r->asked = server && SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE;
+	info_r->sni = keep(a, SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name));
+	if (peer == NULL)
+		return;
+	get_peer(peer, digest_name, a, info_r);
+	info_r->peer_trusted = server && SSL_get_verify_result(ssl) == X509_V_OK;
+}

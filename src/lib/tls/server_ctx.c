@@ -1,0 +1,370 @@
+/* The server's context: one per service and setting, immutable but for its ticket keys. */
+#include "tls/server_ctx.h"
+
+#include <fcntl.h>
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/panic.h"
+#include "base/rand.h"
+#include "tls/credentials.h"
+#include "tls/policy_private.h"
+#include "tls/server_private.h"
+
+bool
+tls_server_level_parse(const char *security_level, bool use_tls, bool enforce_tls, bool wrappermode,
+    enum tls_server_level *level_r, const char **warning_r, struct fault *why)
+{
+	struct span word = span_trim(span_str(security_level));
+	enum tls_level level = enforce_tls ? TLS_LEVEL_ENCRYPT : use_tls ? TLS_LEVEL_MAY : TLS_LEVEL_NONE;
+
+	*warning_r = NULL;
+	if (wrappermode) {
+		*level_r = TLS_SERVER_ENCRYPT;
+		return true;
+	}
+	if (word.n > 0 && !tls_level_parse(word, &level))
+		return fault_set(why, NULL, "smtpd_tls_security_level: unknown TLS level \"%s\"", security_level);
+	if (tls_level_is_dane(level))
+		return fault_set(why, NULL, "smtpd_tls_security_level: level %s is for clients only",
+		    tls_level_name(level));
+	if (level > TLS_LEVEL_ENCRYPT)
+		*warning_r = "smtpd_tls_security_level: fingerprint, verify and secure are for clients; using encrypt";
+	*level_r = level == TLS_LEVEL_NONE ? TLS_SERVER_NONE :
+	    level == TLS_LEVEL_MAY ? TLS_SERVER_MAY : TLS_SERVER_ENCRYPT;
+	return true;
+}
+
+/* --- client certificates: look at the chain, remember the result, go on (section 3) --- */
+
+static int
+note_result(int ok, X509_STORE_CTX *store)
+{
+	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+	struct tls_server_ctx *c = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+	X509 *cert = X509_STORE_CTX_get_current_cert(store);
+
+	/* public authorities no longer issue for clients: a server's certificate may do (section 3) */
+	if (!ok && c->trust_server_ccerts && X509_STORE_CTX_get_error(store) == X509_V_ERR_INVALID_PURPOSE &&
+	    cert != NULL && X509_check_purpose(cert, X509_PURPOSE_SSL_SERVER, 0) == 1)
+		X509_STORE_CTX_set_error(store, X509_V_OK);
+	return 1;
+}
+
+static void
+set_client_certs(SSL_CTX *ctx, const struct tls_server_params *p)
+{
+	int mode = p->ask_ccert || p->req_ccert ? SSL_VERIFY_PEER | SSL_VERIFY_CLIENT_ONCE : SSL_VERIFY_NONE;
+	STACK_OF(X509_NAME) *names;
+
+	SSL_CTX_set_verify(ctx, mode, mode == SSL_VERIFY_NONE ? NULL : note_result);
+	SSL_CTX_set_verify_depth(ctx, p->ccert_verifydepth);
+	if (mode == SSL_VERIFY_NONE || p->roots.CAfile[0] == '\0')
+		return;
+	names = SSL_load_client_CA_file(p->roots.CAfile);
+	if (names != NULL)
+		SSL_CTX_set_client_CA_list(ctx, names);
+	ERR_clear_error();
+}
+
+/* --- tickets (section 6) --- */
+
+static const uint8_t *
+find_ticket_key(const struct tls_ticket_keys *t, const unsigned char name[16], unsigned *at_r)
+{
+	for (*at_r = 0; *at_r < t->count; ++*at_r)
+		if (memcmp(t->key[*at_r], name, 16) == 0)
+			return t->key[*at_r];
+	return NULL;
+}
+
+static bool
+set_mac(EVP_MAC_CTX *mac, const uint8_t *key)
+{
+	char sha256[] = "SHA256";
+	uint8_t copy[32];
+	OSSL_PARAM params[3];
+	bool ok;
+
+	memcpy(copy, key, sizeof(copy));
+	params[0] = OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, copy, sizeof(copy));
+	params[1] = OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, sha256, 0);
+	params[2] = OSSL_PARAM_construct_end();
+	ok = EVP_MAC_CTX_set_params(mac, params) == 1;
+	OPENSSL_cleanse(copy, sizeof(copy));
+	return ok;
+}
+
+/* OpenSSL's contract: 1 go on, 2 go on and renew, 0 no such key (full handshake), negative error. */
+static int
+ticket_key(SSL *ssl, unsigned char name[16], unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
+{
+	struct tls_server_ctx *c = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+	const uint8_t *key;
+	unsigned at = 0;
+
+	if (c->tickets.count == 0 || c->ticket_cipher == NULL)
+		return 0;
+	if (encrypt) {
+		key = c->tickets.key[0];
+		memcpy(name, key, 16);
+		rand_bytes(iv, (size_t)EVP_CIPHER_get_iv_length(c->ticket_cipher));
+	} else {
+		key = find_ticket_key(&c->tickets, name, &at);
+		if (key == NULL)
+			return 0;
+	}
+	if (EVP_CipherInit_ex2(cipher, c->ticket_cipher, key + 16, iv, encrypt, NULL) != 1 || !set_mac(mac, key + 48))
+		return -1;
+	return !encrypt && at > 0 ? 2 : 1;
+}
+
+static bool
+set_tickets(struct tls_server_ctx *c, const struct tls_server_params *p, struct fault *why)
+{
+	const char *name = p->session_ticket_cipher;
+
+	SSL_CTX_set_num_tickets(c->ctx, 1);
+	SSL_CTX_set_session_cache_mode(c->ctx, p->always_issue_session_ids ?
+	    SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_INTERNAL | SSL_SESS_CACHE_NO_AUTO_CLEAR : SSL_SESS_CACHE_OFF);
+	if (p->session_timeout_s <= 0 || name[0] == '\0') {
+		SSL_CTX_set_options(c->ctx, SSL_OP_NO_TICKET);
+		SSL_CTX_set_num_tickets(c->ctx, 0);
+		return true;
+	}
+	SSL_CTX_set_timeout(c->ctx, (long)(2 * p->session_timeout_s));
+	c->ticket_cipher = EVP_CIPHER_fetch(NULL, name, NULL);
+	if (c->ticket_cipher == NULL || EVP_CIPHER_get_mode(c->ticket_cipher) != EVP_CIPH_CBC_MODE ||
+	    EVP_CIPHER_get_iv_length(c->ticket_cipher) != 16 || EVP_CIPHER_get_key_length(c->ticket_cipher) < 16 ||
+	    EVP_CIPHER_get_key_length(c->ticket_cipher) > 32) {
+		ERR_clear_error();
+		return fault_set(why, NULL, "tls_session_ticket_cipher: \"%s\" is not a CBC cipher of 128 to 256 bits",
+		    name);
+	}
+	SSL_CTX_set_tlsext_ticket_key_evp_cb(c->ctx, ticket_key);
+	return true;
+}
+
+void
+tls_server_ctx_set_ticket_keys(struct tls_server_ctx *c, const struct tls_ticket_keys *k)
+{
+	c->tickets = *k;
+	if (c->tickets.count > 2)
+		c->tickets.count = 2;
+}
+
+/* --- ciphers, protocols, groups --- */
+
+static bool
+set_protocols(SSL_CTX *ctx, const struct tls_server_params *p, struct fault *why)
+{
+	const char *list = p->mandatory ? p->mandatory_protocols : p->protocols;
+	struct tls_protocols t;
+
+	if (!tls_protocols_parse(span_str(list), &t, why)) {
+		fault_prefix(why, p->mandatory ? "smtpd_tls_mandatory_protocols" : "smtpd_tls_protocols");
+		return false;
+	}
+	SSL_CTX_set_options(ctx, t.options_off);
+	return (SSL_CTX_set_min_proto_version(ctx, t.min) == 1 && SSL_CTX_set_max_proto_version(ctx, t.max) == 1) ||
+	    fault_set(why, NULL, "protocols \"%s\": %s", list, tls_library_error());
+}
+
+static bool
+set_ciphers(struct tls_server_ctx *c, const struct tls_server_params *p, struct fault *why)
+{
+	struct span grade = span_str(p->mandatory ? p->mandatory_ciphers : p->ciphers);
+	struct buf list;
+	bool ok;
+
+	if (!tls_grade_check(grade, true, why) ||
+	    !tls_exclude_check(span_str(p->exclude_ciphers), TLS_LIST_SEPS, false, why) ||
+	    !tls_exclude_check(span_str(p->mandatory_exclude_ciphers), TLS_LIST_SEPS, false, why)) {
+		fault_prefix(why, p->mandatory ? "smtpd_tls_mandatory_ciphers" : "smtpd_tls_ciphers");
+		return false;
+	}
+	buf_init(&list, 16384);
+	buf_add_str(&list, tls_grade_string(grade, p->high_cipherlist, p->medium_cipherlist, p->null_cipherlist));
+	tls_exclude_add(&list, span_str(p->exclude_ciphers), TLS_LIST_SEPS);
+	if (p->mandatory)
+		tls_exclude_add(&list, span_str(p->mandatory_exclude_ciphers), TLS_LIST_SEPS);
+	if (p->ask_ccert || p->req_ccert)
+		buf_add_str(&list, ":!aNULL");  /* an anonymous suite cannot ask for a certificate */
+	if (!span_eq_ci(grade, SPAN("null")))
+		buf_add_str(&list, ":!eNULL");
+	c->ciphers = strdup(buf_cstr(&list));
+	ok = !list.full && SSL_CTX_set_cipher_list(c->ctx, c->ciphers) == 1;
+	buf_release(&list);
+	return ok || fault_set(why, NULL, "cipher list \"%.200s\": %s", c->ciphers, tls_library_error());
+}
+
+static void
+set_dh(SSL_CTX *ctx, const char *path)
+{
+	EVP_PKEY *group = NULL;
+	struct buf b;
+	BIO *in;
+	int r;
+
+	SSL_CTX_set_dh_auto(ctx, 1);
+	if (path[0] == '\0' || strcmp(path, "auto") == 0)
+		return;
+	buf_init(&b, TLS_FILE_MAX);
+	r = fd_read_file(AT_FDCWD, path, &b);
+	in = r < 0 ? NULL : BIO_new_mem_buf(b.p, (int)b.n);
+	if (in != NULL)
+		group = PEM_read_bio_Parameters(in, NULL);
+	if (group == NULL || SSL_CTX_set0_tmp_dh_pkey(ctx, group) != 1) {
+		log_warning(NULL, "smtpd_tls_dh1024_param_file: %s: %s; the library chooses the group", path,
+		    r < 0 ? fd_error(r) : tls_library_error());
+		EVP_PKEY_free(group);
+	} else {
+		SSL_CTX_set_dh_auto(ctx, 0);
+	}
+	BIO_free(in);
+	buf_release(&b);
+	ERR_clear_error();
+}
+
+static bool
+set_groups(struct tls_server_ctx *c, const struct tls_server_params *p, struct fault *why)
+{
+	struct buf list;
+
+	buf_init(&list, 4096);
+	tls_groups_probe(span_str(p->eecdh_auto_curves), span_str(p->ffdhe_auto_groups), &list);
+	c->groups = strdup(buf_cstr(&list));
+	buf_release(&list);
+	set_dh(c->ctx, p->dh1024_param_file);
+	return c->groups[0] == '\0' || SSL_CTX_set1_groups_list(c->ctx, c->groups) == 1 ||
+	    fault_set(why, NULL, "key exchange groups \"%s\": %s", c->groups, tls_library_error());
+}
+
+/* --- the whole --- */
+
+static void
+set_options(SSL_CTX *ctx, const struct tls_server_params *p)
+{
+	SSL_CTX_set_options(ctx, SSL_OP_ALL | SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
+	    SSL_OP_IGNORE_UNEXPECTED_EOF);
+	if (p->preempt_cipherlist)
+		SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE);
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+	    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_CTX_set_security_level(ctx, p->req_ccert ? 1 : 0);
+	SSL_CTX_set_client_hello_cb(ctx, tls_stream_client_hello, NULL);
+	SSL_CTX_set_tlsext_servername_callback(ctx, tls_stream_servername);
+}
+
+static bool
+set_chain(struct tls_server_ctx *c, const struct tls_server_params *p, struct fault *why)
+{
+	bool anonymous = p->chain.chain_files[0] == '\0' && strcmp(p->chain.cert_file, "none") == 0;
+
+	if (!tls_chain_load(&p->chain, &c->chain, why))
+		return false;
+	if (c->chain != NULL)
+		return tls_chain_use(c->chain, c->ctx, NULL, why);
+	if (!anonymous)
+		return fault_set(why, NULL, "No server certs available. TLS won't be enabled");
+	if (p->ask_ccert || p->req_ccert) {
+		log_warning(NULL, "client certificates cannot be asked for without a server certificate");
+		c->ask_ccert = false;
+		SSL_CTX_set_verify(c->ctx, SSL_VERIFY_NONE, NULL);
+	}
+	return true;
+}
+
+static bool
+set_up(struct tls_server_ctx *c, const struct tls_server_params *p, struct fault *why)
+{
+	c->ctx = SSL_CTX_new(TLS_server_method());
+	if (c->ctx == NULL)
+		return fault_set(why, NULL, "TLS library: %s", tls_library_error());
+	SSL_CTX_set_app_data(c->ctx, c);
+	set_options(c->ctx, p);
+	set_client_certs(c->ctx, p);
+	if (tls_digest_bytes(p->fingerprint_digest) == 0)
+		return fault_set(why, NULL, "smtpd_tls_fingerprint_digest: unknown digest \"%s\"",
+		    p->fingerprint_digest);
+	if (p->req_ccert && !p->mandatory)
+		log_warning(NULL, "Can't require client certs unless TLS is required");
+	return tls_roots_load(&p->roots, SSL_CTX_get_cert_store(c->ctx), why) && set_chain(c, p, why) &&
+	    set_protocols(c->ctx, p, why) && set_ciphers(c, p, why) && set_groups(c, p, why) && set_tickets(c, p, why);
+}
+
+struct tls_server_ctx *
+tls_server_ctx_new(const struct tls_server_params *p, struct fault *why)
+{
+	struct tls_server_ctx *c = calloc(1, sizeof(*c));
+
+	ensure(c != NULL);
+	ERR_clear_error();
+	c->refs = 1;
+	c->service = strdup(p->service);
+	c->ask_ccert = p->ask_ccert || p->req_ccert;
+	c->trust_server_ccerts = p->trust_server_ccerts;
+	if (!set_up(c, p, why))
+		tls_server_ctx_unref(&c);
+	return c;
+}
+
+struct tls_server_ctx *
+tls_server_ctx_ref(struct tls_server_ctx *c)
+{
+	c->refs++;
+	return c;
+}
+
+void
+tls_server_ctx_unref(struct tls_server_ctx **cp)
+{
+	struct tls_server_ctx *c = *cp;
+
+	*cp = NULL;
+	if (c == NULL || --c->refs > 0)
+		return;
+	SSL_CTX_free(c->ctx);
+	tls_chain_unref(&c->chain);
+	EVP_CIPHER_free(c->ticket_cipher);
+	OPENSSL_cleanse(&c->tickets, sizeof(c->tickets));
+	free(c->service);
+	free(c->groups);
+	free(c->ciphers);
+	free(c);
+}
+
+SSL_CTX *
+tls_server_ctx_ssl(struct tls_server_ctx *c)
+{
+	return c->ctx;
+}
+
+bool
+tls_server_ctx_asks_ccert(const struct tls_server_ctx *c)
+{
+	return c->ask_ccert;
+}
+
+const char *
+tls_server_ctx_ciphers(const struct tls_server_ctx *c)
+{
+	return c->ciphers;
+}
+
+bool
+tls_server_session_context(struct tls_server_ctx *c, SSL *ssl, const char *sni)
+{
+	char text[1024];
+	unsigned char hash[32];
+	unsigned n = 0;
+	int len = snprintf(text, sizeof(text), "%s\n%s\n%d", c->service, sni, c->ask_ccert);
+
+	return len > 0 && (size_t)len < sizeof(text) &&
+	    EVP_Digest(text, (size_t)len, hash, &n, EVP_sha256(), NULL) == 1 &&
+	    SSL_set_session_id_context(ssl, hash, n) == 1;
+}

@@ -1,0 +1,161 @@
+/* The client's session cache: in this process, bounded, each session with the verdict it was given. */
+#include <openssl/evp.h>
+#include <openssl/opensslv.h>
+
+#include "base/buf.h"
+#include "base/panic.h"
+#include "base/text.h"
+#include "tls/client_private.h"
+#include "tls/verify.h"
+
+struct session_entry {
+	struct hmap_node node;
+	struct list age;
+	SSL_SESSION *session;
+	struct tls_verdict verdict;
+	int64_t stored_s;
+	size_t key_bytes;
+	char key[];
+};
+
+static void
+drop(struct tls_client_ctx *c, struct session_entry *e)
+{
+	hmap_remove(&c->sessions, &e->node);
+	list_remove(&e->age);
+	SSL_SESSION_free(e->session);
+	free(e);
+}
+
+void
+tls_sessions_clear(struct tls_client_ctx *c)
+{
+	LIST_EACH(n, &c->oldest)
+		drop(c, LIST_ITEM(n, struct session_entry, age));
+}
+
+static struct session_entry *
+find(struct tls_client_ctx *c, struct span key)
+{
+	HMAP_EACH_HASH(n, &c->sessions, span_hash(key)) {
+		struct session_entry *e = HMAP_ENTRY(n, struct session_entry, node);
+
+		if (span_eq(span_of(e->key, e->key_bytes), key))
+			return e;
+	}
+	return NULL;
+}
+
+SSL_SESSION *
+tls_session_find(struct tls_client_ctx *c, struct span key, int64_t now_s, struct tls_verdict *verdict_r)
+{
+	struct session_entry *e = find(c, key);
+	SSL_SESSION *s;
+
+	if (e == NULL)
+		return NULL;
+	if (now_s - e->stored_s >= c->session_timeout_s || now_s < e->stored_s) {
+		drop(c, e);
+		return NULL;
+	}
+	*verdict_r = e->verdict;
+	s = e->session;
+	SSL_SESSION_up_ref(s);
+	/* TLS 1.3 tickets are for one use (RFC 8446 section C.4); the new connection brings a new one */
+	if (SSL_SESSION_get_protocol_version(s) >= TLS1_3_VERSION)
+		drop(c, e);
+	return s;
+}
+
+void
+tls_session_store(struct tls_client_ctx *c, struct span key, int64_t now_s, SSL_SESSION *session,
+    const struct tls_verdict *verdict)
+{
+	struct session_entry *e = find(c, key);
+
+	if (e != NULL)
+		drop(c, e);
+	if (c->session_count_max == 0 || c->session_timeout_s <= 0)
+		return;
+	while (c->sessions.count >= c->session_count_max)
+		drop(c, LIST_ITEM(c->oldest.next, struct session_entry, age));
+	e = calloc(1, size_add(sizeof(*e), key.n));
+	ensure(e != NULL);
+	e->session = session;
+	SSL_SESSION_up_ref(session);
+	e->verdict = *verdict;
+	e->stored_s = now_s;
+	e->key_bytes = key.n;
+	memcpy(e->key, key.p, key.n);
+	hmap_add(&c->sessions, &e->node, span_hash(key));
+	list_init(&e->age);
+	list_push_back(&c->oldest, &e->age);
+}
+
+void
+tls_session_forget(struct tls_client_ctx *c, struct span key)
+{
+	struct session_entry *e = find(c, key);
+
+	if (e != NULL)
+		drop(c, e);
+}
+
+static void
+digest_span(EVP_MD_CTX *md, struct span s)
+{
+	uint64_t n = s.n;
+
+	EVP_DigestUpdate(md, &n, sizeof(n));
+	EVP_DigestUpdate(md, s.p != NULL ? s.p : "", s.n);
+}
+
+/* Everything a verdict rests on: a changed table entry must not be answered by an old session. */
+static void
+digest_decision(EVP_MD_CTX *md, struct span helo, const struct tls_decision *d)
+{
+	unsigned facts[] = { OpenSSL_version_num() > 0 ? (unsigned)OpenSSL_version_num() : 0, d->must_match, d->weak,
+		d->policy_failure, (unsigned)d->openssl_level, d->enable_rpk, (unsigned)d->verifydepth, d->cn_fallback };
+
+	digest_span(md, helo);
+	EVP_DigestUpdate(md, facts, sizeof(facts));
+	digest_span(md, d->protocols_text);
+	digest_span(md, d->ciphers);
+	digest_span(md, d->groups_curves);
+	digest_span(md, d->groups_ffdhe);
+	digest_span(md, d->sni);
+	for (size_t i = 0; i < d->n_names; i++) {
+		digest_span(md, d->names[i].name);
+		digest_span(md, d->names[i].subdomains ? SPAN("sub") : SPAN("one"));
+	}
+	for (size_t i = 0; i < d->n_digests; i++)
+		digest_span(md, span_of(d->digests[i].bytes, d->digests[i].n));
+	for (size_t i = 0; i < d->n_tafiles; i++)
+		digest_span(md, d->tafiles[i].path);
+}
+
+struct span
+tls_session_key(struct arena *a, const char *service, struct span nexthop, struct span host, struct span address,
+    struct span helo, const struct tls_decision *d)
+{
+	struct span parts[] = { span_str(service), nexthop, host, address };
+	EVP_MD_CTX *md = EVP_MD_CTX_new();
+	uint8_t hash[32];
+	struct span key;
+	struct buf b;
+
+	ensure(md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1);
+	digest_decision(md, helo, d);
+	ensure(EVP_DigestFinal_ex(md, hash, NULL) == 1);
+	EVP_MD_CTX_free(md);
+	buf_init(&b, 1 << 16);
+	for (size_t i = 0; i < 4; i++) {
+		text_base64(&b, parts[i]);
+		buf_addc(&b, '&');
+	}
+	buf_addf(&b, "%d&", (int)d->level);
+	text_hex(&b, span_of(hash, sizeof(hash)));
+	key = arena_dup(a, buf_span(&b));
+	buf_release(&b);
+	return key;
+}
