@@ -69,10 +69,9 @@ match(void *pattern, struct span key, const void *parsed, struct rules_match *gr
 	size_t n = re->re_nsub + 1 < RULES_GROUPS ? re->re_nsub + 1 : RULES_GROUPS;
 	int r;
 
-	(void)parsed;
 	v[0].rm_so = 0;
 	v[0].rm_eo = (regoff_t)key.n;
-	r = regexec(re, key.p, n, v, REG_STARTEND);
+	r = regexec(re, parsed, n, v, REG_STARTEND);
 	if (r == REG_NOMATCH)
 		return MAP_ABSENT;
 	if (r != 0) {
@@ -83,6 +82,13 @@ match(void *pattern, struct span key, const void *parsed, struct rules_match *gr
 	return MAP_FOUND;
 }
 
+/* The key with a NUL behind it: we give its length as well, but the C library is not to be trusted to stop there. */
+static const void *
+parse_key(struct arena *a, struct span key)
+{
+	return arena_cstr(a, key);
+}
+
 static void
 release(void *pattern)
 {
@@ -91,7 +97,7 @@ release(void *pattern)
 }
 
 static const struct rules_type regexp_rules = {
-	.substitutes = true, .empty_value = true, .compile = compile, .match = match, .release = release,
+	.substitutes = true, .empty_value = true, .compile = compile, .match = match, .parse_key = parse_key, .release = release,
 };
 
 static bool
