@@ -63,6 +63,7 @@ struct span tls_session_key(struct arena *a, const char *service, struct span ne
 /* A session to resume (a reference for the caller, SSL_SESSION_free) with the verdict it had; NULL when none. */
 SSL_SESSION *tls_session_find(struct tls_client_ctx *c, struct span key, int64_t now_s,
     struct tls_verdict *verdict_r);
-void tls_session_store(struct tls_client_ctx *c, struct span key, int64_t now_s, SSL_SESSION *session,
+/* Its age counts from verdict->verified_s. */
+void tls_session_store(struct tls_client_ctx *c, struct span key, SSL_SESSION *session,
     const struct tls_verdict *verdict);
 void tls_session_forget(struct tls_client_ctx *c, struct span key);

@@ -260,7 +260,7 @@ static bool
 load_chain_files(const struct tls_chain_params *p, struct tls_chain *c, struct fault *why)
 {
 	struct span rest = span_str(p->chain_files), one;
-	char path[4096];
+	char path[4096] = "";
 	bool ok = true;
 
 	while (ok && span_token(&rest, TLS_SPACE_COMMA, &one)) {
@@ -274,7 +274,7 @@ load_chain_files(const struct tls_chain_params *p, struct tls_chain *c, struct f
 		OPENSSL_cleanse(b.p, b.n);
 		buf_release(&b);
 	}
-	return ok && chain_complete(c, "list of chain files", why);
+	return ok && chain_complete(c, path, why);
 }
 
 /* The first private key of a file. */

@@ -120,7 +120,8 @@ ticket_key(SSL *ssl, unsigned char name[16], unsigned char *iv, EVP_CIPHER_CTX *
 	}
 	if (EVP_CipherInit_ex2(cipher, c->ticket_cipher, key + 16, iv, encrypt, NULL) != 1 || !set_mac(mac, key + 48))
 		return -1;
-	return !encrypt && at > 0 ? 2 : 1;
+	/* a TLS 1.3 client uses each ticket once, so it needs a new one every time (RFC 8446 section C.4) */
+	return !encrypt && (at > 0 || SSL_version(ssl) >= TLS1_3_VERSION) ? 2 : 1;
 }
 
 static bool
@@ -160,8 +161,9 @@ tls_server_ctx_set_ticket_keys(struct tls_server_ctx *c, const struct tls_ticket
 /* --- ciphers, protocols, groups --- */
 
 static bool
-set_protocols(SSL_CTX *ctx, const struct tls_server_params *p, struct fault *why)
+set_protocols(struct tls_server_ctx *c, const struct tls_server_params *p, struct fault *why)
 {
+	SSL_CTX *ctx = c->ctx;
 	const char *list = p->mandatory ? p->mandatory_protocols : p->protocols;
 	struct tls_protocols t;
 
@@ -169,6 +171,8 @@ set_protocols(SSL_CTX *ctx, const struct tls_server_params *p, struct fault *why
 		fault_prefix(why, p->mandatory ? "smtpd_tls_mandatory_protocols" : "smtpd_tls_protocols");
 		return false;
 	}
+	if (c->chain == NULL && (t.max == 0 || t.max > TLS1_2_VERSION))
+		t.max = TLS1_2_VERSION;         /* TLS 1.3 has no anonymous suites */
 	SSL_CTX_set_options(ctx, t.options_off);
 	return (SSL_CTX_set_min_proto_version(ctx, t.min) == 1 && SSL_CTX_set_max_proto_version(ctx, t.max) == 1) ||
 	    fault_set(why, NULL, "protocols \"%s\": %s", list, tls_library_error());
@@ -294,7 +298,7 @@ set_up(struct tls_server_ctx *c, const struct tls_server_params *p, struct fault
 	if (p->req_ccert && !p->mandatory)
 		log_warning(NULL, "Can't require client certs unless TLS is required");
 	return tls_roots_load(&p->roots, SSL_CTX_get_cert_store(c->ctx), why) && set_chain(c, p, why) &&
-	    set_protocols(c->ctx, p, why) && set_ciphers(c, p, why) && set_groups(c, p, why) && set_tickets(c, p, why);
+	    set_protocols(c, p, why) && set_ciphers(c, p, why) && set_groups(c, p, why) && set_tickets(c, p, why);
 }
 
 struct tls_server_ctx *
@@ -354,6 +358,12 @@ const char *
 tls_server_ctx_ciphers(const struct tls_server_ctx *c)
 {
 	return c->ciphers;
+}
+
+const char *
+tls_server_ctx_groups(const struct tls_server_ctx *c)
+{
+	return c->groups;
 }
 
 bool

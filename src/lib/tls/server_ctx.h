@@ -58,6 +58,8 @@ SSL_CTX *tls_server_ctx_ssl(struct tls_server_ctx *c);
 bool tls_server_ctx_asks_ccert(const struct tls_server_ctx *c);
 /* For log_tls_cipher_list(). */
 const char *tls_server_ctx_ciphers(const struct tls_server_ctx *c);
+/* The key exchange groups that the library knows of those configured; "" = its own choice. */
+const char *tls_server_ctx_groups(const struct tls_server_ctx *c);
 
 /*
  * Ticket keys: made by the process that owns them (master, later keeper), handed to every

@@ -13,7 +13,6 @@ struct session_entry {
 	struct list age;
 	SSL_SESSION *session;
 	struct tls_verdict verdict;
-	int64_t stored_s;
 	size_t key_bytes;
 	char key[];
 };
@@ -54,7 +53,7 @@ tls_session_find(struct tls_client_ctx *c, struct span key, int64_t now_s, struc
 
 	if (e == NULL)
 		return NULL;
-	if (now_s - e->stored_s >= c->session_timeout_s || now_s < e->stored_s) {
+	if (now_s - e->verdict.verified_s >= c->session_timeout_s || now_s < e->verdict.verified_s) {
 		drop(c, e);
 		return NULL;
 	}
@@ -68,8 +67,7 @@ tls_session_find(struct tls_client_ctx *c, struct span key, int64_t now_s, struc
 }
 
 void
-tls_session_store(struct tls_client_ctx *c, struct span key, int64_t now_s, SSL_SESSION *session,
-    const struct tls_verdict *verdict)
+tls_session_store(struct tls_client_ctx *c, struct span key, SSL_SESSION *session, const struct tls_verdict *verdict)
 {
 	struct session_entry *e = find(c, key);
 
@@ -84,7 +82,6 @@ tls_session_store(struct tls_client_ctx *c, struct span key, int64_t now_s, SSL_
 	e->session = session;
 	SSL_SESSION_up_ref(session);
 	e->verdict = *verdict;
-	e->stored_s = now_s;
 	e->key_bytes = key.n;
 	memcpy(e->key, key.p, key.n);
 	hmap_add(&c->sessions, &e->node, span_hash(key));

@@ -24,7 +24,6 @@ struct stream_tls {
 	struct tls_verdict verdict;
 	struct stream_failure failure;
 	int last_errno;                         /* negative, of the descriptor */
-	int64_t now_s;                          /* of the start: age of stored sessions */
 	struct tls_chain *chain;
 	char sni[256];
 	bool session_stored : 1;
@@ -150,7 +149,7 @@ attach(struct stream *s, SSL *ssl)
 }
 
 static void
-use_old_session(struct stream *s, struct span key)
+use_old_session(struct stream *s, struct span key, int64_t now_s)
 {
 	struct stream_tls *t = s->tls;
 	SSL_SESSION *old;
@@ -161,7 +160,7 @@ use_old_session(struct stream *s, struct span key)
 	ensure(t->session_key != NULL);
 	memcpy(t->session_key, key.p, key.n);
 	t->session_key_bytes = key.n;
-	old = tls_session_find(t->client, key, t->now_s, &t->verdict);
+	old = tls_session_find(t->client, key, now_s, &t->verdict);
 	if (old != NULL)
 		(void)SSL_set_session(s->ssl, old);
 	SSL_SESSION_free(old);
@@ -183,8 +182,7 @@ stream_start_client(struct stream *s, struct tls_client_ctx *ctx, const struct t
 	}
 	s->tls->client = tls_client_ctx_ref(ctx);
 	s->tls->decision = d;
-	s->tls->now_s = now_s;
-	use_old_session(s, session_key);
+	use_old_session(s, session_key, now_s);
 	SSL_set_connect_state(ssl);
 	return true;
 }
@@ -220,7 +218,7 @@ store_session(struct stream_tls *t, SSL_SESSION *session)
 {
 	t->session_stored = true;
 	if (t->verdict.matched)
-		tls_session_store(t->client, session_key(t), t->now_s, session, &t->verdict);
+		tls_session_store(t->client, session_key(t), session, &t->verdict);
 }
 
 int
@@ -266,6 +264,8 @@ stream_verdict(struct stream *s, int64_t now_s)
 			.cipher_bits = SSL_get_cipher_bits(s->ssl, NULL), .dh_bits = peer_dh_bits(s->ssl) };
 		tls_verify_peer(t->decision, t->client, &peer, now_s, &t->verdict);
 	}
+	if (t->fresh == NULL && s->resumed && t->session_key != NULL && SSL_version(s->ssl) < TLS1_3_VERSION)
+		t->fresh = SSL_get1_session(s->ssl);    /* perhaps renewed: TLS 1.2 does not report that */
 	if (t->fresh != NULL) {
 		store_session(t, t->fresh);
 		SSL_SESSION_free(t->fresh);
@@ -483,7 +483,6 @@ plain_result(ssize_t n, bool reading, size_t *count_r)
 enum stream_result
 stream_read(struct stream *s, void *p, size_t n, size_t *got_r)
 {
-	enum stream_result r;
 	int ret;
 
 	*got_r = 0;
@@ -499,8 +498,7 @@ stream_read(struct stream *s, void *p, size_t n, size_t *got_r)
 	}
 	if (SSL_get_error(s->ssl, ret) == SSL_ERROR_ZERO_RETURN)
 		return STREAM_EOF;
-	r = step_result(s, ret);
-	return r;
+	return step_result(s, ret);
 }
 
 /* Several small pieces would be several records: gather what fits in one. */

@@ -374,6 +374,7 @@ tls_verify_peer(const struct tls_decision *d, struct tls_client_ctx *ctx, const 
 {
 	memset(v_r, 0, sizeof(*v_r));
 	v_r->reason_who = "";
+	v_r->verified_s = now_s;
 	check_weakness(v_r, d, peer);
 	if (peer->leaf == NULL) {
 		v_r->matched = !d->must_match && !v_r->weak;

@@ -21,6 +21,7 @@ struct tls_verdict {
 	bool weak : 1;          /* refused for a weakness of 20.12 or 20.19; also at `encrypt` */
 	bool expired : 1, host_mismatch : 1, untrusted : 1;     /* for reports */
 	int error, depth;       /* X509_V_ERR_*, 0 = none */
+	int64_t verified_s;     /* when; a session that is resumed again and again does not make it younger */
 	/* For log_tls_verify_failed(): "", "server" or "CA", and the words behind "NAMADDRPORT: "; "" when nothing failed. */
 	const char *reason_who;
 	char reason[1280];
