@@ -527,3 +527,11 @@ def maildir(path):
         with open(os.path.join(new, n), "rb") as f:
             out.append(f.read())
     return out
+
+
+def send_and_log(server, rcpt):
+    """Send to `rcpt` and wait for its delivery line; the new part of the log as bytes."""
+    since = server.mark()
+    qid = queue_id(send(rcpts=rcpt))
+    server.wait_log(r"%s: to=<.*status=" % qid, since)
+    return server.log()[since:].encode()

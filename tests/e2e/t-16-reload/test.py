@@ -1,0 +1,41 @@
+"""SIGHUP: new values serve new sessions, old sessions end in peace, a bad configuration is refused and the old one stays."""
+import smtplib
+
+import kit
+
+
+def run(env):
+    env.dns(["example.com. MX 10 mx.example.com.", "mx.example.com. A 127.0.0.2"])
+    sink = env.sink("127.0.0.2")
+    s = env.signet("mta", "smtpd_banner = first\n")
+    old = smtplib.SMTP("127.0.0.1", 25, local_hostname="c.test", timeout=20)
+    old.ehlo()
+    before = set(s.pids("smtpd"))
+    queue = s.pids("queue")
+    s.set("smtpd_banner = second\n")
+    s.reload()
+    kit.wait_until("new processes", lambda: set(s.pids("smtpd")) - before)
+
+    def banner():
+        with smtplib.SMTP(timeout=20) as c:
+            return c.connect("127.0.0.1", 25)[1]
+    kit.wait_until("the new banner", lambda: banner() == b"second")
+    # the session that was open before goes on, and its message is queued
+    code, text = old.mail("a@test.example")
+    kit.check(code == 250, text)
+    kit.check(old.rcpt("user@example.com")[0] == 250, "RCPT in the old session")
+    code, text = old.data(b"Subject: old session\r\n\r\nx\r\n")
+    kit.check(code == 250, text)
+    old.quit()
+    kit.wait_until("delivery", lambda: len(sink.messages) == 1)
+    kit.wait_until("the old processes to end", lambda: not before & set(s.pids("smtpd")))
+    kit.check(s.pids("queue") == queue, "queue stays")
+    s.set("smtpd_banner = third\nsmtp_tls_security_level = secur\n")
+    s.reload()
+    s.wait_log(r"main\.cf:\d+: .*smtp_tls_security_level.*secur")
+    s.wait_log(r"reload refused")
+    kit.check(banner() == b"second", "the old configuration stays")
+    s.set("smtpd_banner = fourth\n", kit.MASTER_CF.format(smtp="127.0.0.1:25") + "127.0.0.1:2500 inet n - n - - smtpd\n -o smtpd_banner=other\n")
+    out = s.cli("reload")
+    kit.wait_until("the new listener", lambda: kit.send(port=2500, rcpts="user@example.com").startswith("250"))
+    s.stop()

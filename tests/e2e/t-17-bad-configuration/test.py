@@ -1,0 +1,53 @@
+"""What an administrator gets wrong: one line that names the place and the fix, and nothing starts."""
+import os
+import re
+
+import kit
+
+CASES = [
+    ("a level that does not exist", "smtp_tls_security_level = secur\n", r"main\.cf:\d+: .*smtp_tls_security_level"),
+    ("a number that is none", "smtpd_recipient_limit = many\n", r"main\.cf:\d+: .*smtpd_recipient_limit.*many"),
+    ("a time that is none", "minimal_backoff_time = 5 fortnights\n", r"main\.cf:\d+: .*minimal_backoff_time"),
+    ("a restriction that does not exist", "smtpd_recipient_restrictions = permit_mynetwork, reject\n", r"permit_mynetwork"),
+    ("a restriction that does not work yet", "smtpd_recipient_restrictions = check_policy_service inet:127.0.0.1:10031, reject_unauth_destination\n", r"check_policy_service"),
+    ("a parameter that protects and does not work yet", "smtpd_milters = inet:127.0.0.1:8891\n", r"main\.cf:\d+: .*smtpd_milters"),
+    ("a level that does not work yet", "smtp_tls_security_level = dane\n", r"main\.cf:\d+: .*dane"),
+    ("a table type that does not work yet", "transport_maps = mysql:/etc/postfix/x.cf\n", r"mysql"),
+    ("a variable that ends nowhere", "myhostname = ${mydomain\n", r"main\.cf:\d+: "),
+    ("no relay control", "smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = permit_mynetworks\n", r"reject_unauth_destination"),
+]
+
+
+def run(env):
+    for n, (name, text, pattern) in enumerate(CASES):
+        s = env.signet("c%d" % n, text, start=False)
+        s.start(wait=False)
+        kit.wait_until("signetd to refuse: %s" % name, lambda: not s.proc.alive(), 20)
+        said = s.proc.text() + s.log()
+        kit.check(s.proc.p.returncode == 1, "%s: exit status %s\n%s" % (name, s.proc.p.returncode, said))
+        kit.check(re.search(pattern, said), "%s: no /%s/ in\n%s" % (name, pattern, said))
+        kit.check(len([line for line in said.splitlines() if "error" in line or "fatal" in line]) <= 3, "%s: too many lines:\n%s" % (name, said))
+        checked = s.cli("check", check_status=False)
+        kit.check(re.search(pattern, checked), "signet check, %s:\n%s" % (name, checked))
+    # a name that nobody knows is a warning with the nearest match, and no reason to stop
+    s = env.signet("typo", "smtpd_tls_securty_level = may\n")
+    s.wait_log(r"main\.cf:\d+: .*smtpd_tls_securty_level.*smtpd_tls_security_level")
+    s.stop()
+    # master.cf: a service that we do not have
+    s = env.signet("svc", "", kit.MASTER_CF.format(smtp="127.0.0.1:25") + "postscreen inet n - n - 1 postscreen\n", start=False)
+    s.start(wait=False)
+    kit.wait_until("signetd to refuse postscreen", lambda: not s.proc.alive(), 20)
+    kit.check(re.search(r"master\.cf:\d+: .*postscreen", s.proc.text() + s.log()), s.proc.text() + s.log())
+    # a spool that is Postfix's own
+    s = env.signet("foreign", "", start=False)
+    for d in ("active", "deferred", "incoming", "pid"):
+        os.makedirs(os.path.join(s.queue, d))
+    env.write("foreign/spool/pid/master.pid", "1\n")
+    s.start(wait=False)
+    kit.wait_until("signetd to refuse Postfix's spool", lambda: not s.proc.alive(), 20)
+    kit.check("Postfix" in s.proc.text() + s.log(), s.proc.text() + s.log())
+    # two of us on one spool
+    s = env.signet("one")
+    two = kit.Process(env, [os.path.join(kit.BUILD, "src", "signetd"), "-c", s.conf], "two")
+    kit.wait_until("the second to refuse", lambda: not two.alive(), 20)
+    kit.check("another signetd" in two.text() or "cannot listen" in two.text(), two.text())
