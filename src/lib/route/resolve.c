@@ -210,7 +210,7 @@ choose_relay(const struct route_work *w, const struct route_set *set, struct spa
 	if (found == MAP_FOUND && value.n > 0) {
 		r->nexthop = value;
 		r->source = arena_printf(w->a, "sender_dependent_relayhost_maps %.*s", SPAN_ARG(table));
-	} else if (found == MAP_ABSENT && set->relayhost[0] != '\0') {
+	} else if (set->relayhost[0] != '\0') {
 		r->nexthop = span_str(set->relayhost);
 		r->source = SPAN("relayhost");
 	}

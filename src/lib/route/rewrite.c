@@ -9,19 +9,20 @@ join(struct arena *a, struct span x, const char *between, struct span y)
 	return arena_printf(a, "%.*s%s%.*s", SPAN_ARG(x), between, SPAN_ARG(y));
 }
 
-/* "@relay1,@relay2:user@site" (RFC 5321 section 4.1.2: A-d-l, to be ignored). */
+/* "@relay1,@relay2:user@site" (RFC 5321 section 4.1.2: A-d-l, to be ignored). Colons of literals do not count. */
 static struct span
 strip_source_route(struct span addr)
 {
-	ptrdiff_t colon;
+	bool literal = false;
 
 	if (addr.n == 0 || addr.p[0] != '@')
 		return addr;
-	colon = span_index(addr, ':');
-	/* "@[IPv6:...]" alone has a colon but no user behind it */
-	if (colon < 0 || span_index(span_from(addr, (size_t)colon + 1), '@') < 0)
-		return addr;
-	return span_from(addr, (size_t)colon + 1);
+	for (size_t i = 1; i < addr.n; i++) {
+		if (addr.p[i] == ':' && !literal)
+			return span_from(addr, i + 1);
+		literal = addr.p[i] == '[' || (literal && addr.p[i] != ']');
+	}
+	return addr;
 }
 
 /* An address without '@': other forms of routing, or our own origin. */
@@ -56,9 +57,9 @@ route_rewrite(const struct params *p, struct span origin, struct span domain, st
 {
 	ptrdiff_t at;
 
-	if (addr.n == 0)
-		return addr;
 	addr = strip_source_route(addr);
+	if (addr.n == 0 || span_eq(addr, SPAN("@")))
+		return SPAN("");
 	if (span_rindex(addr, '@') < 0)
 		addr = add_domain(p, origin, addr, a);
 	at = span_rindex(addr, '@');
@@ -68,7 +69,7 @@ route_rewrite(const struct params *p, struct span origin, struct span domain, st
 		if (own.p[0] != '[' && span_index(own, '.') < 0)
 			addr = join(a, addr, ".", domain);
 	}
-	return at >= 0 ? strip_dot(addr) : addr;
+	return strip_dot(addr);
 }
 
 struct span

@@ -187,7 +187,7 @@ relays(void **state)
 		{ "not the mailbox class", "s@q.example", "u@box.example", "virtual virtual:box.example u@box.example" },
 		{ "by sender", "s@special.example", "u@x.example", "default smtp:[sp.example] u@x.example" },
 		{ "by sender with extension", "t+y@other.example", "u@x.example", "default smtp:[t.example] u@x.example" },
-		{ "DUNNO means the domain itself", "s@dunno.example", "u@x.example", "default smtp:x.example u@x.example" },
+		{ "DUNNO means relayhost", "s@dunno.example", "u@x.example", "default smtp:[gw.example]:587 u@x.example" },
 		{ "null sender key", "", "u@x.example", "default smtp:[null.example] u@x.example" },
 		{ "transport by sender", "s@xport.example", "u@x.example", "default special:[gw.example]:587 u@x.example" },
 		{ "transport and hop by sender", "s@both.example", "u@x.example", "default special:hop u@x.example" },
@@ -393,6 +393,7 @@ canonical_form(void **state)
 		{ "a!b!u", "b!u@a" }, { "u%x.example", "u@x.example" }, { "u%y%x.example", "u%y@x.example" },
 		{ "u%x@y.example", "u%x@y.example" }, { "@a,@b:u@x.example", "u@x.example" }, { "@a:u@x.example", "u@x.example" },
 		{ "@x.example", "@x.example" }, { "u@[192.0.2.1]", "u@[192.0.2.1]" }, { "@[IPv6:::1]", "@[IPv6:::1]" },
+		{ "@a:u", "u@us.example" }, { "@", "" }, { "@[IPv6:::1]:u@x", "u@x" }, { "u@", "u@" },
 	};
 	struct world w = begin("");
 
