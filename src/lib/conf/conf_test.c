@@ -309,7 +309,8 @@ networks_follow_their_style(void **state)
 		{ "compatibility_level = 3.10", "127.0.0.1/32 192.0.2.1/32 [::1]/128 [2001:db8::1]/128" },
 		{ "inet_protocols = ipv4", "127.0.0.0/8 192.0.2.0/24" },
 		{ "inet_interfaces = loopback-only", "127.0.0.0/8 [::1]/128" },
-		{ "inet_interfaces = [2001:db8::1]", "127.0.0.0/8 [::1]/128 [2001:db8::]/64" },
+		{ "inet_interfaces = [2001:db8::1]", "[2001:db8::]/64" },
+		{ "inet_interfaces = 192.0.2.1, localhost", "127.0.0.0/8 192.0.2.0/24 [::1]/128" },
 		{ "mynetworks = 10.0.0.0/8", "10.0.0.0/8" },
 	};
 

@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <ifaddrs.h>
 #include <net/if.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -131,21 +132,75 @@ add_net(struct buf *out, const struct conf_net *net, const char *style)
 	buf_add_str(out, text);
 }
 
-/* Is this address among the listed interfaces? Names of interfaces and hosts cannot be compared and count as no. */
 static bool
-is_listed(const struct conf_net *net, const char *interfaces)
+is_loopback(const struct conf_net *net)
 {
-	bool loopback = net->v6 ? net->addr[15] == 1 && net->addr[0] == 0 : net->addr[0] == 127;
-	char addr[INET6_ADDRSTRLEN], bracketed[INET6_ADDRSTRLEN + 4];
+	static const unsigned char v6[16] = { [15] = 1 };
+
+	return net->v6 ? memcmp(net->addr, v6, 16) == 0 : net->addr[0] == 127;
+}
+
+/* Does the host name have this address? (inet_interfaces may hold names; without files only localhost is known.) */
+static bool
+name_has(const struct conf_host *h, const char *name, const struct conf_net *net)
+{
+	struct addrinfo hints = { .ai_family = net->v6 ? AF_INET6 : AF_INET, .ai_socktype = SOCK_STREAM }, *all = NULL;
+	bool found = false;
+
+	if (!h->files)
+		return strcmp(name, "localhost") == 0 && is_loopback(net);
+	if (getaddrinfo(name, NULL, &hints, &all) != 0)
+		return false;
+	for (struct addrinfo *i = all; i != NULL && !found; i = i->ai_next) {
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+
+		memset(&v6, 0, sizeof(v6));
+		memset(&v4, 0, sizeof(v4));
+		if (net->v6)
+			memcpy(&v6, i->ai_addr, sizeof(v6));
+		else
+			memcpy(&v4, i->ai_addr, sizeof(v4));
+		found = net->v6 ? memcmp(net->addr, &v6.sin6_addr, 16) == 0 : memcmp(net->addr, &v4.sin_addr, 4) == 0;
+	}
+	freeaddrinfo(all);
+	return found;
+}
+
+/* One word of inet_interfaces: an address, [address], or a name. */
+static bool
+word_is(const struct conf_host *h, struct span word, const struct conf_net *net)
+{
+	unsigned char addr[16];
+	char text[256];
+
+	if (span_starts(word, SPAN("[")) && span_ends(word, SPAN("]")))
+		word = span_slice(word, 1, word.n - 1);
+	if (word.n >= sizeof(text))
+		return false;
+	memcpy(text, word.p, word.n);
+	text[word.n] = '\0';
+	if (inet_pton(AF_INET, text, addr) == 1)
+		return !net->v6 && memcmp(addr, net->addr, 4) == 0;
+	if (inet_pton(AF_INET6, text, addr) == 1)
+		return net->v6 && memcmp(addr, net->addr, 16) == 0;
+	return name_has(h, text, net);
+}
+
+/* Is this address among the listed interfaces? */
+static bool
+is_listed(const struct conf_host *h, const struct conf_net *net, const char *interfaces)
+{
+	struct span rest = span_str(interfaces), word;
 
 	if (conf_list_has(interfaces, "all"))
 		return true;
-	if (loopback)
-		return true;
-	if (inet_ntop(net->v6 ? AF_INET6 : AF_INET, net->addr, addr, sizeof(addr)) == NULL)
-		return false;
-	snprintf(bracketed, sizeof(bracketed), "[%s]", addr);
-	return conf_list_has(interfaces, addr) || conf_list_has(interfaces, bracketed);
+	if (conf_list_has(interfaces, "loopback-only"))
+		return is_loopback(net);
+	while (span_token(&rest, ", \t", &word))
+		if (word_is(h, word, net))
+			return true;
+	return false;
 }
 
 const char *
@@ -160,7 +215,7 @@ conf_host_networks(const struct conf_host *h, struct arena *a, const char *style
 	for (size_t i = 0; i < h->net_count; i++) {
 		const struct conf_net *net = &h->nets[i];
 
-		if ((all || conf_list_has(protocols, net->v6 ? "ipv6" : "ipv4")) && is_listed(net, interfaces))
+		if ((all || conf_list_has(protocols, net->v6 ? "ipv6" : "ipv4")) && is_listed(h, net, interfaces))
 			add_net(&out, net, style);
 	}
 	text = arena_cstr(a, buf_span(&out));

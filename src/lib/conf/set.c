@@ -6,6 +6,7 @@
 #include <fcntl.h>
 
 #include "base/fd.h"
+#include "base/panic.h"
 #include "conf/conf_private.h"
 #include "conf/params.h"
 
@@ -344,6 +345,33 @@ report_word(struct eval *e, const struct conf_value *v, const char *word)
 	    word);
 }
 
+/* A value that is right for the row, when neither what is written nor the default can be had. */
+static const char *
+any_value(struct eval *e, const struct param_row *row)
+{
+	struct span word, rest;
+
+	switch (row->type) {
+	case PARAM_BOOL:
+		return "no";
+	case PARAM_INT:
+	case PARAM_SIZE:
+		return arena_printf(e->l->a, "%lld", (long long)row->min).p;
+	case PARAM_TIME:
+		return arena_printf(e->l->a, "%llds", (long long)row->min).p;
+	case PARAM_ENUM:
+		span_cut(span_str(row->words), '|', &word, &rest);
+		return arena_cstr(e->l->a, word);
+	case PARAM_STRING:
+	case PARAM_LIST:
+	case PARAM_MAP_LIST:
+	case PARAM_PATH:
+	case PARAM_RESTRICTION:
+		return "";
+	}
+	panic("param_type %d", (int)row->type);
+}
+
 /* A value of the wrong type is reported; the default takes its place so that checking can go on. */
 static void
 check_type(struct eval *e, struct conf_value *v)
@@ -368,7 +396,7 @@ check_type(struct eval *e, struct conf_value *v)
 	fault_clear(&why);
 	if (!expand_into(e, v, v->row->def, &why) ||
 	    !conf_value_check(v->row, v->value, &canonical, NULL, e->l->a, &why))
-		v->value = v->row->type == PARAM_BOOL ? "no" : v->row->type == PARAM_STRING ? "" : "1";
+		v->value = any_value(e, v->row);
 }
 
 /* ---- all names */
