@@ -523,6 +523,12 @@ smtpc_reset(struct smtpc *c, int64_t now_us)
 }
 
 void
+smtpc_distrust(struct smtpc *c)
+{
+	c->must_reset = true;
+}
+
+void
 smtpc_quit(struct smtpc *c, int64_t now_us)
 {
 	if (c->dead)

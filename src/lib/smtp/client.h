@@ -108,6 +108,7 @@ struct smtpc_tx {
 	bool smtputf8;                  /* needs SMTPUTF8; the caller checked the offer */
 	bool requiretls;                /* REQUIRETLS on MAIL; the caller checked the offer */
 	bool auth_empty;                /* AUTH=<> on MAIL (RFC 4954 section 5) */
+	bool probe;                     /* end after RCPT: accepted recipients stay SMTPC_ACCEPTED, `reply` is filled */
 	struct smtpc_rcpt *rcpts;
 	size_t n_rcpts;
 	struct arena *arena;            /* for texts: room for 4 kB per recipient */
@@ -220,6 +221,8 @@ void smtpc_content(struct smtpc *c, struct span piece, bool last);
 
 /* Ask whether an idle connection still lives: SMTPC_RESET_OK or SMTPC_FAILED. */
 void smtpc_reset(struct smtpc *c, int64_t now_us);
+/* The connection was idle for a while: the next transaction begins with RSET (no round trip of its own under pipelining). */
+void smtpc_distrust(struct smtpc *c);
 /* Say QUIT. SMTPC_CLOSED follows when it is answered, or when it is written with skip_quit_reply. */
 void smtpc_quit(struct smtpc *c, int64_t now_us);
 

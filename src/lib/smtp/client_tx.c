@@ -214,6 +214,8 @@ may_send(const struct smtpc *c)
 {
 	if (c->cut || c->send.step == SMTPC_END || c->content != SMTPC_CONTENT_NONE || c->out.n > OUT_MARK)
 		return false;
+	if (c->tx->probe && c->send.step > SMTPC_RCPT)
+		return false;
 	if (!outstanding(c))
 		return true;
 	if (!has_cap(c, SMTPC_CAP_PIPELINING) || c->send.step == SMTPC_DOT)
@@ -342,6 +344,8 @@ answer_rcpt(struct smtpc *c, struct smtpc_rcpt *r)
 	if (c->reply.code / 100 == 2) {
 		r->outcome = SMTPC_ACCEPTED;
 		c->accepted++;
+		if (c->tx->probe)
+			r->reply = one_line(a, c->reply.text);
 		return;
 	}
 	reply = one_line(a, c->reply.text);
@@ -452,8 +456,8 @@ settle(struct smtpc *c)
 		c->recv = (struct smtpc_cursor){ SMTPC_DOT, 0 };
 	if (c->recv.step == SMTPC_DOT && c->send.step == SMTPC_END && c->recv.i >= dots)
 		c->recv = (struct smtpc_cursor){ SMTPC_END, 0 };
-	/* everyone was refused before DATA or BDAT went out: it never does */
-	if (!outstanding(c) && c->accepted == 0 && c->content == SMTPC_CONTENT_NONE &&
+	/* everyone was refused before DATA or BDAT went out (or a probe has its answers): it never does */
+	if (!outstanding(c) && (c->accepted == 0 || c->tx->probe) && c->content == SMTPC_CONTENT_NONE &&
 	    (c->recv.step == SMTPC_DATA || c->recv.step == SMTPC_CHUNK))
 		c->cut = true;
 }

@@ -1,0 +1,136 @@
+/*
+ * Idle connections, kept a moment for the next message (tls-client.md section 12). A connection serves
+ * again only who would have made it in exactly the same way: same service, next hop, TLS policy and login.
+ */
+#include "base/clock.h"
+#include "log/lines_tls.h"
+#include "maps/strlist.h"
+#include "role/smtpc/smtpc.h"
+
+#define IDLE_MAX 1000u
+/* Within this time the server is taken at its word; later the transaction begins with RSET. */
+#define FRESH_US (US_PER_S / 2)
+
+struct span
+reuse_key(struct delivery *d, struct arena *a)
+{
+	const struct tls_table_answer *t = &d->table;
+	struct span sender = d->svc->p->smtp_sender_dependent_authentication ? d->env.sender : SPAN("");
+
+	return arena_printf(a, "%s\n%.*s\n%.*s\n%d %d %.*s\n%d %d\n%d %.*s %llx", d->svc->name, SPAN_ARG(d->policy_key),
+	    SPAN_ARG(sender), (int)d->svc->level, (int)t->state, SPAN_ARG(t->value), (int)d->env.tls_optional,
+	    (int)d->env.requiretls, (int)d->login_by_hop, SPAN_ARG(d->login_by_hop ? d->login.user : SPAN("")),
+	    (unsigned long long)(d->login_by_hop ? span_hash(d->login.password) : 0));
+}
+
+static struct conn *
+find(struct smtpc_role *s, struct span key)
+{
+	for (struct list *n = s->idle.prev; n != &s->idle; n = n->prev) {
+		struct conn *c = LIST_ITEM(n, struct conn, node);
+
+		if (span_eq(c->key, key))
+			return c;
+	}
+	return NULL;
+}
+
+static void
+log_reused(struct conn *c)
+{
+	struct log l = { .tag = c->svc->cs->log_tag };
+	const struct tls_verdict *v;
+	struct tls_info info;
+
+	if (!c->tls_done || c->svc->p->smtp_tls_loglevel < 1 ||
+	    !stream_info(&c->stream, c->decision.digest_name, c->arena, &info))
+		return;
+	v = stream_verdict(&c->stream, clock_wall_us() / US_PER_S);
+	log_tls_client_summary(&l, tls_trust_name(v->trust), true, span_str(c->peer_port), &info.wire);
+}
+
+bool
+reuse_take(struct delivery *d)
+{
+	struct smtpc_role *s = d->role;
+	struct conn *c;
+
+	if (s->n_idle == 0)
+		return false;
+	c = find(s, reuse_key(d, d->arena));
+	if (c == NULL)
+		return false;
+	list_remove(&c->node);
+	list_push_back(&s->conns, &c->node);
+	s->n_idle--;
+	c->d = d;
+	d->conn = c;
+	c->taken++;
+	c->answered = false;
+	c->phase = CONN_TALK;
+	if (loop_now_us(s->loop) - c->idle_since_us > FRESH_US)
+		smtpc_distrust(&c->engine);
+	log_reused(c);
+	return true;
+}
+
+static bool
+wanted(const struct conn *c, struct delivery *d)
+{
+	const struct params *p = c->svc->p;
+
+	if (p->smtp_connection_cache_on_demand && d->backlog)
+		return true;
+	return c->svc->always_cache != NULL && strlist_find(c->svc->always_cache, d->dest.domain.n > 0 ? d->dest.domain :
+	    d->policy_key, NULL, d->arena, NULL, NULL) == MAP_FOUND;
+}
+
+static bool
+good_enough(const struct conn *c)
+{
+	const struct params *p = c->svc->p;
+	int64_t age = loop_now_us(c->role->loop) - c->born_us;
+
+	return smtpc_idle(&c->engine) && !c->engine.protocol_error && !c->role->role->draining &&
+	    c->role->n_idle < IDLE_MAX && p->smtp_connection_cache_time_limit_ms > 0 &&
+	    age < p->smtp_connection_reuse_time_limit_ms * US_PER_MS &&
+	    (p->smtp_connection_reuse_count_limit <= 0 || c->engine.uses < (unsigned)p->smtp_connection_reuse_count_limit);
+}
+
+bool
+reuse_give(struct conn *c, struct delivery *d)
+{
+	struct smtpc_role *s = c->role;
+	int64_t now = loop_now_us(s->loop);
+
+	if (!wanted(c, d) || !good_enough(c))
+		return false;
+	if (c->key.n == 0)
+		c->key = reuse_key(d, c->arena);
+	c->phase = CONN_IDLE;
+	c->idle_since_us = now;
+	list_remove(&c->node);
+	list_push_back(&s->idle, &c->node);
+	s->n_idle++;
+	conn_arm_idle(c, now + c->svc->p->smtp_connection_cache_time_limit_ms * US_PER_MS);
+	return true;
+}
+
+/* Taken out of the cache to be ended. */
+void
+reuse_forget(struct conn *c)
+{
+	if (c->phase != CONN_IDLE)
+		return;
+	list_remove(&c->node);
+	list_push_back(&c->role->conns, &c->node);
+	c->role->n_idle--;
+	c->phase = CONN_TALK;
+}
+
+void
+reuse_close_all(struct smtpc_role *s)
+{
+	while (!list_empty(&s->idle))
+		conn_quit(LIST_ITEM(s->idle.next, struct conn, node));
+}

@@ -1,0 +1,492 @@
+/*
+ * What a conversation's events mean: the outcome matrix of TLS (doc: tls-client.md 1.1, 1.2, 20), login,
+ * mail, and when the next server's turn comes.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "log/lines_smtp.h"
+#include "log/lines_tls.h"
+#include "role/smtpc/smtpc.h"
+
+/* Lines about a connection carry no queue id, as in Postfix. */
+static struct log
+conn_log(const struct conn *c)
+{
+	return (struct log){ .tag = c->svc->cs->log_tag };
+}
+
+static int64_t
+now_us(const struct conn *c)
+{
+	return loop_now_us(c->role->loop);
+}
+
+/* ---- the tls= field */
+
+static void
+tls_state(struct conn *c, const char *prefix, const char *suffix)
+{
+	snprintf(c->tls_state, sizeof(c->tls_state), "%s%s%s", prefix, tls_level_name(c->decision.level), suffix);
+}
+
+static void
+tls_settled(struct conn *c)
+{
+	if (c->decision.level == TLS_LEVEL_NONE || c->tls_done)
+		tls_state(c, "", "");
+	else
+		tls_state(c, "", ":none");
+}
+
+/* ---- ends */
+
+static void
+take_facts(struct delivery *d, const struct conn *c)
+{
+	d->relay = arena_dup(d->arena, span_str(c->peer_port));
+	d->mta = arena_dup(d->arena, c->addr.host);
+	d->tls_state = arena_dup(d->arena, span_str(c->tls_state));
+	d->conn_use = c->engine_ready ? c->engine.uses : 0;
+	d->server_dsn = c->engine_ready && (c->engine.caps.bits & SMTPC_CAP_DSN) != 0;
+	if (d->connected_us == 0)
+		d->connected_us = clock_wall_us();
+}
+
+/* The server is out. With `polite` the connection ends with QUIT, else at once. Always false. */
+static bool
+give_up(struct conn *c, const char *dsn, const char *text, unsigned flags, bool polite)
+{
+	struct delivery *d = c->d;
+	struct fault why;
+
+	fault_set(&why, dsn, "%s", text);
+	take_facts(d, c);
+	if (polite)
+		conn_quit(c);
+	else
+		conn_free(c);
+	deliver_session_over(d, &why, flags);
+	return false;
+}
+
+void
+session_connect_failed(struct conn *c, const char *reason)
+{
+	struct log l = conn_log(c);
+	char text[500];
+
+	snprintf(text, sizeof(text), "connect to %s: %s", c->peer_port, reason);
+	log_smtp_connect_failed(&l, span_str(text));
+	tls_state(c, "", "?");
+	c->d->tls_state = arena_dup(c->d->arena, span_str(c->tls_state));
+	if (c->d->connected_us == 0)
+		c->d->failed_us = clock_wall_us();
+	struct delivery *d = c->d;
+	struct fault why;
+
+	fault_set(&why, "4.4.1", "%s", text);
+	conn_free(c);
+	deliver_session_over(d, &why, FAIL_THROTTLE);
+}
+
+/* ---- clear-text retry at `may` (tls-client.md 1.2) */
+
+static bool
+may_retry_in_clear(const struct conn *c)
+{
+	const struct delivery *d = c->d;
+	int64_t waited = d->active_us - d->arrival_us;
+
+	return c->decision.level == TLS_LEVEL_MAY && c->decision.on_handshake_failure == TLS_NEXT_CLEAR_LATER &&
+	    !c->decision.wrapper && !d->env.requiretls && !d->login.found &&
+	    (d->probe || waited >= c->svc->p->minimal_backoff_time_ms * US_PER_MS);
+}
+
+static bool
+retry_in_clear(struct conn *c)
+{
+	struct delivery *d = c->d;
+
+	take_facts(d, c);
+	conn_free(c);
+	d->clear_now = true;
+	deliver_session_over(d, NULL, FAIL_SAME_AGAIN);
+	return false;
+}
+
+/* ---- TLS */
+
+static void
+log_verdict(const struct conn *c, const struct tls_verdict *v)
+{
+	struct log l = conn_log(c);
+	struct span name = span_str(c->peer_port);
+
+	if (v->matched || v->reason[0] == '\0')
+		return;
+	if (c->decision.must_match || v->weak)
+		log_tls_verify_failed(&l, v->reason_who, name, v->reason);
+}
+
+static void
+log_summary(struct conn *c, const struct tls_verdict *v, bool reused)
+{
+	struct log l = conn_log(c);
+	struct tls_info info;
+	int level = c->svc->p->smtp_tls_loglevel;
+
+	if (level < 1 || !stream_info(&c->stream, c->decision.digest_name, c->arena, &info))
+		return;
+	log_tls_client_summary(&l, tls_trust_name(v->trust), reused, span_str(c->peer_port), &info.wire);
+	if (level < 2 || reused)
+		return;
+	log_tls_peercert(&l, span_str(c->peer_port), info.peer_cn, info.issuer_cn, info.cert_fp, info.pkey_fp);
+	if (v->matched_name[0] != '\0' && c->decision.level == TLS_LEVEL_FINGERPRINT)
+		log_tls_matched_fingerprint(&l, span_str(c->peer_port), span_str(v->matched_name));
+	else if (v->matched_name[0] != '\0')
+		log_tls_matched_name(&l, span_str(c->peer_port), span_str(v->matched_name));
+	if (info.sni.n > 0)
+		log_tls_sni(&l, span_str(c->peer_port), info.sni);
+}
+
+static bool
+handshake_failed(struct conn *c, const char *reason)
+{
+	struct log l = conn_log(c);
+	const struct stream_failure *f = stream_failure(&c->stream);
+
+	log_tls_connect_error(&l, span_str(c->peer_port), reason);
+	for (unsigned i = 0; f != NULL && i < f->n_library; i++)
+		log_tls_library_problem(&l, f->library[i]);
+	tls_state(c, tls_level_needs_tls(c->decision.level) ? "!" : "", tls_level_needs_tls(c->decision.level) ? "" : "?");
+	if (may_retry_in_clear(c))
+		return retry_in_clear(c);
+	return give_up(c, "4.7.5", "Cannot start TLS: handshake failure",
+	    c->decision.level == TLS_LEVEL_MAY ? 0 : FAIL_THROTTLE, false);
+}
+
+static bool
+begin_engine(struct conn *c)
+{
+	const struct params *p = c->svc->p;
+	const struct smtpc_options opt = {
+		.helo_name = p->smtp_helo_name, .peer = c->peer, .my_name = p->myhostname,
+		.discard = c->d->discard, .lmtp = c->svc->lmtp,
+		.never_ehlo = p->smtp_never_send_ehlo, .always_ehlo = p->smtp_always_send_ehlo,
+		.skip_5xx_greeting = p->smtp_skip_5xx_greeting, .skip_quit_reply = p->smtp_skip_quit_response,
+		.per_request_deadline = p->smtp_per_request_deadline,
+		.min_data_rate = p->smtp_min_data_rate > 0 ? (uint32_t)p->smtp_min_data_rate : 0,
+		.helo_ms = p->smtp_helo_timeout_ms, .starttls_ms = p->smtp_starttls_timeout_ms,
+		.auth_ms = p->smtp_helo_timeout_ms, .mail_ms = p->smtp_mail_timeout_ms,
+		.rcpt_ms = p->smtp_rcpt_timeout_ms, .data_init_ms = p->smtp_data_init_timeout_ms,
+		.data_xfer_ms = p->smtp_data_xfer_timeout_ms, .data_done_ms = p->smtp_data_done_timeout_ms,
+		.rset_ms = p->smtp_rset_timeout_ms, .quit_ms = p->smtp_quit_timeout_ms,
+	};
+
+	smtpc_init(&c->engine, &opt, now_us(c));
+	c->engine_ready = true;
+	c->phase = CONN_TALK;
+	if (c->tls_done)
+		smtpc_tls_started(&c->engine, now_us(c));
+	return true;
+}
+
+/* The peer is known now: is it who the policy wants? RFC 3207 section 4.1: decide at once. */
+static bool
+judge_peer(struct conn *c)
+{
+	const struct tls_verdict *v = stream_verdict(&c->stream, clock_wall_us() / US_PER_S);
+
+	c->tls_done = true;
+	c->matched = v->matched && c->decision.must_match;
+	log_summary(c, v, false);
+	log_verdict(c, v);
+	tls_settled(c);
+	if (v->matched)
+		return true;
+	tls_state(c, "!", "");
+	return false;
+}
+
+bool
+session_tls_done(struct conn *c, bool ok, const char *reason)
+{
+	bool wrapper = c->phase == CONN_WRAPPER;
+
+	if (!ok)
+		return handshake_failed(c, reason);
+	if (!judge_peer(c)) {
+		if (wrapper)
+			return give_up(c, "4.7.5", "Server certificate not verified", FAIL_THROTTLE, false);
+		c->phase = CONN_TALK;
+		return give_up(c, "4.7.5", "Server certificate not verified", FAIL_THROTTLE, true);
+	}
+	if (wrapper)
+		return begin_engine(c);
+	c->phase = CONN_TALK;
+	smtpc_tls_started(&c->engine, now_us(c));
+	return true;
+}
+
+bool
+session_ready(struct conn *c)
+{
+	if (!c->decision.wrapper)
+		return begin_engine(c);
+	conn_start_tls(c, CONN_WRAPPER);
+	return false;           /* it pumps by itself */
+}
+
+/* ---- after EHLO */
+
+/* What is wanted and what is offered. True: go on in clear (or with nothing more to do). */
+static bool
+want_starttls(const struct conn *c)
+{
+	return c->decision.try_tls && !c->tls_off && !c->tls_done && c->svc->tls_ctx != NULL;
+}
+
+static bool
+no_starttls(struct conn *c)
+{
+	char text[500];
+
+	if (c->decision.on_no_starttls == TLS_NEXT_CLEAR || c->tls_off) {
+		tls_settled(c);
+		return session_begin(c);
+	}
+	tls_state(c, "!", "");
+	snprintf(text, sizeof(text), "TLS is required, but was not offered by host %s", c->peer);
+	return give_up(c, "4.7.4", text, FAIL_THROTTLE, true);
+}
+
+static bool
+on_caps(struct conn *c)
+{
+	struct log l = conn_log(c);
+	bool offered = (c->engine.caps.bits & SMTPC_CAP_STARTTLS) != 0;
+
+	if (c->engine.said_my_name) {
+		log_smtp_my_own_name(&l, span_str(c->peer), span_str(c->svc->p->myhostname));
+		if (c->addr.from_mx && !c->svc->lmtp) {
+			char text[400];
+
+			snprintf(text, sizeof(text), "mail for %.*s loops back to myself",
+			    SPAN_ARG(span_slice(c->d->dest.domain, 0, 300)));
+			return give_up(c, "5.4.6", text, 0, true);
+		}
+	}
+	if (c->tls_done)
+		return session_begin(c);
+	if (offered && c->decision.level == TLS_LEVEL_NONE && c->svc->p->smtp_tls_note_starttls_offer)
+		log_tls_offer(&l, c->addr.host);
+	if (!want_starttls(c) || !offered)
+		return no_starttls(c);
+	smtpc_starttls(&c->engine, now_us(c));
+	return true;
+}
+
+static bool
+on_tls_refused(struct conn *c)
+{
+	char text[900];
+
+	if (c->engine.reply.code == 421)        /* going away: as if the handshake had failed */
+		return handshake_failed(c, "STARTTLS was answered by 421");
+	if (c->decision.on_starttls_refused == TLS_NEXT_CLEAR) {
+		tls_settled(c);
+		return session_begin(c);
+	}
+	tls_state(c, "!", "");
+	snprintf(text, sizeof(text), "TLS is required, but host %s refused to start TLS: %.*s", c->peer,
+	    SPAN_ARG(span_slice(c->engine.reply.text, 0, 400)));
+	return give_up(c, "4.7.5", text, FAIL_THROTTLE, true);
+}
+
+/* ---- mail */
+
+/* The server cannot take this message at all: every recipient gets the same answer, the connection lives. */
+static bool
+unfit(struct conn *c, const struct fault *why)
+{
+	struct delivery *d = c->d;
+
+	take_facts(d, c);
+	content_release(d);
+	d->conn = NULL;
+	c->d = NULL;
+	if (!reuse_give(c, d))
+		conn_quit(c);
+	deliver_session_over(d, why, FAIL_MESSAGE);
+	return false;
+}
+
+static bool
+has_cap(const struct conn *c, unsigned bit)
+{
+	return (c->engine.caps.bits & bit) != 0;
+}
+
+static bool
+needs_smtputf8(const struct delivery *d)
+{
+	if (!span_is_ascii(d->tx.sender))
+		return true;
+	for (size_t i = 0; i < d->tx.n_rcpts; i++)
+		if (d->tx_rcpts[i].outcome == SMTPC_PENDING && !span_is_ascii(d->tx_rcpts[i].addr))
+			return true;
+	return false;
+}
+
+static bool
+begin_mail(struct conn *c)
+{
+	struct delivery *d = c->d;
+	struct fault why;
+
+	if (has_cap(c, SMTPC_CAP_SIZE) && c->engine.caps.size_max > 0 && d->size > c->engine.caps.size_max) {
+		fault_set(&why, "5.3.4", "message size %llu exceeds size limit %llu of server %s",
+		    (unsigned long long)d->size, (unsigned long long)c->engine.caps.size_max, c->peer);
+		return unfit(c, &why);
+	}
+	if (!has_cap(c, SMTPC_CAP_SMTPUTF8) && needs_smtputf8(d)) {
+		fault_set(&why, "5.6.7", "SMTPUTF8 is required, but was not offered by host %s", c->peer);
+		return unfit(c, &why);
+	}
+	if (!content_prepare(d, c, &why))
+		return unfit(c, &why);
+	if (c->svc->p->smtp_tls_block_early_mail_reply && c->tls_done &&
+	    (smtp_replies_pending(&c->engine.replies) || stream_pending(&c->stream)))
+		return give_up(c, "4.7.0", "unexpected server message", FAIL_THROTTLE, false);
+	take_facts(d, c);
+	d->conn_use = c->engine.uses + 1;
+	d->sessions++;
+	d->tx.smtputf8 = has_cap(c, SMTPC_CAP_SMTPUTF8) && d->env.smtputf8;
+	d->tx.auth_empty = c->authenticated && (c->svc->p->smtp_send_dummy_mail_auth || d->env.sasl_sender.n > 0);
+	smtpc_begin(&c->engine, &d->tx, now_us(c));
+	return true;
+}
+
+/* Ready for mail, except for login (RFC 4954). */
+bool
+session_begin(struct conn *c)
+{
+	struct delivery *d = c->d;
+	struct fault why;
+
+	if (!d->login.found || c->authenticated || !has_cap(c, SMTPC_CAP_AUTH))
+		return begin_mail(c);
+	if (!sasl_begin(c, &d->login, &why))
+		return give_up(c, why.dsn, why.text, FAIL_THROTTLE, true);
+	return true;
+}
+
+static bool
+login_refused(struct conn *c)
+{
+	struct fault why;
+
+	sasl_refused(c, &why);
+	return give_up(c, why.dsn, why.text, FAIL_THROTTLE, true);
+}
+
+static bool
+on_done(struct conn *c)
+{
+	struct delivery *d = c->d;
+
+	take_facts(d, c);
+	content_release(d);
+	c->d = NULL;
+	d->conn = NULL;
+	if (!smtpc_idle(&c->engine))
+		conn_free(c);
+	else if (!reuse_give(c, d))
+		conn_quit(c);
+	deliver_session_over(d, NULL, 0);
+	return false;
+}
+
+/* The server closed an idle connection, and we learned it only now: nothing happened. */
+static bool
+was_stale(const struct conn *c)
+{
+	return c->taken > 0 && !c->answered;
+}
+
+static bool
+on_failed(struct conn *c)
+{
+	struct delivery *d = c->d;
+	const struct smtpc *e = &c->engine;
+	char dsn[10], text[502];
+
+	if (was_stale(c)) {
+		conn_free(c);
+		content_release(d);
+		deliver_session_over(d, NULL, FAIL_STALE);
+		return false;
+	}
+	content_release(d);
+	if (e->failed_at == SMTPC_STARTTLS && strcmp(e->fault.dsn, "4.4.2") == 0)
+		return handshake_failed(c, "no answer to STARTTLS");
+	if (c->tls_done && may_retry_in_clear(c) && strcmp(e->fault.dsn, "4.4.2") == 0)
+		return retry_in_clear(c);
+	if (c->tls_state[0] == '\0')
+		tls_state(c, "", "?");
+	snprintf(dsn, sizeof(dsn), "%s", e->fault.dsn);
+	snprintf(text, sizeof(text), "%s", e->fault.text);
+	return give_up(c, dsn, text, FAIL_THROTTLE, false);
+}
+
+/* Events of a connection that nobody owns. */
+static bool
+unowned(struct conn *c, enum smtpc_event ev)
+{
+	if (ev == SMTPC_CLOSED || ev == SMTPC_FAILED) {
+		if (c->fd >= 0)
+			(void)stream_shutdown(&c->stream);
+		conn_free(c);
+		return false;
+	}
+	return true;
+}
+
+bool
+session_event(struct conn *c, enum smtpc_event ev)
+{
+	if (c->d == NULL)
+		return unowned(c, ev);
+	switch (ev) {
+	case SMTPC_CAPS:
+		return on_caps(c);
+	case SMTPC_TLS_START:
+		conn_start_tls(c, CONN_HANDSHAKE);
+		return false;
+	case SMTPC_TLS_REFUSED:
+		return on_tls_refused(c);
+	case SMTPC_AUTH_STEP:
+		sasl_step(c);
+		return true;
+	case SMTPC_AUTH_OK:
+		c->authenticated = true;
+		return begin_mail(c);
+	case SMTPC_AUTH_REFUSED:
+		return login_refused(c);
+	case SMTPC_CONTENT:
+		if (content_give(c))
+			return true;
+		return give_up(c, "4.3.0", "reading the message from the queue failed", FAIL_THROTTLE, false);
+	case SMTPC_TX_DONE:
+		return on_done(c);
+	case SMTPC_FAILED:
+		return on_failed(c);
+	case SMTPC_WAIT:
+	case SMTPC_RESET_OK:
+	case SMTPC_CLOSED:
+		return true;
+	}
+	return true;
+}

@@ -1,0 +1,82 @@
+/* The SMTP and LMTP client role: its page of the tree of processes. */
+#include "role/roles.h"
+#include "role/smtpc/smtpc.h"
+
+void
+smtpc_idle_check(struct smtpc_role *s)
+{
+	if (s->role->draining && s->n_deliveries == 0) {
+		reuse_close_all(s);
+		role_done(s->role);
+	}
+}
+
+static void
+allow_dir_of(struct role *r, const char *path)
+{
+	struct span p = span_str(path);
+	ptrdiff_t slash = span_rindex(p, '/');
+	struct smtpc_role *s = r->state;
+
+	if (p.n > 0 && slash > 0)
+		role_allow_dir(r, arena_cstr(s->arena, span_slice(p, 0, (size_t)slash)), false);
+}
+
+/* What stays reachable behind the sandbox: roots that OpenSSL opens when needed, LMTP sockets in the queue directory. */
+static void
+allow_dirs(struct role *r)
+{
+	struct smtpc_role *s = r->state;
+
+	for (size_t i = 0; i < s->n_services; i++) {
+		const struct params *p = s->services[i].p;
+
+		if (p->smtp_tls_CApath[0] != '\0')
+			role_allow_dir(r, p->smtp_tls_CApath, false);
+		allow_dir_of(r, p->smtp_tls_trust_anchor_file);
+	}
+	role_allow_dir(r, "/etc", false);
+}
+
+static void
+smtpc_open(struct role *r)
+{
+	static struct smtpc_role state;
+
+	state = (struct smtpc_role){ .role = r, .loop = r->loop, .arena = arena_new((size_t)64 << 20) };
+	r->state = &state;
+	list_init(&state.deliveries);
+	list_init(&state.conns);
+	list_init(&state.idle);
+	own_addresses_find(&state);
+	services_open(&state);
+	allow_dirs(r);
+}
+
+static void
+smtpc_drain(struct role *r, bool stop)
+{
+	struct smtpc_role *s = r->state;
+
+	(void)stop;
+	reuse_close_all(s);
+	smtpc_idle_check(s);
+}
+
+static void
+smtpc_status(struct role *r, struct buf *json)
+{
+	const struct smtpc_role *s = r->state;
+
+	buf_addf(json, "\"deliveries\": %zu, \"connections\": %zu, \"idle_connections\": %zu, \"sent\": %llu",
+	    s->n_deliveries, s->n_conns, s->n_idle, (unsigned long long)s->total_sent);
+}
+
+const struct role_spec smtpc_role = {
+	.role = IPC_ROLE_SMTPC,
+	.on = { .deliver_start = deliver_on_start },
+	.network = true,
+	.open = smtpc_open,
+	.drain = smtpc_drain,
+	.status = smtpc_status,
+};

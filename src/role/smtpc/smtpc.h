@@ -1,0 +1,305 @@
+/*
+ * The SMTP and LMTP client role: what its files share.
+ *
+ * A `delivery` is one request of the queue. It resolves its next hops into addresses (dest.c), decides
+ * the TLS policy of each (policy.c), takes an idle connection (reuse.c) or makes one (conn.c), and
+ * holds the conversation (session.c, sasl.c, content.c). A `conn` belongs to one delivery, or to the
+ * cache when idle. Both live in lists of the role; either may end first and tells the other.
+ */
+#pragma once
+
+#include <netinet/in.h>
+
+#include "base/list.h"
+#include "base/log.h"
+#include "dns/dns.h"
+#include "mail/envelope.h"
+#include "role/common/role.h"
+#include "smtp/client.h"
+#include "tls/client_ctx.h"
+#include "tls/stream.h"
+
+/* ---- a service of master.cf whose command is smtp or lmtp */
+
+struct service {
+	const struct conf_service *cs;
+	const struct params *p;
+	const char *name, *prefix;      /* prefix: "smtp" or "lmtp", names parameters */
+	bool lmtp;
+	struct tls_params tls;
+	struct tls_client_ctx *tls_ctx; /* NULL: no TLS, `tls_fault` says why when there should be */
+	struct fault tls_fault;
+	enum tls_level level;
+	struct maps *policy, *per_site, *passwords, *generic, *discard_by_address;
+	struct strlist *always_cache, *mechanisms, *mydestination;
+	unsigned discard;               /* EHLO keywords */
+	unsigned families;              /* bit 0 IPv4, bit 1 IPv6 */
+	bool dns, native;               /* smtp_host_lookup */
+	uint16_t port;                  /* smtp_tcp_port */
+};
+
+/* ---- where to go */
+
+struct address {
+	sa_family_t family;             /* AF_INET, AF_INET6, AF_UNIX */
+	uint8_t ip[16];
+	uint16_t port;
+	uint16_t pref;
+	struct span text;               /* printable address, or path */
+	struct span host;               /* name used to look it up, before CNAME expansion */
+	struct span canon;              /* after it; empty = same */
+	bool from_mx;
+};
+
+/* Addresses of one next hop, in the order to be tried. */
+struct dest {
+	struct span nexthop;            /* as written */
+	struct span domain;             /* without brackets and port, A-label form */
+	uint16_t port;
+	bool no_mx;                     /* [host] or address */
+	bool unix_socket;
+	struct address *list;
+	size_t count;
+	bool best_mx_known;             /* the list came from MX records: a server that says our name is a loop */
+};
+
+/* ---- who we are there */
+
+struct login {
+	bool found;
+	struct span user, password;
+};
+
+/* ---- a request of the queue */
+
+enum outcome_status { OUT_NONE, OUT_SENT, OUT_DEFERRED, OUT_BOUNCED };
+
+/* The decision about one recipient. */
+struct outcome {
+	enum outcome_status status;
+	bool softened;                  /* soft_bounce */
+	unsigned flags;                 /* of DELIVER_DONE */
+	char dsn[10];
+	struct span text, reply, mta;   /* mta: host that spoke, empty = ourselves */
+};
+
+struct conn;
+struct smtpc_role;
+
+struct delivery {
+	struct list node;
+	struct smtpc_role *role;
+	struct service *svc;
+	struct ipc_from from;
+	struct arena *arena;
+	struct asks *asks;
+	struct asks *native;            /* the same by getaddrinfo; made when first needed */
+	struct loop_task task;          /* goes on from the loop */
+	struct log log;
+
+	/* the request */
+	struct span qid, nexthop;
+	struct envelope env;
+	struct ipc_rcpt *rcpts;
+	size_t n_rcpts;
+	int64_t arrival_us, active_us, handed_us;       /* wall clock */
+	bool backlog, probe;
+	struct span content;            /* inline */
+	int file;                       /* else -1 */
+	uint64_t offset, size;
+
+	/* progress */
+	enum {
+		STAGE_BEGIN,            /* facts about the next hop */
+		STAGE_RESOLVE,
+		STAGE_ADDRESS,          /* choose the next address */
+		STAGE_SESSION,
+		STAGE_DONE,
+	} stage;
+	struct span *hops;              /* nexthop list, then fallback relays */
+	size_t n_hops, hop;
+	struct dest dest;
+	struct address *address_space;  /* storage of dest.list */
+	size_t addr;                    /* next one to try */
+	int sessions;                   /* that got past the handshake, for smtp_mx_session_limit */
+	bool clear_now;                 /* the next attempt is the clear-text retry of this address (tls-client.md 1.2) */
+	bool resolved;                  /* dest is that of this hop */
+	struct address tried;           /* where a cached connection went; port 0 and no text = nowhere */
+	struct span passed_over;        /* text that was logged last */
+	struct tls_table_answer table;
+	struct span policy_key;         /* the next hop as tables are asked for it */
+	struct login login;
+	bool login_by_hop;
+	struct address current;
+	bool final;                     /* no server is left after this one */
+
+	/* the conversation */
+	struct conn *conn;
+	struct smtpc_tx tx;
+	struct smtpc_rcpt *tx_rcpts;
+	struct outcome *outcomes;
+	struct fault fault;             /* of the last server that could not be used */
+	struct fault throttle;
+	int64_t connected_us;           /* wall clock, 0 = never */
+	unsigned conn_use;
+	unsigned discard;               /* EHLO keywords hidden from this server */
+	int64_t failed_us;              /* when the last attempt to connect failed */
+	bool server_dsn;                /* the server of the last session offered DSN */
+	struct span mta;                /* its name */
+	struct span relay;              /* for the log */
+	struct span tls_state;          /* tls= field */
+	struct content_state *cstate;
+	struct generic_state *gstate;
+	enum { LINES_UNKNOWN, LINES_FIT, LINES_LONG } long_lines;
+	struct span tx_sender, *rcpt_out;       /* as the server sees them */
+};
+
+/* ---- a connection */
+
+enum conn_phase {
+	CONN_CONNECTING,
+	CONN_WRAPPER,                   /* TLS before the greeting */
+	CONN_TALK,
+	CONN_HANDSHAKE,                 /* behind STARTTLS */
+	CONN_IDLE,                      /* in the cache */
+	CONN_CLOSING,                   /* QUIT under way, nobody waits */
+};
+
+struct conn {
+	struct list node;               /* role->conns or role->idle */
+	struct smtpc_role *role;
+	struct service *svc;
+	struct delivery *d;             /* NULL: idle, or closing */
+	struct arena *arena;
+	enum conn_phase phase;
+	int fd;
+	struct loop_fd watch;
+	struct loop_timer timer;
+	struct loop_task again;         /* decrypted bytes are waiting */
+	int64_t deadline_us, armed_us;
+	bool connected;
+	struct stream stream;
+	struct smtpc engine;
+	bool engine_ready;
+	struct address addr;
+	char peer[400];                 /* "host[addr]" */
+	char peer_port[410];            /* "host[addr]:port" */
+	struct tls_decision decision;
+	bool tls_off;                   /* clear-text retry */
+	bool tls_done;                  /* handshake finished */
+	bool matched;                   /* the server's credential is what the policy wants */
+	char tls_state[80];
+	struct span key;                /* reuse.c */
+	int64_t born_us, idle_since_us; /* monotonic */
+	unsigned taken;                 /* times it came out of the cache */
+	bool answered;                  /* something was heard since it was taken */
+	struct sasl *sasl;
+	bool authenticated;
+};
+
+struct smtpc_role {
+	struct role *role;
+	struct loop *loop;
+	struct arena *arena;            /* as long as the process */
+	struct service *services;
+	size_t n_services;
+	struct list deliveries, conns, idle;
+	size_t n_deliveries, n_conns, n_idle;
+	uint64_t total_sent, total_failed;
+	struct own_address {
+		sa_family_t family;
+		uint8_t ip[16];
+	} *own;                         /* inet_interfaces, proxy_interfaces */
+	size_t n_own;
+	struct asks_link *native;       /* questions with native = true */
+	struct span bind4, bind6;       /* the only address of inet_interfaces, if there is just one */
+};
+
+/* smtpc.c */
+void smtpc_idle_check(struct smtpc_role *s);     /* draining: is all work done? */
+
+/* service.c */
+void services_open(struct smtpc_role *s);
+struct service *service_find(struct smtpc_role *s, struct span name);
+uint16_t service_port(struct span name);        /* number or service name; 0 = unknown */
+void own_addresses_find(struct smtpc_role *s);
+bool own_address(const struct smtpc_role *s, sa_family_t family, const uint8_t *ip);
+
+/* deliver.c */
+void deliver_on_start(void *ctx, struct ipc_from from, struct ipc_deliver_start *m);
+void deliver_run(struct delivery *d);           /* from the loop only */
+void deliver_ready(void *delivery);              /* answers are in: for asks_new */
+void deliver_wake(struct delivery *d);          /* run on the next turn */
+/* The session ended (d->conn is NULL): tx_rcpts hold answers, `why` what broke it (dsn empty = nothing did). */
+enum {
+	FAIL_THROTTLE = 1,              /* the destination should be tried less, if this was its last server */
+	FAIL_SAME_AGAIN = 2,            /* not an outcome: the same address once more */
+	FAIL_STALE = 4,                 /* not an outcome: a cached connection was dead */
+	FAIL_MESSAGE = 8,               /* the message does not fit this server */
+};
+void deliver_session_over(struct delivery *d, const struct fault *why, unsigned flags);
+
+/* outcome.c */
+bool outcome_all_decided(const struct delivery *d);
+void outcome_collect(struct delivery *d);       /* answers of the session that just ended */
+void outcome_rest(struct delivery *d, const struct fault *why);
+bool outcome_remembered(struct delivery *d);     /* decide by earlier answers that were passed over; any? */
+void outcome_report(struct delivery *d);        /* log and answer the queue */
+
+/* dest.c: MAP_FOUND (d->dest is filled), MAP_WAIT, MAP_ABSENT (`why` filled, whatever its class) */
+enum map_result dest_resolve(struct delivery *d, struct span nexthop, struct fault *why);
+/* Parse only: the key for tables needs no address. */
+bool dest_parse(struct service *svc, struct span nexthop, struct arena *a, struct dest *dest_r, struct fault *why);
+void dest_forget(struct delivery *d);
+/* dest_sort.c */
+void dest_sort(struct service *svc, struct dest *dest);
+
+/* policy.c: facts of the next hop (MAP_FOUND or MAP_WAIT), then one decision per host */
+enum map_result policy_facts(struct delivery *d, struct span nexthop);
+/* The legacy table's answer for one host (smtp_tls_per_site), FOUND or WAIT. */
+enum map_result policy_per_site(struct delivery *d, struct span nexthop, struct span host,
+    struct tls_table_answer *t_r);
+bool policy_decide(struct delivery *d, const struct address *addr, struct arena *a, struct tls_decision *dec_r);
+
+/* conn.c */
+struct conn *conn_new(struct delivery *d, const struct address *addr);
+void conn_connect(struct conn *c);
+void conn_free(struct conn *c);
+void conn_pump(struct conn *c);                 /* act on events, write, watch; it may be freed inside */
+void conn_start_tls(struct conn *c, enum conn_phase phase);
+void conn_quit(struct conn *c);                 /* polite end, nobody waits */
+void conn_arm_idle(struct conn *c, int64_t deadline_us);
+
+/* session.c: false when the connection was given away or freed */
+bool session_event(struct conn *c, enum smtpc_event ev);
+bool session_ready(struct conn *c);             /* connected */
+bool session_tls_done(struct conn *c, bool ok, const char *reason);
+void session_connect_failed(struct conn *c, const char *reason);
+bool session_begin(struct conn *c);             /* login if need be, then mail */
+
+/* sasl.c */
+enum map_result sasl_login_by_hop(struct delivery *d, struct span nexthop, struct fault *why);
+enum map_result sasl_login_by_host(struct delivery *d, struct span host, struct login *login_r, struct fault *why);
+/* Begin; false with `why` when no mechanism fits. */
+bool sasl_begin(struct conn *c, const struct login *login, struct fault *why);
+void sasl_step(struct conn *c);
+void sasl_refused(const struct conn *c, struct fault *why);
+
+/* reuse.c */
+struct span reuse_key(struct delivery *d, struct arena *a);
+bool reuse_take(struct delivery *d);            /* d->conn is set when true */
+bool reuse_give(struct conn *c, struct delivery *d);    /* after d's use: true = the cache has it */
+void reuse_forget(struct conn *c);               /* it is no longer idle */
+void reuse_close_all(struct smtpc_role *s);
+
+/* content.c */
+bool content_prepare(struct delivery *d, struct conn *c, struct fault *why);
+bool content_give(struct conn *c);              /* answers SMTPC_CONTENT; false: reading failed */
+void content_release(struct delivery *d);
+
+/* generic.c */
+enum map_result generic_run(struct delivery *d, struct fault *why);
+struct span generic_head(const struct delivery *d, uint64_t *replaced_r);       /* new header block; bytes it replaces */
+
+/* native.c: name lookups by the system's ways (smtp_host_lookup = native), done by the resolver role */
+struct asks_link *native_link(struct smtpc_role *s);
