@@ -1,0 +1,114 @@
+/*
+ * Access control of the SMTP server: the smtpd_*_restrictions lists, compiled once per
+ * service, and their evaluation as straight code over facts (access(5), postconf(5)).
+ *
+ * acl_run() may answer MAP_WAIT: run it again when the asks are in. Nothing is logged or
+ * done inside: what has to be done stands in the result, in order.
+ */
+#pragma once
+
+#include "base/arena.h"
+#include "base/fault.h"
+#include "base/span.h"
+#include "maps/map_result.h"
+
+struct acl;
+struct asks;
+struct conf_service;
+struct maps_env;
+
+/* The lists, by the phase they belong to. */
+enum acl_list {
+	ACL_CLIENT,
+	ACL_HELO,
+	ACL_SENDER,
+	ACL_RELAY,
+	ACL_RECIPIENT,
+	ACL_DATA,
+	ACL_END_OF_DATA,
+	ACL_ETRN,
+	ACL_LISTS,
+};
+
+/* The moment of evaluation. */
+enum acl_when {
+	ACL_AT_CONNECT,
+	ACL_AT_HELO,
+	ACL_AT_MAIL,
+	ACL_AT_RCPT,
+	ACL_AT_VRFY,
+	ACL_AT_DATA,
+	ACL_AT_END,
+	ACL_AT_ETRN,
+};
+
+/* How a DNS name of the client was had. */
+enum acl_name {
+	ACL_NAME_OK,
+	ACL_NAME_ABSENT,                /* no PTR, or forward lookup does not confirm it */
+	ACL_NAME_TEMPORARY,             /* the lookup failed */
+};
+
+struct acl_facts {
+	struct span client_name;        /* verified, or "unknown" */
+	struct span reverse_name;       /* PTR, unverified, or "unknown" */
+	struct span addr;               /* "192.0.2.1", "2001:db8::1" */
+	enum acl_name name_state, reverse_state;
+	struct span namaddr;            /* "host[addr]" */
+	struct span helo;               /* "" = none */
+	struct span sender, recipient;  /* internal form */
+	bool have_sender, have_recipient;
+	struct span etrn;
+	unsigned rcpts;                 /* accepted so far; at DATA and later all of them */
+	bool local;                     /* our own submission socket: everything is permitted */
+	bool tls;
+	bool pipelined_early;
+	bool discarding;                /* DISCARD was decided for this message */
+};
+
+enum acl_act {
+	ACL_ACT_HOLD,
+	ACL_ACT_DISCARD,
+	ACL_ACT_FILTER,
+	ACL_ACT_REDIRECT,
+	ACL_ACT_BCC,
+	ACL_ACT_PREPEND,
+	ACL_ACT_WARN,                   /* only to be logged, like those below */
+	ACL_ACT_INFO,
+	ACL_ACT_REJECT_WARNING,
+	ACL_ACT_PERMIT,                 /* smtpd_log_access_permit_actions */
+	ACL_ACT_LOG_WARNING,            /* a plain warning line: `text` is all of it */
+};
+
+struct acl_action {
+	struct acl_action *next;
+	enum acl_act act;
+	struct span arg;                /* filter, address, header */
+	struct span text;               /* for the log, behind "reject: RCPT from x[y]: " */
+};
+
+struct acl_result {
+	bool reject;
+	unsigned code;
+	char dsn[12];
+	struct span text;               /* reply without code; '\n' between lines */
+	bool hang_up;
+	struct acl_action *actions;
+	int64_t sleep_ms;               /* "sleep": hold the reply that long */
+};
+
+/*
+ * Compile the lists of a service. False with the parameter and word at fault: unknown, not
+ * working in this version, or lacking what it needs. `env` must outlive it.
+ */
+bool acl_open(const struct conf_service *svc, const struct maps_env *env, struct acl **acl_r, struct fault *why);
+void acl_free(struct acl **acl);
+
+/* MAP_FOUND: decided, `*res_r` lives in `a`. MAP_WAIT: again when the asks are in. Never another. */
+enum map_result acl_run(struct acl *acl, enum acl_when when, const struct acl_facts *f, struct asks *asks,
+    struct arena *a, struct acl_result *res_r);
+
+/* "reject_warning" etc., the word in the log. */
+const char *acl_act_name(enum acl_act act);
+/* "RCPT", "CONNECT", "END-OF-MESSAGE": the moment in the log. `ehlo` tells EHLO from HELO. */
+const char *acl_when_name(enum acl_when when, bool ehlo);
