@@ -37,7 +37,6 @@ enum {
 	STORE_QID_MAX = 23,             /* longest queue id */
 	STORE_TMP_CONTENT = 4096,       /* where content starts in a file from store_tmp */
 	STORE_ENVELOPE_MAX = 4 << 20,
-	STORE_RECORD_MAX = 4096,        /* one record, without its CRC and line end */
 	STORE_RECORDS_MAX = 64 << 20,   /* all records of one message: the caller replaces them long before */
 };
 

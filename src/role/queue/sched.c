@@ -98,9 +98,9 @@ transport_ready_at(const struct sched_transport *t)
 		return 0;
 	if (t->limits.processes > 0 && t->busy >= t->limits.processes)
 		return INT64_MAX;
-	if (t->limits.transport_delay_us > 0)
-		return t->busy > 0 ? INT64_MAX : t->not_before_us;
-	return 0;
+	if (t->limits.transport_delay_us > 0 && t->busy > 0)
+		return INT64_MAX;
+	return t->not_before_us;
 }
 
 static void
@@ -457,7 +457,8 @@ sched_done(struct sched *s, struct sched_dest *d, enum sched_verdict v, const st
 		break;
 	}
 	d->not_before_us = now_us + t->limits.dest_delay_us;
-	t->not_before_us = now_us + t->limits.transport_delay_us;
+	if (t->limits.transport_delay_us > 0)
+		t->not_before_us = now_us + t->limits.transport_delay_us;
 	place_dest(s, d, now_us);
 }
 
@@ -467,6 +468,13 @@ sched_transport_down(struct sched *s, struct sched_transport *t, int64_t until_u
 {
 	t->down_until_us = until_us;
 	t->down = *why;
+	place_transport(s, t, now_us);
+}
+
+void
+sched_transport_pause(struct sched *s, struct sched_transport *t, int64_t until_us, int64_t now_us)
+{
+	t->not_before_us = until_us;
 	place_transport(s, t, now_us);
 }
 
@@ -484,6 +492,8 @@ sched_revive(struct sched *s, int64_t now_us)
 
 		if (t->down_until_us != 0)
 			heap_move(&s->transport_wake, &t->wake, t->down_until_us = now_us);
+		t->not_before_us = 0;
+		place_transport(s, t, now_us);
 	}
 	advance(s, now_us);
 }

@@ -36,6 +36,8 @@ struct sched_limits {
 
 struct sched;
 
+enum { SCHED_HINTS = 8 };
+
 struct sched_transport {
 	struct list node;               /* in sched->ready */
 	struct hmap_node by_name;
@@ -62,7 +64,8 @@ struct sched_dest {
 	double credit, cohorts;
 	int64_t not_before_us, dead_until_us, idle_us;
 	struct fault dead;              /* why */
-	uint64_t hint;                  /* the owner's: which worker has a connection */
+	uint64_t hints[SCHED_HINTS];    /* the owner's: workers that have an idle connection, latest last */
+	unsigned n_hints;
 };
 
 /* What one message has for one destination: part of the owner's object. */
@@ -113,7 +116,9 @@ void sched_done(struct sched *s, struct sched_dest *d, enum sched_verdict v, con
 /* Nobody serves this transport: its jobs are suspended until then. */
 void sched_transport_down(struct sched *s, struct sched_transport *t, int64_t until_us, const struct fault *why,
     int64_t now_us);
-/* Dead destinations and transports are tried again now. */
+/* Its agents are busy or just starting: nothing of it is started before `until`. */
+void sched_transport_pause(struct sched *s, struct sched_transport *t, int64_t until_us, int64_t now_us);
+/* Dead destinations, and transports that are down or paused, are tried again now. */
 void sched_revive(struct sched *s, int64_t now_us);
 
 /* When sched_next should be asked again if nothing else happens; INT64_MAX = never. */

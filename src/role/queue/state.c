@@ -185,7 +185,7 @@ write_field(struct buf *out, const char *name, struct span value)
 	}
 }
 
-enum { RANGE_STEP = 200 };      /* recipients per line: keeps a record below STORE_RECORD_MAX */
+enum { RANGE_STEP = 200 };      /* recipients per line */
 
 void
 state_write(struct buf *out, const char *verb, const uint32_t *rcpts, size_t n,
@@ -236,19 +236,28 @@ write_rcpt_run(struct buf *out, const struct rcpt_state *r, const uint32_t *rcpt
 }
 
 void
+state_write_rcpts(struct buf *out, const struct mail_state *s, const uint32_t *rcpts, size_t n)
+{
+	for (size_t i = 0; i < n;) {
+		size_t j = i + 1;
+
+		while (j < n && j - i < RANGE_STEP && same(&s->rcpts[rcpts[i]], &s->rcpts[rcpts[j]]))
+			j++;
+		write_rcpt_run(out, &s->rcpts[rcpts[i]], rcpts + i, j - i);
+		i = j;
+	}
+}
+
+void
 state_write_all(const struct mail_state *s, struct buf *out)
 {
-	uint32_t run[RANGE_STEP];
+	for (uint32_t i = 0; i < s->n; i++) {
+		uint32_t run[RANGE_STEP], n = 0;
 
-	for (size_t i = 0; i < s->n;) {
-		size_t n = 0;
-
-		while (i + n < s->n && n < RANGE_STEP && same(&s->rcpts[i], &s->rcpts[i + n])) {
-			run[n] = (uint32_t)(i + n);
-			n++;
-		}
+		for (; i + n < s->n && n < RANGE_STEP && same(&s->rcpts[i], &s->rcpts[i + n]); n++)
+			run[n] = i + n;
 		write_rcpt_run(out, &s->rcpts[i], run, n);
-		i += n;
+		i += n - 1;
 	}
 	if (s->next_us != 0)
 		buf_addf(out, "next %lld %u\n", (long long)s->next_us, s->attempts);

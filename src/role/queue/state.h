@@ -50,5 +50,7 @@ size_t state_count(const struct mail_state *s, enum rcpt_stage stage);
 /* One record about recipients: `verb` and, from `with` (NULL = nothing), the fields that are set. */
 void state_write(struct buf *out, const char *verb, const uint32_t *rcpts, size_t n,
     const struct rcpt_state *with);
+/* The records of these recipients as they are now: what is still to do and has no reason is left out. */
+void state_write_rcpts(struct buf *out, const struct mail_state *s, const uint32_t *rcpts, size_t n);
 /* The fewest records that say the same. */
 void state_write_all(const struct mail_state *s, struct buf *out);
