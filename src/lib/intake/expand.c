@@ -234,34 +234,15 @@ expand_rcpt(struct expand *x, const struct envelope_rcpt *rcpt)
 
 /* --- ORCPT --- */
 
-static bool
-orcpt_plain(uint32_t c)
-{
-	return c > 32 && c < 127 && c != '+' && c != '=' && c != '\\';
-}
-
-/* utf-8-addr-xtext (RFC 6533 section 3): what is not plain ASCII as \x{HEX}. */
 static struct span
-orcpt_utf8(struct span addr, struct arena *a)
+orcpt_utf8(struct span external, struct arena *a)
 {
 	struct span result;
 	struct buf b;
 
-	buf_init(&b, size_add(size_mul(addr.n, 8), 16));
+	buf_init(&b, size_add(size_mul(external.n, 8), 16));
 	buf_add_str(&b, "utf-8;");
-	for (size_t i = 0; i < addr.n;) {
-		unsigned char first = (unsigned char)addr.p[i];
-		size_t len = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-		uint32_t c = len == 1 ? first : first & (0xffu >> (len + 1));
-
-		for (size_t k = 1; k < len && i + k < addr.n; k++)
-			c = c << 6 | ((unsigned char)addr.p[i + k] & 0x3f);
-		if (orcpt_plain(c))
-			buf_addc(&b, (char)c);
-		else
-			buf_addf(&b, "\\x{%02X}", c);
-		i += len;
-	}
+	address_add_unitext(&b, external);
 	result = arena_dup(a, buf_span(&b));
 	buf_release(&b);
 	return result;

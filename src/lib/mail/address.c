@@ -85,6 +85,43 @@ address_external(struct span addr, struct arena *a)
 	return out;
 }
 
+static bool
+unitext_plain(uint32_t c)
+{
+	return c > 32 && c < 127 && c != '+' && c != '=' && c != '\\';
+}
+
+/* The character at `i` (well-formed UTF-8, or its single byte) and its length. */
+static uint32_t
+decode_utf8(struct span s, size_t i, size_t *len_r)
+{
+	unsigned char first = (unsigned char)s.p[i];
+	size_t len = first < 0xc0 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+	uint32_t c = len == 1 ? first : first & (0xffu >> (len + 1));
+
+	if (s.n - i < len)
+		len = s.n - i;
+	for (size_t k = 1; k < len; k++)
+		c = c << 6 | ((unsigned char)s.p[i + k] & 0x3f);
+	*len_r = len;
+	return c;
+}
+
+void
+address_add_unitext(struct buf *out, struct span external)
+{
+	size_t len;
+
+	for (size_t i = 0; i < external.n; i += len) {
+		uint32_t c = decode_utf8(external, i, &len);
+
+		if (unitext_plain(c))
+			buf_addc(out, (char)c);
+		else
+			buf_addf(out, "\\x{%02X}", c);
+	}
+}
+
 /* Where the domain's '@' stands in external form: the last one outside quotes. */
 static size_t
 external_at(struct span s)

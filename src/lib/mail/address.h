@@ -29,6 +29,9 @@ struct span address_external(struct span addr, struct arena *a);
 /* Internal form of an external address (no <>, no comments), in `a`. Broken quoting is taken literally. */
 struct span address_internal(struct span external, struct arena *a);
 
+/* utf-8-addr-xtext of an external address (RFC 6533 section 3): all but plain ASCII as \x{HEX}. */
+void address_add_unitext(struct buf *out, struct span external);
+
 /* Split at the last '@'. False when there is none (local = all, domain empty). */
 bool address_split(struct span addr, struct span *local_r, struct span *domain_r);
 

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "mail/dsn_template.h"
 #include "mail/envelope.h"
 
 enum dsn_kind {
@@ -38,11 +39,9 @@ struct dsn_rcpt {
 	struct span status;             /* "5.1.1" */
 	struct span reason;             /* human text, as in the log */
 	struct span remote_mta;         /* "" when no other MTA answered */
-	struct span remote_reply;       /* its reply; "" = reason stands as X-Signet diagnostic */
+	struct span remote_reply;       /* its reply; "" = the reason stands as X-Signet diagnostic */
 	int64_t retry_until_us;         /* with DSN_DELAYED; 0 = not known */
 };
-
-struct dsn_template;                    /* bounce_template_file, see dsn_template.h */
 
 struct dsn_notice {
 	enum dsn_kind kind;
@@ -55,11 +54,13 @@ struct dsn_notice {
 	struct span to;                 /* where the notice goes; internal form */
 	int64_t now_us;                 /* wall clock */
 	uint64_t size_limit;            /* bounce_size_limit */
-	bool smtputf8;                  /* the notice may carry UTF-8 addresses */
+	bool smtputf8;                  /* the notice may carry UTF-8 addresses (the message did) */
 	bool threaded;                  /* enable_threaded_bounces: References, In-Reply-To */
-	const struct dsn_template *templates;   /* NULL = our own words */
+	const struct dsn_templates *templates;  /* bounce_template_file; NULL = our own words */
 	int64_t delay_time_s;           /* what delay texts say: delay_warning_time */
 	int64_t lifetime_s;             /* maximal_queue_lifetime */
+	dsn_value_fn *value;            /* other $names of template files; NULL = none */
+	void *value_ctx;
 };
 
 struct dsn {

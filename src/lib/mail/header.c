@@ -136,18 +136,16 @@ header_flags(struct span name)
 
 #define FOLD_AT 78
 
-void
-header_add(struct buf *out, struct span name, struct span value)
+/* `column` bytes stand on the line already; the first word never moves away from them. */
+static void
+add_words(struct buf *out, size_t column, struct span value)
 {
-	size_t column = name.n + 1;
+	bool more = value.n > 0, first = true;
 	struct span word;
-	bool more = true;
 
-	buf_add_span(out, name);
-	buf_addc(out, ':');
-	while (more) {
+	for (; more; first = false) {
 		more = span_cut(value, ' ', &word, &value);
-		if (column + 1 + word.n > FOLD_AT && column > name.n + 1 && word.n > 0) {
+		if (column + 1 + word.n > FOLD_AT && !first && word.n > 0) {
 			buf_add_str(out, "\r\n");
 			column = 0;
 		}
@@ -156,6 +154,21 @@ header_add(struct buf *out, struct span name, struct span value)
 		column += 1 + word.n;
 	}
 	buf_add_str(out, "\r\n");
+}
+
+void
+header_add_folded(struct buf *out, struct span first, struct span value)
+{
+	buf_add_span(out, first);
+	add_words(out, first.n, value);
+}
+
+void
+header_add(struct buf *out, struct span name, struct span value)
+{
+	buf_add_span(out, name);
+	buf_addc(out, ':');
+	add_words(out, name.n + 1, value);
 }
 
 static bool

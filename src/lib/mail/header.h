@@ -60,6 +60,8 @@ typedef void header_address_fn(void *ctx, struct span addr);
 void header_each_address(struct span value, size_t token_limit, header_address_fn *fn, void *ctx,
     struct arena *a);
 
+/* Words of `value` behind `first`, one blank between, lines broken near 78 columns and indented by one blank, CRLF at the end. */
+void header_add_folded(struct buf *out, struct span first, struct span value);
 /* "name: value" folded at blanks near 78 columns (RFC 5322 section 2.1.1), with CRLF at the end. */
 void header_add(struct buf *out, struct span name, struct span value);
 
