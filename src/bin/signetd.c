@@ -12,6 +12,7 @@ static const struct role_spec *const role_table[] = {
 	&log_role,
 	&deliver_role,
 	&control_role,
+	&lookup_role,
 	NULL,
 };
 

@@ -10,11 +10,11 @@
 #include "base/fd.h"
 #include "maps/build.h"
 #include "maps/maps_private.h"
+#include "maps/scan.h"
 
 #define NAME_MAX_BYTES 200u
-#define ENDS_TABLE ", \t\r\n{}"
 
-static const char *const served_types[] = { "hash:", "btree:", "dbm:", "sdbm:" };
+static const char *const served_types[] = { "hash", "btree", "dbm", "sdbm" };
 
 /* FNV-1a: file names must be the same in every process. */
 static uint64_t
@@ -94,47 +94,33 @@ served_new(struct span label, struct span source, const struct maps_env *env, st
 	return s;
 }
 
-/* A table's name begins here: at the start, behind a separator, or behind "proxy:". */
-static bool
-may_begin(struct span text, size_t at)
-{
-	return at == 0 || strchr(ENDS_TABLE "=:", text.p[at - 1]) != NULL;
-}
+struct listing {
+	const struct maps_env *env;
+	struct arena *a;
+	struct served *list;
+};
 
-static struct span
-label_at(struct span text, size_t at, size_t type_n, struct span *source_r)
+static void
+on_label(void *ctx, struct span label, struct span source)
 {
-	size_t end = at + type_n;
+	struct listing *l = ctx;
+	struct served *s;
 
-	while (end < text.n && text.p[end] != '\0' && strchr(ENDS_TABLE, text.p[end]) == NULL)
-		end++;
-	*source_r = span_slice(text, at + type_n, end);
-	return span_slice(text, at, end);
+	if (source.p[0] != '/' || known(l->list, label))
+		return;
+	s = served_new(label, source, l->env, l->a);
+	s->next = l->list;
+	l->list = s;
 }
 
 struct served *
 served_list(struct span text, const struct maps_env *env, struct arena *a)
 {
-	struct served *list = NULL;
+	struct listing l = { env, a, NULL };
 
-	for (size_t k = 0; k < sizeof(served_types) / sizeof(served_types[0]); k++) {
-		struct span type = span_str(served_types[k]), source, label;
-		size_t at = 0;
-		ptrdiff_t hit;
-
-		for (; (hit = span_find(span_from(text, at), type)) >= 0; at += type.n) {
-			struct served *s;
-
-			at += (size_t)hit;
-			label = label_at(text, at, type.n, &source);
-			if (!may_begin(text, at) || source.n == 0 || source.p[0] != '/' || known(list, label))
-				continue;
-			s = served_new(label, source, env, a);
-			s->next = list;
-			list = s;
-		}
-	}
-	return list;
+	for (size_t k = 0; k < sizeof(served_types) / sizeof(served_types[0]); k++)
+		scan_labels(text, served_types[k], on_label, &l);
+	return l.list;
 }
 
 enum served_state

@@ -22,6 +22,17 @@ same_file(const struct stat *a, const struct stat *b)
 	    a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
+/* The path is out of our reach, but somebody may have handed us the file. */
+static int
+stat_handed(const struct watch *w, const struct maps_env *env, struct stat *st)
+{
+	int fd = env->open(env->open_ctx, w->path);
+	int r = fd < 0 ? fd : fd_stat(fd, st);
+
+	fd_close(&fd);
+	return r;
+}
+
 enum watch_state
 watch_poll(struct watch *w, const struct maps_env *env, int *errno_r)
 {
@@ -33,6 +44,8 @@ watch_poll(struct watch *w, const struct maps_env *env, int *errno_r)
 		return WATCH_SAME;
 	w->checked_us = now != 0 ? now : 1;
 	r = fd_stat_path(w->path, &st);
+	if (r == -EACCES && env->open != NULL)
+		r = stat_handed(w, env, &st);
 	if (r < 0) {
 		w->known = false;
 		*errno_r = r;
