@@ -21,6 +21,12 @@ static const struct verb_row {
 	{ "status", verb_status, "processes, sessions, queue and destinations of the running daemon", "signet status [--json]" },
 	{ "stop", verb_stop, "stop the daemon cleanly", "signet stop" },
 	{ "check", verb_check, "check the whole configuration", "signet check [--json]" },
+	{ "queue", verb_queue, "look at the mail queue and act on it",
+	    "signet queue [list] [--json]\n"
+	    "signet queue flush [ID ... | --site DOMAIN]\n"
+	    "signet queue hold | release | requeue | delete | expire  ID ... | ALL | -\n"
+	    "signet queue cat [--wire] ID ...\n"
+	    "signet queue verify" },
 	{ "conf", verb_conf, "show and edit parameters",
 	    "signet conf [-n | -d] [-h | -H] [-x] [--json] [NAME ...]\n"
 	    "signet conf -M [--json] [SERVICE[/TYPE] ...]\n"

@@ -23,7 +23,7 @@
 #include "role/common/role.h"
 #include "role/queue/retry.h"
 #include "role/queue/sched.h"
-#include "role/queue/state.h"
+#include "store/state.h"
 #include "store/store.h"
 
 enum {

@@ -1,5 +1,5 @@
 /* Records of a message's progress. */
-#include "role/queue/state.h"
+#include "store/state.h"
 
 #include "store/store.h"
 

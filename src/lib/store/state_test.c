@@ -1,10 +1,7 @@
-/* Records say what was written; the retry schedule grows and spreads. */
-#include "role/queue/state.h"
+/* Records say what was written. */
+#include "store/state.h"
 
 #include "kit/kit.h"
-#include "role/queue/retry.h"
-
-enum { S = 1000000 };
 
 static void
 test_what_is_written_is_read(void **state)
@@ -67,40 +64,12 @@ test_reports_that_are_due_survive(void **state)
 	arena_free(&a);
 }
 
-static void
-test_retry_schedule(void **state)
-{
-	const struct retry_params p = { .backoff_min_us = 300 * (int64_t)S, .backoff_max_us = 4000 * (int64_t)S,
-		.lifetime_us = 86400 * (int64_t)S, .warning_us = 3600 * (int64_t)S };
-	static const struct {
-		int64_t age_s, least_s, most_s;
-	} rows[] = {
-		{ 0, 262, 338 }, { 300, 262, 338 }, { 1000, 875, 1125 }, { 4000, 3500, 4500 }, { 80000, 3500, 4500 },
-	};
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		int64_t now = rows[i].age_s * S;
-
-		assert_true(retry_next_us(&p, 0, now, 0) >= now + rows[i].least_s * S);
-		assert_true(retry_next_us(&p, 0, now, UINT32_MAX) <= now + rows[i].most_s * S);
-		assert_true(retry_next_us(&p, 0, now, 0) < retry_next_us(&p, 0, now, UINT32_MAX));
-	}
-	/* a clock that went back is no reason to wait for ever */
-	assert_true(retry_next_us(&p, 1000000 * (int64_t)S, 0, 0) <= 338 * (int64_t)S);
-	assert_false(retry_expired(&p, 0, 86399 * (int64_t)S));
-	assert_true(retry_expired(&p, 0, 86400 * (int64_t)S));
-	assert_false(retry_warn(&p, 0, 3599 * (int64_t)S));
-	assert_true(retry_warn(&p, 0, 3600 * (int64_t)S));
-}
-
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		KIT_TEST(test_what_is_written_is_read),
 		KIT_TEST(test_reports_that_are_due_survive),
-		KIT_TEST(test_retry_schedule),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
