@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Everything that is generated from table/params.tab.
+"""Everything that is generated from table/params.tab and table/words.tab.
 
   params.py header TAB OUT      struct params (src/lib/conf/params.h)
   params.py table TAB OUT       the rows as C (src/lib/conf/params_table.c)
-  params.py man TAB OUT         doc/man/signet.conf.5
+  params.py words WORDS OUT     restrictions and table types (table/words.tab) as C
+  params.py man TAB OUT         signet.conf(5), with the words beside TAB
   params.py check TAB           rows without text, `works` rows that no code reads or no test names; exit 1 when there are any
 """
 import os
@@ -180,6 +181,36 @@ def table(rows):
     return "\n".join(out + ["};", "", "const size_t param_count = %d;" % len(rows), ""])
 
 
+WORD_COLUMNS = ["kind", "word", "argument", "state", "text"]
+ARGUMENTS = {"-": "ALONE", "table": "TABLE", "text": "TEXT"}
+
+
+def read_words(path):
+    words = []
+    for number, line in enumerate(open(path, encoding="ascii"), 1):
+        line = line.rstrip("\n")
+        if not line or line.startswith("#"):
+            continue
+        fields = re.split(r"\s{2,}|\t+", line)
+        word = dict(zip(WORD_COLUMNS, fields))
+        if len(fields) != len(WORD_COLUMNS) or word["argument"] not in ARGUMENTS or word["state"] not in STATES \
+                or word["kind"] not in ("restriction", "table"):
+            sys.exit("table/words.tab:%d: not kind, word, argument, state, text" % number)
+        words.append(word)
+    return words
+
+
+def words_table(words):
+    out = ["/* Words with a state of their own. Generated from table/words.tab by gen/params.py. */", '#include "conf/words.h"']
+    for kind, name in (("restriction", "word_restriction"), ("table", "word_table_type")):
+        rows = [w for w in words if w["kind"] == kind]
+        out += ["", "const struct word_row %ss[] = {" % name]
+        out += ["\t{ %s, WORD_%s, PARAM_%s, %s }," % (c_string(w["word"]), ARGUMENTS[w["argument"]], STATES[w["state"]],
+                                                    c_string(w["text"])) for w in rows]
+        out += ["};", "", "const size_t %s_count = %d;" % (name, len(rows))]
+    return "\n".join(out + [""])
+
+
 MAN_HEAD = r'''.\" Generated from table/params.tab by gen/params.py.
 .TH SIGNET.CONF 5 "" "Signet" "Configuration"
 .SH NAME
@@ -189,6 +220,7 @@ signet.conf \- parameters of Signet's main.cf
 \fIDIR\fR/main.cf     name = value
 \fIDIR\fR/master.cf   service type private unpriv chroot wakeup maxproc command args
 .fi
+.ad l
 .SH DESCRIPTION
 Signet reads the configuration files of Postfix. A line of main.cf is
 .IR "name = value" ;
@@ -227,9 +259,30 @@ def man_text(text):
     return "\\&" + text if text[:1] in (".", "'") else text
 
 
+def man_values(row):
+    if row.values in ("-", "0.."):
+        return ""
+    if ".." in row.values:
+        low, high = row.values.split("..")
+        return " At least %s." % low if not high else " From %s to %s." % (low, high)
+    words = [w[:-1] + " (not yet)" if w.endswith("?") else w for w in row.words().split("|") if w]
+    return " Values: %s%s." % ("empty, " if '""' in row.values else "", man_text(", ".join(words)))
+
+
+def man_words(words, kind, title):
+    out = ['.SH "%s"\n' % title]
+    for w in words:
+        if w["kind"] != kind:
+            continue
+        state = {"works": "", "not-yet": " \\fINot yet.\\fR", "obsolete": " \\fIOld name: write this instead.\\fR"}[w["state"]]
+        argument = {"-": "", "table": " type:name", "text": " argument"}[w["argument"]]
+        out.append(".TP\n.BR %s \"%s\"\n%s.%s\n" % (man_text(w["word"]), argument, man_text(w["text"]), state))
+    return "".join(out)
+
+
 def man_row(row):
     state = {"works": "", "partial": " Works in part.", "not-yet": " \\fINot yet.\\fR", "obsolete": " \\fINo effect.\\fR"}[row.state]
-    values = "" if row.values == "-" else " Values: %s." % man_text(row.values.replace("|", ", "))
+    values = man_values(row)
     default = "(found out at start)" if row.computed else row.default or "(empty)"
     return ".TP\n.BR \"%s\" \" (default: %s)\"\n%s.%s%s\n" % (
         man_text(row.name), man_text(default).replace('"', '\\(dq'), man_text(row.text), values, state)
@@ -250,6 +303,9 @@ def man(path, rows):
             title = sections[row.line]
             out.append('.SH "%s"\n' % title.upper())
         out.append(man_row(row))
+    words = read_words(os.path.join(os.path.dirname(path), "words.tab"))
+    out.append(man_words(words, "restriction", "RESTRICTIONS"))
+    out.append(man_words(words, "table", "TABLE TYPES"))
     return "".join(out) + ".SH SEE ALSO\nsignet(1), signetd(8)\n"
 
 
@@ -267,7 +323,8 @@ def corpus(root, want_tests):
 
 def check(path, root):
     rows = read(path)
-    code = corpus(os.path.join(root, "src"), False)
+    # what only looks at the configuration is no reader
+    code = corpus(os.path.join(root, "src", "lib"), False) + corpus(os.path.join(root, "src", "role"), False)
     tests = corpus(root, True)
     read_names = set(re.findall(r"(?:->|\.)\s*([A-Za-z_0-9]+)", code)) | set(re.findall(r'"([A-Za-z_0-9]+)"', code))
     test_names = set(re.findall(r"[A-Za-z_0-9]+", tests))
@@ -283,7 +340,21 @@ def check(path, root):
         if row.name not in test_names and target.member() not in test_names:
             print("table/params.tab:%d: %s is marked works, but no test names it" % (row.line, row.name))
             bad += 1
-    return 1 if bad else 0
+    return 1 if bad + check_words(path, root) else 0
+
+
+def check_words(path, root):
+    """A word that works is known to code beyond lib/conf."""
+    code = "".join(corpus(os.path.join(root, "src", part), False) for part in ("role", "lib/maps", "lib/route", "lib/intake", "lib/smtp"))
+    known = set(re.findall(r'"([a-z_]+)"', code))
+    bad = 0
+    for word in read_words(os.path.join(os.path.dirname(path), "words.tab")):
+        name = word["word"]
+        made = re.match(r"check_[a-z_]+(_(?:a|mx|ns)_access)$", name)   # written with a macro
+        if word["state"] == "works" and name not in known and not (made and made.group(1) in known):
+            print("table/words.tab: %s %s is marked works, but no code knows it" % (word["kind"], name))
+            bad += 1
+    return bad
 
 
 def main(argv):
@@ -292,6 +363,9 @@ def main(argv):
     if len(argv) != 4:
         sys.exit(__doc__)
     verb, path, out = argv[1:]
+    if verb == "words":
+        write(out, words_table(read_words(path)))
+        return
     rows = read(path)
     if verb == "header":
         write(out, header(rows))

@@ -30,6 +30,7 @@ static const struct verb_row {
 	{ "conf", verb_conf, "show and edit parameters",
 	    "signet conf [-n | -d] [-h | -H] [-x] [--json] [NAME ...]\n"
 	    "signet conf -M [--json] [SERVICE[/TYPE] ...]\n"
+	    "signet conf -m             (table types)\n"
 	    "signet conf -P [SERVICE/TYPE[/NAME] ...]\n"
 	    "signet conf -e NAME=VALUE ...\n"
 	    "signet conf -X NAME ...    (delete)\n"

@@ -5,10 +5,11 @@
 #include "base/buf.h"
 #include "base/fd.h"
 #include "conf/show.h"
+#include "conf/words.h"
 #include "signet/cli.h"
 #include "signet/conf_edit.h"
 
-enum what { WHAT_PARAMETERS, WHAT_SERVICES, WHAT_OVERRIDES };
+enum what { WHAT_PARAMETERS, WHAT_SERVICES, WHAT_OVERRIDES, WHAT_TABLE_TYPES };
 
 struct options {
 	enum what what;
@@ -247,6 +248,7 @@ parse_letter(struct options *o, char c)
 	case 'p':
 	case 'f': return true;
 	case 'M': o->what = WHAT_SERVICES; return true;
+	case 'm': o->what = WHAT_TABLE_TYPES; return true;
 	case 'P': o->what = WHAT_OVERRIDES; return true;
 	case 'e': o->edit = CONF_EDIT_SET; return true;
 	case 'X': o->edit = CONF_EDIT_DELETE; return true;
@@ -309,6 +311,22 @@ show(const struct cli *cli, const struct options *o, int argc, char **argv)
 	return s.status;
 }
 
+static int
+show_table_types(const struct cli *cli)
+{
+	const struct word_row *row;
+	struct buf out;
+	int status;
+
+	buf_init(&out, 65536);
+	for (size_t i = 0; (row = word_table_type_at(i)) != NULL; i++)
+		if (row->state == PARAM_WORKS)
+			buf_addf(&out, "%s\n", row->word);
+	status = cli_print(cli, &out);
+	buf_release(&out);
+	return status;
+}
+
 int
 verb_conf(struct cli *cli, int argc, char **argv)
 {
@@ -320,6 +338,8 @@ verb_conf(struct cli *cli, int argc, char **argv)
 	/* as postconf: NAME=VALUE alone means -e */
 	if (o.edit == CONF_EDIT_NOTHING && o.what == WHAT_PARAMETERS && first < argc && strchr(argv[first], '=') != NULL)
 		o.edit = CONF_EDIT_SET;
+	if (o.what == WHAT_TABLE_TYPES)
+		return show_table_types(cli);
 	if (o.edit == CONF_EDIT_NOTHING)
 		return show(cli, &o, argc - first, argv + first);
 	if (o.what != WHAT_PARAMETERS)

@@ -158,6 +158,7 @@ static const struct complaint_case {
 	{ "a loop of one", "relayhost = $relayhost\n", "", "main.cf:1: error: relayhost: its value refers to itself" },
 	{ "undefined", "relayhost = x$nothing\n", "", "main.cf:1: warning: relayhost: $nothing is not defined" },
 	{ "twice", "relayhost = a\nrelayhost = b\n", "", "main.cf:2: warning: relayhost is already set in line 1" },
+	{ "a level", "compatibility_level = 3.x\n", "", "main.cf:1: error: compatibility_level = 3.x: this is no compatibility level" },
 	{ "an override that is wrong", "", "smtp inet n - n - - smtpd\n  -o smtpd_timeout=soon\n",
 	    "master.cf:1: error: smtpd_timeout = soon: the value must be a time" },
 	{ "few columns", "", "\nsmtp inet n - n -\n", "master.cf:2: error: columns are missing" },

@@ -3,6 +3,8 @@
  * ${name?{a}:{b}}, comparisons ${{$x} == {y} ? {a} : {b}}, $$. Pure: names come from
  * a callback, text goes into a buffer, what is wrong becomes a fault.
  */
+#include "conf/expand.h"
+
 #include "conf/conf_private.h"
 
 struct expander {
@@ -131,6 +133,14 @@ level_number(struct span s, uint64_t *v_r)
 		v *= 100000;
 	*v_r = v;
 	return !more;
+}
+
+bool
+conf_is_level(struct span s)
+{
+	uint64_t v;
+
+	return level_number(s, &v);
 }
 
 static int

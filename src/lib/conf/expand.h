@@ -9,3 +9,6 @@ typedef bool conf_lookup_fn(void *ctx, struct span name, const char **value_r);
 
 /* Append the expansion of `raw`. False with `why` filled: bad syntax, too long, too deep. */
 bool conf_expand(struct span raw, conf_lookup_fn *lookup, void *ctx, struct buf *out, struct fault *why);
+
+/* Is this a compatibility level, x[.y[.z]]? */
+bool conf_is_level(struct span s);

@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "conf/conf_private.h"
@@ -12,10 +14,15 @@ new_conf(const char *dir)
 {
 	struct arena *a = arena_new(CONF_ARENA_MAX);
 	struct conf *c = ARENA_NEW(a, struct conf);
+	char here[4096];
 
 	c->arena = a;
 	c->refs = 1;
-	c->dir = arena_cstr(a, span_str(dir));
+	/* processes that read it may stand elsewhere */
+	if (dir[0] != '/' && getcwd(here, sizeof(here)) != NULL)
+		c->dir = arena_printf(a, "%s/%s", here, dir).p;
+	else
+		c->dir = arena_cstr(a, span_str(dir));
 	return c;
 }
 

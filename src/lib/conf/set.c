@@ -269,6 +269,17 @@ expand_into(struct eval *e, struct conf_value *v, const char *raw, struct fault 
 	return ok && from_file(e, v, why);
 }
 
+/* Said once here, not at every default that compares the level. */
+static void
+check_level(struct eval *e, struct conf_value *v)
+{
+	if (strcmp(v->name, "compatibility_level") != 0 || v->value == NULL || conf_is_level(span_str(v->value)))
+		return;
+	conf_report_add(e->l->report, CONF_ERROR, where_file(e, v), where_line(v), "write x, x.y or x.y.z, such as 3.10",
+	    "compatibility_level = %s: this is no compatibility level", v->value);
+	v->value = "0";
+}
+
 static void
 report_bad(struct eval *e, const struct conf_value *v, const struct fault *why)
 {
@@ -300,6 +311,7 @@ evaluate(struct eval *e, struct conf_value *v, struct fault *why)
 		ok = expand_into(e, v, raw, &bad);
 	}
 	e->depth--;
+	check_level(e, v);
 	v->phase = ok ? VALUE_DONE : VALUE_BAD;
 	if (!ok) {
 		v->value = NULL;
@@ -338,11 +350,11 @@ is_accepted(struct eval *e, const char *name)
 static void
 report_word(struct eval *e, const struct conf_value *v, const char *word)
 {
-	if (is_accepted(e, v->name) || is_accepted(e, word))
-		return;
-	conf_report_add(e->l->report, CONF_ERROR, where_file(e, v), where_line(v),
-	    "use another value, or name it in accept_unsupported", "%s = %s: this value does not work yet", v->name,
-	    word);
+	bool fine = is_accepted(e, v->name) || is_accepted(e, word);
+
+	conf_report_add(e->l->report, fine ? CONF_WARNING : CONF_ERROR, where_file(e, v), where_line(v),
+	    fine ? NULL : "use another value, or name it in accept_unsupported", "%s = %s: this value does not work yet",
+	    v->name, word);
 }
 
 /* A value that is right for the row, when neither what is written nor the default can be had. */

@@ -69,7 +69,7 @@ judge_table(const struct judge *j, struct span item, bool must_be_table, unsigne
 		return;
 	row = word_table_type(type);
 	if (row != NULL && row->state == PARAM_NOT_YET) {
-		refuse_word(j, type, "table type", row->text);
+		refuse_word(j, type, "table type", "");
 	} else if (row == NULL && must_be_table) {
 		snprintf(line, sizeof(line), "\"%.*s\" is no table type", (int)(type.n < 40 ? type.n : 40), type.p);
 		say(j, CONF_ERROR, "hash, cdb, lmdb, texthash, inline, static, regexp, pcre, cidr, ...", line);
