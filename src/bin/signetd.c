@@ -11,6 +11,7 @@
 static const struct role_spec *const role_table[] = {
 	&log_role,
 	&deliver_role,
+	&local_role,
 	&control_role,
 	&lookup_role,
 	NULL,

@@ -193,6 +193,18 @@ run_command(const struct ipc_run_start *m, const struct job_env *env, struct are
 	set_command_result(r, &result);
 }
 
+/* The home that has to be there (require_home_directory, home_mailbox); a Maildir looks for itself. */
+static bool
+base_there(const struct ipc_run_start *m, struct arena *a, struct fault *why)
+{
+	const char *base = arena_cstr(a, m->base);
+	struct stat st;
+
+	if (m->kind == RUN_MAILDIR || *base == '\0' || stat(base, &st) == 0)
+		return true;
+	return fault_set(why, "4.2.0", "cannot find home directory %s: %s", base, fd_error(-errno));
+}
+
 _Noreturn void
 job_run(const struct ipc_run_start *asked, const struct job_env *env, int out)
 {
@@ -205,7 +217,7 @@ job_run(const struct ipc_run_start *asked, const struct job_env *env, int out)
 	/* Postfix runs commands in the queue directory; a user need not be able to look into it. */
 	if (chdir(env->home_dir) < 0)
 		(void)!chdir("/");
-	if (!become(m.uid, m.gid, (m.flags & RUN_SPOOL) != 0, env, &why))
+	if (!become(m.uid, m.gid, (m.flags & RUN_SPOOL) != 0, env, &why) || !base_there(&m, a, &why))
 		set_fault(&r, RUN_DEFERRED, &why);
 	else if (m.kind == RUN_COMMAND)
 		run_command(&m, env, a, &r);

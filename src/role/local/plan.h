@@ -78,6 +78,7 @@ struct plan_action {
 	struct plan_user user;                  /* name empty: none */
 	struct plan_rights rights;
 	struct fault why;
+	bool done;                              /* for whoever carries the plan out */
 };
 
 struct plan {

@@ -1,0 +1,220 @@
+/*
+ * local: local delivery's head. It parses alias files, .forward texts and headers of
+ * bounces, holds nothing, and has deliver do what needs a user's rights.
+ */
+#include "role/local/local.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/panic.h"
+#include "mail/qid.h"
+#include "maps/strlist.h"
+#include "role/local/notice.h"
+#include "role/local/delivery.h"
+#include "role/local/maildrop.h"
+#include "role/roles.h"
+
+bool
+local_list_has(const char *list, const char *word)
+{
+	return intake_list_has(list, word, strlen(word));
+}
+
+void
+local_make_qid(struct local *l, char *out)
+{
+	/* Of all living processes this one alone has this number; two ids of one microsecond differ in the counter. */
+	uint64_t tag = (uint64_t)getpid() << 20 | (l->qid_counter++ & 0xfffff);
+
+	qid_make(clock_wall_us(), tag, out);
+}
+
+/* ---- parameters of services */
+
+static bool
+open_table(struct local *l, const char *name, const char *spec, struct maps **maps_r, struct fault *why)
+{
+	if (maps_open(span_str(spec), MAPS_NO_REGSUB, &l->role->maps_env, maps_r, why))
+		return true;
+	fault_prefix(why, "parameter %s", name);
+	return false;
+}
+
+static bool
+open_conf(struct local *l, struct agent_conf *c, const struct params *p, struct fault *why)
+{
+	c->p = p;
+	c->delivered_in_command = local_list_has(p->prepend_delivered_header, "command");
+	c->delivered_in_file = local_list_has(p->prepend_delivered_header, "file");
+	c->delivered_in_forward = local_list_has(p->prepend_delivered_header, "forward");
+	if (!strlist_open(span_str(p->mydestination), STRLIST_DOMAIN, &l->role->maps_env, &c->mydestination, why)) {
+		fault_prefix(why, "parameter mydestination");
+		return false;
+	}
+	return open_table(l, "alias_maps", p->alias_maps, &c->alias_maps, why) &&
+	    open_table(l, "mailbox_command_maps", p->mailbox_command_maps, &c->mailbox_command_maps, why) &&
+	    open_table(l, "mailbox_transport_maps", p->mailbox_transport_maps, &c->mailbox_transport_maps, why) &&
+	    open_table(l, "fallback_transport_maps", p->fallback_transport_maps, &c->fallback_transport_maps, why) &&
+	    open_table(l, "virtual_mailbox_maps", p->virtual_mailbox_maps, &c->virtual_mailbox_maps, why) &&
+	    open_table(l, "virtual_uid_maps", p->virtual_uid_maps, &c->virtual_uid_maps, why) &&
+	    open_table(l, "virtual_gid_maps", p->virtual_gid_maps, &c->virtual_gid_maps, why);
+}
+
+static void
+close_conf(struct agent_conf *c)
+{
+	strlist_free(&c->mydestination);
+	maps_unref(&c->alias_maps);
+	maps_unref(&c->mailbox_command_maps);
+	maps_unref(&c->mailbox_transport_maps);
+	maps_unref(&c->fallback_transport_maps);
+	maps_unref(&c->virtual_mailbox_maps);
+	maps_unref(&c->virtual_uid_maps);
+	maps_unref(&c->virtual_gid_maps);
+}
+
+struct agent_conf *
+local_agent_conf(struct local *l, const struct params *p, struct fault *why)
+{
+	struct agent_conf *c;
+
+	for (size_t i = 0; i < l->n_confs; i++)
+		if (l->confs[i].p == p)
+			return &l->confs[i];
+	if (l->n_confs == AGENT_CONFS_MAX) {
+		fault_set(why, "4.3.5", "too many local services with parameters of their own");
+		return NULL;
+	}
+	c = &l->confs[l->n_confs];
+	*c = (struct agent_conf){ 0 };
+	if (open_conf(l, c, p, why)) {
+		l->n_confs++;
+		return c;
+	}
+	close_conf(c);
+	log_error(NULL, "%s", why->text);
+	fault_set(why, "4.3.5", "mail system configuration error");
+	return NULL;
+}
+
+/* ---- the role */
+
+void
+local_check_idle(struct local *l)
+{
+	if (l->role->draining && l->n_deliveries == 0 && l->n_bounces == 0 && l->n_submissions == 0)
+		role_done(l->role);
+}
+
+static void
+on_deliver_start(void *ctx, struct ipc_from from, struct ipc_deliver_start *m)
+{
+	struct role *r = ctx;
+
+	delivery_begin(r->state, from, m);
+}
+
+static void
+on_bounce_compose(void *ctx, struct ipc_from from, struct ipc_bounce_compose *m)
+{
+	struct role *r = ctx;
+
+	notice_begin(r->state, from, m);
+}
+
+static void
+local_open(struct role *r)
+{
+	struct local *l = calloc(1, sizeof(*l));
+
+	if (l == NULL)
+		panic("out of memory");
+	l->role = r;
+	l->arena = arena_new((size_t)16 << 20);
+	r->state = l;
+	role_allow_dir(r, r->conf->params->data_directory, false);
+	role_allow_dir(r, role_queue_path(r, l->arena, "maildrop"), false);
+}
+
+static void
+set_tags(struct local *l)
+{
+	const char *name = l->role->conf->params->syslog_name;
+
+	snprintf(l->cleanup_tag, sizeof(l->cleanup_tag), "%s/cleanup", name);
+	snprintf(l->bounce_tag, sizeof(l->bounce_tag), "%s/bounce", name);
+	snprintf(l->pickup_tag, sizeof(l->pickup_tag), "%s/pickup", name);
+}
+
+static void
+local_start(struct role *r)
+{
+	struct local *l = r->state;
+	struct fault why = { 0 };
+
+	list_init(&l->deliveries);
+	list_init(&l->bounces);
+	list_init(&l->submissions);
+	set_tags(l);
+	if (!intake_conf_init(&l->intake, r->conf->params, &r->maps_env, &why))
+		fatal("%s", why.text);
+	notice_init(l);
+	l->maildrop = maildrop_new(l);
+}
+
+static void
+local_drain(struct role *r, bool stop)
+{
+	struct local *l = r->state;
+
+	(void)stop;
+	maildrop_stop(l->maildrop);
+	local_check_idle(l);
+}
+
+static void
+local_status(struct role *r, struct buf *json)
+{
+	const struct local *l = r->state;
+
+	buf_addf(json, "\"deliveries\": %zu, \"notices\": %zu, \"submissions\": %zu, \"delivered\": %llu, "
+	    "\"composed\": %llu, \"picked_up\": %llu", l->n_deliveries, l->n_bounces, l->n_submissions,
+	    (unsigned long long)l->delivered, (unsigned long long)l->composed, (unsigned long long)l->picked);
+}
+
+/* Nobody is left who could take an answer: queue hands its messages out again. */
+static void
+local_peer_down(struct role *r, struct ipc_peer *p)
+{
+	struct local *l = r->state;
+	uint64_t id = ipc_peer_id(p);
+
+	if (l == NULL || ipc_peer_role(p) != IPC_ROLE_QUEUE)
+		return;
+	LIST_EACH(n, &l->deliveries) {
+		struct delivery *d = LIST_ITEM(n, struct delivery, node);
+
+		/* What runs as a user goes on; only its next steps are forgotten. */
+		if (d->from.peer_id == id)
+			delivery_free(d);
+	}
+	notice_peer_down(l, id);
+	local_check_idle(l);
+}
+
+const struct role_spec local_role = {
+	.role = IPC_ROLE_LOCAL,
+	.on = {
+		.deliver_start = on_deliver_start,
+		.bounce_compose = on_bounce_compose,
+	},
+	.open = local_open,
+	.start = local_start,
+	.drain = local_drain,
+	.peer_down = local_peer_down,
+	.status = local_status,
+};
