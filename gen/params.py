@@ -321,23 +321,34 @@ def corpus(root, want_tests):
     return "\n".join(found)
 
 
-def check(path, root):
-    rows = read(path)
+def names_read(rows, root):
+    """Names whose value reaches code: as a member, by conf_get(), through a family of names, or as the default of one that does."""
     # what only looks at the configuration is no reader
     code = corpus(os.path.join(root, "src", "lib"), False) + corpus(os.path.join(root, "src", "role"), False)
-    tests = corpus(root, True)
-    read_names = set(re.findall(r"(?:->|\.)\s*([A-Za-z_0-9]+)", code)) | set(re.findall(r'"([A-Za-z_0-9]+)"', code))
-    test_names = set(re.findall(r"[A-Za-z_0-9]+", tests))
+    words = set(re.findall(r"(?:->|\.)\s*([A-Za-z_0-9]+)", code)) | set(re.findall(r'"([A-Za-z_0-9]+)"', code))
+    members = {row.name: row.member() for row in rows}
+    suffixes = [row.name[1:] for row in rows if row.pattern and row.name[0] == "*" and '"' + row.name[1:] + '"' in code]
+    found = {row.name for row in rows if members.get(row.mirror, row.member()) in words or row.name in words
+             or (row.pattern and row.name[1:] in suffixes) or any(row.name.endswith(s) for s in suffixes)}
+    while True:
+        more = {name for row in rows if row.name in found for name in re.findall(r"\$\{*([A-Za-z_0-9]+)", row.default)} - found
+        if not more:
+            return found
+        found |= more
+
+
+def check(path, root):
+    rows = read(path)
+    found = names_read(rows, root)
+    tests = set(re.findall(r"[A-Za-z_0-9]+", corpus(root, True)))
     bad = 0
     for row in rows:
         if row.state != "works" or row.auto or row.pattern:
             continue
-        by = row.mirror or row.name
-        target = next(other for other in rows if other.name == by)
-        if target.member() not in read_names and row.name not in read_names:
+        if row.name not in found:
             print("table/params.tab:%d: %s is marked works, but no code reads it" % (row.line, row.name))
             bad += 1
-        if row.name not in test_names and target.member() not in test_names:
+        if row.name not in tests and row.member() not in tests:
             print("table/params.tab:%d: %s is marked works, but no test names it" % (row.line, row.name))
             bad += 1
     return 1 if bad + check_words(path, root) else 0
