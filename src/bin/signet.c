@@ -20,6 +20,10 @@ static const struct verb_row {
 	{ "reload", verb_reload, "make the daemon read its configuration again", "signet reload" },
 	{ "status", verb_status, "processes, sessions, queue and destinations of the running daemon", "signet status [--json]" },
 	{ "stop", verb_stop, "stop the daemon cleanly", "signet stop" },
+	{ "map", verb_map, "build, query and list lookup tables",
+	    "signet map build [--aliases] [-f] [-w] [TYPE:]FILE ...\n"
+	    "signet map query [-f] [--json] KEY|- [TYPE:]FILE ...\n"
+	    "signet map list [TYPE:]FILE ..." },
 	{ "check", verb_check, "check the whole configuration", "signet check [--json]" },
 	{ "queue", verb_queue, "look at the mail queue and act on it",
 	    "signet queue [list] [--json]\n"

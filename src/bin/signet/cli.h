@@ -38,6 +38,7 @@ typedef int cli_verb_fn(struct cli *cli, int argc, char **argv);
 
 cli_verb_fn verb_check;
 cli_verb_fn verb_conf;
+cli_verb_fn verb_map;
 cli_verb_fn verb_queue;
 cli_verb_fn verb_reload;
 cli_verb_fn verb_status;

@@ -45,6 +45,8 @@ on_entry(void *ctx, struct span key, struct span value, unsigned line)
 		return true;
 	case PUT_DUPLICATE:
 		b->report->duplicates++;
+		if (b->job->quiet_duplicates)
+			return true;
 		log_warning(NULL, "%s:%u: \"%.*s\" is here a second time: the first entry counts",
 		    b->job->name, line, SPAN_ARG(log_esc(key)));
 		return true;

@@ -9,6 +9,7 @@ struct build_job {
 	struct span text;
 	const char *name;               /* the source, for messages */
 	enum source_form form;
+	bool quiet_duplicates;          /* do not log them */
 	bool keep_case;                 /* keys are folded to lower case unless this is set */
 	void (*progress)(void *ctx, size_t done, size_t all);   /* bytes of text; may be NULL */
 	void *ctx;

@@ -27,6 +27,7 @@ struct maps;
 
 #define MAPS_KEY_MAX 4096u      /* longer keys are absent: no table holds one */
 #define MAPS_VALUE_MAX 131072u  /* a longer value is MAP_DEFER; size arenas accordingly */
+#define MAPS_TEXT_MAX (256u << 20)      /* largest text source */
 
 /* What tables need from their process. It and its strings must outlive what is opened with it. */
 struct maps_env {

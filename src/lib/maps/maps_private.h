@@ -64,8 +64,6 @@ enum map_result table_defer(const struct table *t, struct fault *why, const char
 bool maps_unbrace(struct span s, struct span *inner_r);
 int64_t maps_now_us(const struct maps_env *env);
 
-#define MAPS_TEXT_MAX (256u << 20)      /* largest text source */
-
 /* A file that is looked at again at most once a second. */
 struct watch {
 	const char *path;

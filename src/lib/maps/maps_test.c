@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "kit/kit.h"
 #include "maps/build.h"
@@ -352,6 +353,42 @@ cdb_follows_its_file(void **state)
 	maps_unref(&m);
 }
 
+/* Prints what a lookup costs; asserts only that it is right. */
+static void
+hundred_thousand_rows(void **state)
+{
+	enum { ROWS = 100000, ASKED = 20000 };
+	struct arena *a = arena_new(1 << 20);
+	struct build_job job = { .name = "src" };
+	struct map_hit hit;
+	struct maps *m;
+	struct buf text;
+	int64_t start;
+	char path[600], key[64];
+
+	(void)state;
+	buf_init(&text, 16 << 20);
+	for (int i = 0; i < ROWS; i++)
+		buf_addf(&text, "domain%d.example verify match=.mx%d.example\n", i, i % 97);
+	job.text = buf_span(&text);
+	snprintf(path, sizeof(path), "%s/big.cdb", kit_dir());
+	assert_int_equal(count_entries(&job, path, false), ROWS);
+	buf_release(&text);
+	snprintf(path, sizeof(path), "cdb:%s/big", kit_dir());
+	m = must_open(path, 0);
+	start = clock_mono_us();
+	for (int i = 0; i < ASKED; i++) {
+		int n = (i * 7919) % (2 * ROWS);        /* half of them are not there */
+
+		arena_clear(a);
+		snprintf(key, sizeof(key), "Domain%d.example", n);
+		assert_int_equal(maps_find(m, span_str(key), NULL, a, &hit, NULL), n < ROWS ? MAP_FOUND : MAP_ABSENT);
+	}
+	printf("cdb of %d rows: %.2f us a lookup\n", ROWS, (double)(clock_mono_us() - start) / ASKED);
+	maps_unref(&m);
+	arena_free(&a);
+}
+
 static void
 shared_by_reference(void **state)
 {
@@ -373,6 +410,7 @@ main(void)
 		KIT_TEST(broken_lines), KIT_TEST(no_fold_keeps_case), KIT_TEST(partial_keys_pass_over_patterns),
 		KIT_TEST(remote_tables_need_asks), KIT_TEST(direct_unix), KIT_TEST(built_tables),
 		KIT_TEST(cdb_follows_its_file), KIT_TEST(shared_by_reference),
+		KIT_TEST(hundred_thousand_rows),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
