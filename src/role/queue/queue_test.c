@@ -578,12 +578,15 @@ test_an_agent_that_dies_three_times_makes_the_message_held(void **state)
 	stop();
 }
 
+static int tmp_fd;
+
 static void
 tmp_ready(void *ctx, enum ipc_result result, struct ipc_queue_tmp_ready *m)
 {
 	assert_int_equal(result, IPC_OK);
 	assert_true(m->ok);
-	*(int *)ctx = m->file;
+	(void)ctx;
+	tmp_fd = m->file;
 	m->file = -1;
 }
 
@@ -593,15 +596,15 @@ test_large_content_goes_by_file(void **state)
 	static char text[200000];
 	struct arena *a = arena_new(1 << 20);
 	const struct ipc_queue_tmp t = { .qid = SPAN("4bXyZ10rTqz1") };
-	int fd = -1;
 
 	(void)state;
+	tmp_fd = -1;
 	begin("");
 	memset(text, 'y', sizeof(text));
-	ipc_ask_queue_tmp(w.to_queue, &t, 10000, tmp_ready, &fd);
-	until(fd >= 0);
-	assert_int_equal(fd_write_all(fd, text, sizeof(text)), 0);
-	fd_close(&fd);
+	ipc_ask_queue_tmp(w.to_queue, &t, 10000, tmp_ready, NULL);
+	until(tmp_fd >= 0);
+	assert_int_equal(fd_write_all(tmp_fd, text, sizeof(text)), 0);
+	fd_close(&tmp_fd);
 	const struct ipc_queue_submit m = { .qid = SPAN("4bXyZ10rTqz1"), .tmp = true, .size = sizeof(text),
 		.envelope = envelope_text(a, "a@b.example", "x@one.example", 0, false), .content = SPAN("") };
 	ipc_ask_queue_submit(w.to_queue, &m, 10000, submitted, NULL);

@@ -146,8 +146,10 @@ place_dest(struct sched *s, struct sched_dest *d, int64_t now_us)
 	int64_t at = has_work ? dest_ready_at(d) : INT64_MAX;
 
 	/* one that is in the turn already keeps its place */
-	if (at <= now_us && d->in_turn)
-		return place_transport(s, d->transport, now_us);
+	if (at <= now_us && d->in_turn) {
+		place_transport(s, d->transport, now_us);
+		return;
+	}
 	list_remove(&d->node);
 	d->in_turn = at <= now_us;
 	if (d->in_turn) {
