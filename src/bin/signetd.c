@@ -14,6 +14,7 @@ static const struct role_spec *const role_table[] = {
 	&local_role,
 	&control_role,
 	&lookup_role,
+	&resolver_role,
 	NULL,
 };
 

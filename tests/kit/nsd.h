@@ -80,19 +80,35 @@ kit_deaf_server(const char *ip, unsigned *port_r)
 	return fd;
 }
 
+/* True when port 53 of `ip` may be bound: resolv.conf and root hints cannot name another. */
+static inline bool
+kit_port_53_is_free(const char *ip)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(53) };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool ok;
+
+	inet_pton(AF_INET, ip, &a.sin_addr);
+	ok = bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0;
+	close(fd);
+	return ok;
+}
+
+/* `port` 0 = any that is free. */
 static inline void
-kit_nsd_init(struct kit_nsd *s, const char *ip)
+kit_nsd_init(struct kit_nsd *s, const char *ip, unsigned port)
 {
 	int fd = kit_deaf_server(ip, &s->port);
 
 	close(fd);
+	if (port != 0)
+		s->port = port;
 	s->pid = 0;
 	snprintf(s->dir, sizeof(s->dir), "%s", kit_dir());
 	snprintf(s->address, sizeof(s->address), "%s@%u", ip, s->port);
 	snprintf(s->conf, sizeof(s->conf), "server:\n ip-address: %s\n port: %u\n server-count: 1\n username: \"\"\n"
-	    " database: \"\"\n zonesdir: \"%s\"\n pidfile: \"%s/nsd.pid\"\n xfrdfile: \"%s/xfrd\"\n"
-	    " zonelistfile: \"%s/zones\"\n xfrdir: \"%s\"\n chroot: \"\"\nremote-control:\n control-enable: no\n",
-	    ip, s->port, s->dir, s->dir, s->dir, s->dir, s->dir);
+	    " database: \"\"\n zonesdir: \"%s\"\n pidfile: \"\"\n xfrdfile: \"\"\n zonelistfile: \"\"\n"
+	    " xfrdir: \"%s\"\n chroot: \"\"\nremote-control:\n control-enable: no\n", ip, s->port, s->dir, s->dir);
 }
 
 static inline void
@@ -103,16 +119,25 @@ kit_nsd_add(struct kit_nsd *s, const char *zone, const char *file)
 	snprintf(s->conf + n, sizeof(s->conf) - n, "zone:\n name: \"%s\"\n zonefile: \"%s\"\n", zone, file);
 }
 
+/* The file of a zone; the root's is "root". */
+static inline const char *
+kit_zone_file(const char *zone)
+{
+	return strcmp(zone, ".") == 0 ? "root" : zone;
+}
+
 /* A zone file with SOA and NS in front of `records`; its name below kit_dir(). */
 static inline void
 kit_zone(struct kit_nsd *s, const char *zone, const char *records)
 {
+	const char *dot = strcmp(zone, ".") == 0 ? "" : ".";
 	char text[8192];
 
-	snprintf(text, sizeof(text), "$ORIGIN %s.\n$TTL 600\n@ IN SOA ns root 1 3600 600 86400 120\n@ IN NS ns\n"
-	    "ns IN A 127.0.0.1\n%s", zone, records);
-	kit_file(zone, text);
-	kit_nsd_add(s, zone, zone);
+	snprintf(text, sizeof(text), "$ORIGIN %.200s%s\n$TTL 600\n@ IN SOA ns root 1 3600 600 86400 120\n@ IN NS ns\n"
+	    "ns IN A %.*s\n%s", zone, dot, (int)strcspn(s->address, "@"), s->address,
+	    records);
+	kit_file(kit_zone_file(zone), text);
+	kit_nsd_add(s, zone, kit_zone_file(zone));
 }
 
 /* A key for `zone`; writes its DNSKEY line to `anchor_file` and its file name (without suffix) to `key_r`. */
@@ -140,16 +165,18 @@ static inline void
 kit_signed_zone(struct kit_nsd *s, const char *zone, const char *records, const char *anchor_file)
 {
 	char program[] = "/usr/bin/ldns-signzone", file[128], key[256], out[4096], signed_file[140];
-	char *argv[] = { program, file, key, NULL };
+	char o[] = "-o", origin[128];
+	char *argv[] = { program, o, origin, file, key, NULL };
 	size_t conf = strlen(s->conf);
 
 	kit_zone(s, zone, records);
 	s->conf[conf] = '\0';           /* the signed file is served, not the plain one */
 	kit_zone_key(s, zone, anchor_file, key);
-	snprintf(file, sizeof(file), "%s", zone);
+	snprintf(origin, sizeof(origin), "%s", zone);
+	snprintf(file, sizeof(file), "%s", kit_zone_file(zone));
 	if (!kit_run_program(s->dir, argv, out))
 		fail_msg("ldns-signzone: %s", out);
-	snprintf(signed_file, sizeof(signed_file), "%s.signed", zone);
+	snprintf(signed_file, sizeof(signed_file), "%s.signed", kit_zone_file(zone));
 	kit_nsd_add(s, zone, signed_file);
 }
 
@@ -183,7 +210,7 @@ kit_nsd_start(struct kit_nsd *s)
 	char program[] = "/usr/sbin/nsd", d[] = "-d", c[] = "-c", path[512];
 	char *argv[] = { program, d, c, path, NULL };
 
-	snprintf(path, sizeof(path), "%s", kit_file("nsd.conf", s->conf));
+	snprintf(path, sizeof(path), "%s", kit_file(s->address, s->conf));
 	s->pid = fork();
 	if (s->pid == 0) {
 		int null = open("/dev/null", O_WRONLY);

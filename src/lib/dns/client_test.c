@@ -21,7 +21,7 @@ set_up(void)
 {
 	char stray[256];
 
-	kit_nsd_init(&nsd, "127.0.0.77");
+	kit_nsd_init(&nsd, "127.0.0.77", 0);
 	kit_signed_zone(&nsd, "secure.example", records, "secure.anchor");
 	kit_zone(&nsd, "plain.example", records);
 	kit_signed_zone(&nsd, "bogus.example", records, "unused.anchor");
