@@ -327,7 +327,7 @@ def names_read(rows, root):
     code = corpus(os.path.join(root, "src", "lib"), False) + corpus(os.path.join(root, "src", "role"), False)
     words = set(re.findall(r"(?:->|\.)\s*([A-Za-z_0-9]+)", code)) | set(re.findall(r'"([A-Za-z_0-9]+)"', code))
     members = {row.name: row.member() for row in rows}
-    suffixes = [row.name[1:] for row in rows if row.pattern and row.name[0] == "*" and '"' + row.name[1:] + '"' in code]
+    suffixes = [row.name[1:] for row in rows if row.pattern and row.name[0] == "*" and row.name[2:] in words]
     found = {row.name for row in rows if members.get(row.mirror, row.member()) in words or row.name in words
              or (row.pattern and row.name[1:] in suffixes) or any(row.name.endswith(s) for s in suffixes)}
     while True:
