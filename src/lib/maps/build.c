@@ -34,10 +34,21 @@ fold(struct build *b, struct span key)
 	return buf_span(&b->key);
 }
 
+static void
+on_bad(void *ctx, unsigned line, const struct fault *why)
+{
+	struct build *b = ctx;
+
+	if (b->report->bad++ == 0)
+		fault_set(&b->report->first_bad, "4.3.5", "line %u: %s", line, why->text);
+	log_warning(NULL, "%s:%u: %s: this line is skipped", b->job->name, line, why->text);
+}
+
 static bool
 on_entry(void *ctx, struct span key, struct span value, unsigned line)
 {
 	struct build *b = ctx;
+	struct fault bad_key;
 
 	switch (b->put(b, b->job->keep_case ? key : fold(b, key), value)) {
 	case PUT_OK:
@@ -51,23 +62,13 @@ on_entry(void *ctx, struct span key, struct span value, unsigned line)
 		    b->job->name, line, SPAN_ARG(log_esc(key)));
 		return true;
 	case PUT_BAD_KEY:
-		b->report->bad++;
-		log_warning(NULL, "%s:%u: the key is too long for this type: this line is skipped",
-		    b->job->name, line);
+		fault_set(&bad_key, "4.3.5", "the key is too long for this type");
+		on_bad(b, line, &bad_key);
 		return true;
 	case PUT_FAILED:
 		break;
 	}
 	return false;
-}
-
-static void
-on_bad(void *ctx, unsigned line, const struct fault *why)
-{
-	struct build *b = ctx;
-
-	b->report->bad++;
-	log_warning(NULL, "%s:%u: %s: this line is skipped", b->job->name, line, why->text);
 }
 
 static void
@@ -113,6 +114,8 @@ build_cdb(const struct build_job *job, int fd, struct build_report *report_r, st
 	if (cdb_make_start(&b.cdb, fd) < 0)
 		return fault_set(why, "4.3.0", "cannot write: %s", fd_error(-errno));
 	ok = run(&b);
+	if (ok && job->mark_bad && report_r->bad > 0)
+		ok = put_cdb(&b, BUILD_BAD_KEY, span_str(report_r->first_bad.text)) != PUT_FAILED;
 	if (cdb_make_finish(&b.cdb) < 0 && ok)
 		ok = fault_set(why, "4.3.0", "cannot write: %s", fd_error(-errno));
 	return ok;

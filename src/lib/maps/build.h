@@ -5,11 +5,15 @@
 #include "base/span.h"
 #include "maps/source.h"
 
+/* No source has this key: it begins with a NUL. */
+#define BUILD_BAD_KEY SPAN("\0bad line")
+
 struct build_job {
 	struct span text;
 	const char *name;               /* the source, for messages */
 	enum source_form form;
 	bool quiet_duplicates;          /* do not log them */
+	bool mark_bad;                  /* cdb: note the first line in error under BUILD_BAD_KEY */
 	bool keep_case;                 /* keys are folded to lower case unless this is set */
 	void (*progress)(void *ctx, size_t done, size_t all);   /* bytes of text; may be NULL */
 	void *ctx;
@@ -17,6 +21,7 @@ struct build_job {
 
 struct build_report {
 	size_t entries, duplicates, bad;        /* the latter two are logged with file:line and skipped */
+	struct fault first_bad;                 /* "line 3: expected ..." */
 };
 
 /* `fd` must be open for reading and writing, and empty. The caller syncs and renames. */

@@ -76,9 +76,6 @@ table_open(struct span spec, unsigned flags, const struct maps_env *env, unsigne
 	*t = (struct table){ .flags = flags, .env = env, .a = a, .depth = depth };
 	while (span_starts(spec, SPAN("proxy:")))
 		spec = span_from(spec, 6);
-	if (spec.n > 0 && spec.p[0] == '/') {
-		spec = arena_printf(a, "%s:%.*s", env->default_database_type, SPAN_ARG(spec));
-	}
 	t->label = arena_dup(a, spec);
 	if (!span_cut(t->label, ':', &type, &name) || name.n == 0)
 		fault_set(why, "4.3.5", "%.*s: expected \"type:name\"", SPAN_ARG(spec));

@@ -7,8 +7,8 @@
  * sdbm (these four are served from a cdb that maps/served.h keeps built from the
  * source text), fail, environ, randmap, unionmap, pipemap. Through `asks`, answered by
  * the lookup role: lmdb, unix:passwd.byname, unix:group.byname. Everything else is
- * refused by name when opened. `proxy:` in front changes nothing; a bare "/path" is of
- * type `default_database_type`.
+ * refused by name when opened. `proxy:` in front changes nothing. A table needs its type
+ * (a bare "/path" is refused, as by Postfix).
  *
  * Files are looked at again at most once a second, when used. One that is missing,
  * unreadable or cut short defers until it is good again.
@@ -32,7 +32,7 @@ struct maps;
 /* What tables need from their process. It and its strings must outlive what is opened with it. */
 struct maps_env {
 	const char *data_directory;             /* hash: and relatives are read from its folder maps/ */
-	const char *default_database_type;      /* type of a bare "/path" */
+	const char *default_database_type;      /* of names without type, for tools */
 	const char *alias_tables;               /* "$alias_maps $alias_database": sources in aliases(5) form */
 	int (*open)(void *ctx, const char *path);       /* a descriptor or -errno; NULL = open(2) */
 	void *open_ctx;

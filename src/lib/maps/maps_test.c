@@ -122,6 +122,7 @@ refused(void **state)
 		{ "hahs:/etc/x", "unknown table type \"hahs\"" },
 		{ "hash:", "type:name" },
 		{ "name", "type:name" },
+		{ "/etc/x", "type:name" },
 		{ "inline:{}", "needs an entry" },
 		{ "inline:{ a = b }", "key = value" },
 		{ "inline:x", "expected inline:{" },

@@ -156,6 +156,7 @@ write_cdb(const struct served *s, struct span text, const struct stat *src, int 
 {
 	struct build_job job = {
 		.text = text, .name = s->source, .form = s->aliases ? SOURCE_ALIASES : SOURCE_MAP,
+		.mark_bad = true,
 	};
 	struct timespec times[2] = { src->st_mtim, src->st_mtim };
 	struct build_report report;

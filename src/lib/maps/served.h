@@ -39,7 +39,8 @@ enum served_state served_check(const struct served *s);
 /*
  * Build the cdb from `source_fd` (a descriptor, since the builder may not be able to open it) beside its
  * place and rename it over; it gets the source's modification time, which is how freshness is seen. Its mode
- * is 0600, or 0644 when everybody may read the source. Lines in error are logged with file:line and skipped.
+ * is 0600, or 0644 when everybody may read the source. Lines in error are logged with file:line and
+ * skipped; a table opened with MAPS_STRICT then defers.
  * The folder data_directory/maps must exist.
  */
 bool served_build(const struct served *s, int source_fd, struct fault *why);

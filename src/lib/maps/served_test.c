@@ -182,6 +182,35 @@ aliases_are_read_as_such(void **state)
 	arena_free(&a);
 }
 
+static void
+strict_tables_see_bad_lines(void **state)
+{
+	struct maps_env env = env_here();
+	struct arena *a = arena_new(1 << 20);
+	const char *path = kit_file("policy", "a.example dane\nb.example\n");
+	struct maps *strict, *lenient;
+	struct served *s;
+	char spec[600];
+
+	(void)state;
+	snprintf(spec, sizeof(spec), "hash:%s", path);
+	expect_log("policy:2: expected \"key value\"");
+	expect_log("policy: line 2: expected \"key value\"");
+	s = served_list(span_str(spec), &env, a);
+	build_one(s);
+	assert_true(maps_open(span_str(spec), MAPS_STRICT, &env, &strict, NULL));
+	assert_true(maps_open(span_str(spec), 0, &env, &lenient, NULL));
+	expect_answer(strict, "a.example", MAP_DEFER, "line 2: expected");
+	expect_answer(lenient, "a.example", MAP_FOUND, "dane");
+	kit_file("policy", "a.example dane-only\n");
+	build_one(s);
+	now_us += 1000001;
+	expect_answer(strict, "a.example", MAP_FOUND, "dane-only");
+	maps_unref(&strict);
+	maps_unref(&lenient);
+	arena_free(&a);
+}
+
 /* A cdb with values from empty to the maximum. */
 static struct span
 make_cdb(struct arena *a, const char *path, struct span text)
@@ -302,7 +331,7 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		KIT_TEST(finds_tables_in_text), KIT_TEST(long_paths_stay_apart), KIT_TEST(hash_is_served),
-		KIT_TEST(aliases_are_read_as_such), KIT_TEST(damage_never_crashes), KIT_TEST(longest_values),
+		KIT_TEST(aliases_are_read_as_such), KIT_TEST(strict_tables_see_bad_lines), KIT_TEST(damage_never_crashes), KIT_TEST(longest_values),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* cdb: an indexed file beside its source; hash, btree, dbm, sdbm: the same, kept built from the source text. */
 #include "base/fd.h"
 #include "base/log.h"
+#include "maps/build.h"
 #include "maps/cdb_read.h"
 #include "maps/maps_private.h"
 #include "maps/served.h"
@@ -74,6 +75,24 @@ mark_broken(struct table *t, struct cdb_state *s, const char *text)
 	s->why = why;
 }
 
+/* A policy table whose source has a line in error is not to be used (the builder left a note). */
+static bool
+has_bad_line(const struct table *t, struct cdb_state *s, struct fault *why)
+{
+	struct arena *a;
+	struct span text;
+	bool bad;
+
+	if (!s->served || !(t->flags & MAPS_STRICT))
+		return false;
+	a = arena_new(MAPS_VALUE_MAX);
+	bad = cdb_file_find(&s->file, BUILD_BAD_KEY, a, &text, why) == MAP_FOUND;
+	if (bad)
+		fault_set(why, "4.3.5", "%.*s", SPAN_ARG(text));
+	arena_free(&a);
+	return bad;
+}
+
 static void
 reopen(struct table *t, struct cdb_state *s)
 {
@@ -85,7 +104,7 @@ reopen(struct table *t, struct cdb_state *s)
 	if (fd < 0) {
 		s->w.known = false;
 		mark_broken(t, s, fd_error(fd));
-	} else if (!cdb_file_init(&s->file, fd, &why)) {
+	} else if (!cdb_file_init(&s->file, fd, &why) || has_bad_line(t, s, &why)) {
 		mark_broken(t, s, why.text);
 	} else {
 		s->warned = false;

@@ -148,6 +148,39 @@ routing_operators(void **state)
 	CHECK_ROWS("resolve_dequoted_address = no\n", quoted);
 }
 
+/* Odd forms, with what Postfix 3.10.3's resolver answered under the same configuration. */
+static void
+as_postfix_says(void **state)
+{
+	static const struct row rows[] = {
+		{ "", "", "u@x_y.example", "default smtp:x_y.example u@x_y.example" },
+		{ "", "", "u@host", "default smtp:host u@host" },
+		{ "", "", "a b@us.example", "local local:mx.us.example a b@us.example" },
+		{ "", "", "a b%x.example@us.example", "default smtp:x.example a b@x.example" },
+		{ "", "", ".@us.example", "local local:mx.us.example .@us.example" },
+		{ "", "", "u.@us.example", "local local:mx.us.example u.@us.example" },
+		{ "", "", "x!@us.example", "default smtp:x @x" },
+		{ "", "", "@a.example:u@x.example", "default smtp:x.example @a.example:u@x.example routed" },
+		{ "", "", "a:b@x.example", "default smtp:x.example a:b@x.example" },
+		{ "", "", "u@x.example.@us.example", "default smtp:x.example u@x.example" },
+		{ "", "", "u@@x.example", "default smtp:x.example u@@x.example routed" },
+		{ "", "", "u%us.example%x.example@us.example", "default smtp:x.example u%us.example@x.example routed" },
+		{ "", "", "+x@us.example", "local local:mx.us.example +x@us.example" },
+		{ "", "", "u@us.example@us.example", "local local:mx.us.example u@us.example" },
+	};
+	static const char *const bad[] = {
+		"u%@us.example", "!u@us.example", "u%.@us.example", "u@@us.example", "u@xn--.example", "u@x-.example",
+		"\"u%x.example\"@us.example", "u@[2001:db8::25]",
+	};
+	struct world w = begin("");
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_non_null(strstr(resolve(&w, "", bad[i], 0), " syntax"));
+	end(&w);
+	CHECK_ROWS("", rows);
+}
+
 static void
 broken_addresses(void **state)
 {
@@ -417,7 +450,7 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		KIT_TEST(classes), KIT_TEST(routing_operators), KIT_TEST(broken_addresses), KIT_TEST(relays),
+		KIT_TEST(classes), KIT_TEST(routing_operators), KIT_TEST(as_postfix_says), KIT_TEST(broken_addresses), KIT_TEST(relays),
 		KIT_TEST(transport_table), KIT_TEST(failing_tables_defer), KIT_TEST(moved_users), KIT_TEST(probes),
 		KIT_TEST(double_classes_warn_once), KIT_TEST(refused_configurations), KIT_TEST(known_recipients),
 		KIT_TEST(canonical_form),
