@@ -31,6 +31,10 @@ static const struct verb_row {
 	    "signet queue hold | release | requeue | delete | expire  ID ... | ALL | -\n"
 	    "signet queue cat [--wire] ID ...\n"
 	    "signet queue verify" },
+	{ "send", verb_send, "submit a message (sendmail)",
+	    "signet send [-t] [-i] [-f SENDER] [-F FULL-NAME] [-N NOTIFY] [-R full | hdrs] [-V ENVID] [RECIPIENT ...]\n"
+	    "signet send -bs            (SMTP on standard input and output)\n"
+	    "signet send -bv RECIPIENT ...  (ask whether they are deliverable)" },
 	{ "conf", verb_conf, "show and edit parameters",
 	    "signet conf [-n | -d] [-h | -H] [-x] [--json] [NAME ...]\n"
 	    "signet conf -M [--json] [SERVICE[/TYPE] ...]\n"

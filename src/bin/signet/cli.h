@@ -41,5 +41,6 @@ cli_verb_fn verb_conf;
 cli_verb_fn verb_map;
 cli_verb_fn verb_queue;
 cli_verb_fn verb_reload;
+cli_verb_fn verb_send;
 cli_verb_fn verb_status;
 cli_verb_fn verb_stop;
