@@ -8,7 +8,7 @@
 #include "mail/mime_qp.h"
 #include "role/smtpc/smtpc.h"
 
-#define PIECE ((size_t)128 * 1024)
+#define PIECE ((size_t)64 * 1024)
 
 struct content_state {
 	struct span head;               /* goes out first, in place of `head_replaces` bytes */
@@ -29,7 +29,7 @@ state_new(struct delivery *d)
 	s->head_given = s->head.n == 0;
 	s->at = replaced;
 	buf_init(&s->in, PIECE);
-	buf_init(&s->out, PIECE * 8);
+	buf_init(&s->out, MIME_QP_ROOM(PIECE) * 2);
 	return s;
 }
 
@@ -115,12 +115,23 @@ has_long_lines(struct delivery *d)
 
 /* ---- conversion */
 
+/* A converter that has seen the whole content once, so that it touches only the parts that need it. */
 static struct mime_qp *
 filter_new(struct delivery *d, bool convert)
 {
 	int limit = d->svc->p->smtp_line_length_limit;
+	struct mime_qp *m = mime_qp_new(d->arena, convert ? MIME_QP_CONVERT : 0u, limit > 0 ? (size_t)limit : 0);
+	struct content_state *s;
+	struct span piece;
 
-	return mime_qp_new(d->arena, convert, limit > 0 ? (size_t)limit : 0);
+	if (!convert)
+		return m;
+	s = state_new(d);
+	while (!raw_ended(d, s) && raw_next(d, s, &piece))
+		mime_qp_scan(m, piece);
+	mime_qp_scan_end(m);
+	state_release(s);
+	return m;
 }
 
 /* Can it be converted at all? Learned before DATA: afterwards there is no way back. */

@@ -39,6 +39,14 @@ release(struct delivery *d)
 	smtpc_idle_check(s);
 }
 
+void
+deliver_drop(struct delivery *d)
+{
+	if (d->conn != NULL)
+		conn_free(d->conn);
+	release(d);
+}
+
 static void
 finish(struct delivery *d)
 {

@@ -177,11 +177,11 @@ outcome_remembered(struct delivery *d)
 	bool any = false;
 
 	for (size_t i = 0; i < d->n_rcpts; i++) {
-		struct outcome *o = &d->outcomes[i];
+		const struct outcome o = d->outcomes[i];
 
-		if (o->status != OUT_NONE || o->text.n == 0)
+		if (o.status != OUT_NONE || o.text.n == 0)
 			continue;
-		decide(d, i, OUT_DEFERRED, o->dsn, o->text);
+		decide(d, i, OUT_DEFERRED, o.dsn, o.text);
 		any = true;
 	}
 	return any;

@@ -336,6 +336,28 @@ services_open(struct smtpc_role *s)
 			service_open(s, &s->services[s->n_services++], &c->services[i]);
 }
 
+static void
+service_release(struct service *svc)
+{
+	maps_unref(&svc->policy);
+	maps_unref(&svc->per_site);
+	maps_unref(&svc->passwords);
+	maps_unref(&svc->generic);
+	maps_unref(&svc->discard_by_address);
+	strlist_free(&svc->always_cache);
+	strlist_free(&svc->mechanisms);
+	strlist_free(&svc->mydestination);
+	if (svc->tls_ctx != NULL)
+		tls_client_ctx_unref(&svc->tls_ctx);
+}
+
+void
+services_release(struct smtpc_role *s)
+{
+	for (size_t i = 0; i < s->n_services; i++)
+		service_release(&s->services[i]);
+}
+
 struct service *
 service_find(struct smtpc_role *s, struct span name)
 {

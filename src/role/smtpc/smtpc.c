@@ -1,4 +1,7 @@
 /* The SMTP and LMTP client role: its page of the tree of processes. */
+#include <stdlib.h>
+
+#include "base/panic.h"
 #include "role/roles.h"
 #include "role/smtpc/smtpc.h"
 
@@ -38,18 +41,46 @@ allow_dirs(struct role *r)
 	role_allow_dir(r, "/etc", false);
 }
 
+void
+smtpc_state_open(struct role *r)
+{
+	struct smtpc_role *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		panic("out of memory");
+	*s = (struct smtpc_role){ .role = r, .loop = r->loop, .arena = arena_new((size_t)64 << 20) };
+	r->state = s;
+	list_init(&s->deliveries);
+	list_init(&s->conns);
+	list_init(&s->idle);
+	own_addresses_find(s);
+	services_open(s);
+}
+
+void
+smtpc_state_free(struct role *r)
+{
+	struct smtpc_role *s = r->state;
+
+	while (!list_empty(&s->deliveries))
+		deliver_drop(LIST_ITEM(s->deliveries.next, struct delivery, node));
+	while (!list_empty(&s->idle))
+		conn_free(LIST_ITEM(s->idle.next, struct conn, node));
+	while (!list_empty(&s->conns))
+		conn_free(LIST_ITEM(s->conns.next, struct conn, node));
+	services_release(s);
+	if (s->native != NULL)
+		asks_link_free(&s->native);
+	free(s->own);
+	arena_free(&s->arena);
+	free(s);
+	r->state = NULL;
+}
+
 static void
 smtpc_open(struct role *r)
 {
-	static struct smtpc_role state;
-
-	state = (struct smtpc_role){ .role = r, .loop = r->loop, .arena = arena_new((size_t)64 << 20) };
-	r->state = &state;
-	list_init(&state.deliveries);
-	list_init(&state.conns);
-	list_init(&state.idle);
-	own_addresses_find(&state);
-	services_open(&state);
+	smtpc_state_open(r);
 	allow_dirs(r);
 }
 

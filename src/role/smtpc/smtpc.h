@@ -218,7 +218,12 @@ struct smtpc_role {
 /* smtpc.c */
 void smtpc_idle_check(struct smtpc_role *s);     /* draining: is all work done? */
 
+/* The role's state without the sandbox, and its end: for open() and for tests. */
+void smtpc_state_open(struct role *r);
+void smtpc_state_free(struct role *r);
+
 /* service.c */
+void services_release(struct smtpc_role *s);
 void services_open(struct smtpc_role *s);
 struct service *service_find(struct smtpc_role *s, struct span name);
 uint16_t service_port(struct span name);        /* number or service name; 0 = unknown */
@@ -227,6 +232,7 @@ bool own_address(const struct smtpc_role *s, sa_family_t family, const uint8_t *
 
 /* deliver.c */
 void deliver_on_start(void *ctx, struct ipc_from from, struct ipc_deliver_start *m);
+void deliver_drop(struct delivery *d);          /* without an answer */
 void deliver_run(struct delivery *d);           /* from the loop only */
 void deliver_ready(void *delivery);              /* answers are in: for asks_new */
 void deliver_wake(struct delivery *d);          /* run on the next turn */

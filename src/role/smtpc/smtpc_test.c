@@ -1,0 +1,421 @@
+/* The SMTP client role against servers on the loopback: where it goes, what it says, what it reports. */
+#include "kit/smtp_world.h"
+
+#define HOP "[127.0.0.1]:%u"
+
+static void
+a_message_is_delivered(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_open(&w, "", NULL);
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .rcpts = "b@example.org c@example.org" });
+	assert_outcome(&w, 0, "0 2.0.0 250 2.0.0 Ok: queued as SINK");
+	assert_outcome(&w, 1, "0 2.0.0 250 2.0.0 Ok: queued as SINK");
+	assert_span(buf_span(&w.content), "Subject: hi\n\nhello\n");
+	assert_true(span_starts(buf_span(&w.heard), SPAN("EHLO client.example\nMAIL FROM:<a@client.example>\n"
+	    "RCPT TO:<b@example.org>\nRCPT TO:<c@example.org>\nDATA\n.\n")));
+	assert_span(w.done.outcomes[0].remote_mta, "127.0.0.1");
+	assert_int_equal(w.done.throttle.n, 0);
+	assert_true(kit_logged("QID1: to=<b@example.org>, relay=127.0.0.1[127.0.0.1]:"));
+	assert_true(kit_logged(", dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as SINK)"));
+	assert_int_equal(w.connections, 1);
+	world_close(&w);
+}
+
+static void
+refusals(void **state)
+{
+	static const struct world_rule rules[] = {
+		{ NULL, "RCPT TO:<bad@", "550 5.1.1 no such user\r\n" }, { NULL, "RCPT TO:<slow@", "450 4.2.0 greylisted\r\n" }, { 0 } };
+	struct world w;
+
+	(void)state;
+	world_open(&w, "", NULL);
+	w.rules = rules;
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .rcpts = "bad@x.org slow@x.org good@x.org" });
+	assert_outcome(&w, 0, "2 5.1.1 host 127.0.0.1[127.0.0.1] said: 550 5.1.1 no such user (in reply to RCPT TO command)");
+	assert_outcome(&w, 1, "1 4.2.0 host 127.0.0.1[127.0.0.1] said: 450 4.2.0 greylisted (in reply to RCPT TO command)");
+	assert_outcome(&w, 2, "0 2.0.0");
+	assert_span(w.done.outcomes[0].diagnostic, "550 5.1.1 no such user");
+	assert_int_equal(w.done.throttle.n, 0);
+	world_close(&w);
+}
+
+static void
+nobody_listens(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_open(&w, "", NULL);
+	world_mail(&w, (struct world_mail){ .nexthop = "[127.0.0.1]:1" });
+	assert_outcome(&w, 0, "1 4.4.1 connect to 127.0.0.1[127.0.0.1]:1: Connection refused");
+	assert_span(w.done.throttle, "connect to 127.0.0.1[127.0.0.1]:1: Connection refused");
+	assert_true(kit_logged("relay=none"));
+	world_close(&w);
+}
+
+static const struct world_dns dns[] = {
+	{ "two.example", DNS_TYPE_MX, "20 mxb.example, 10 mxa.example" }, { "mxa.example", DNS_TYPE_A, "127.0.0.2" },
+	{ "mxb.example", DNS_TYPE_A, "127.0.0.3" }, { "none.example", DNS_TYPE_MX, "0 ." },
+	{ "plain.example", DNS_TYPE_A, "127.0.0.4" }, { "broken.example", DNS_TYPE_MX, "!" },
+	{ "halfbroken.example", DNS_TYPE_MX, "5 gone.example, 10 mxb.example" }, { "gone.example", DNS_TYPE_A, "!" },
+	{ "lost.example", DNS_TYPE_MX, "10 nowhere.example" }, { "worse.example", DNS_TYPE_MX, "10 gone.example" },
+	{ "self.example", DNS_TYPE_MX, "10 me.example, 20 mxb.example" }, { "me.example", DNS_TYPE_A, "192.0.2.200" },
+	{ "ahead.example", DNS_TYPE_MX, "10 mxb.example, 20 me.example, 30 mxa.example" }, { 0 },
+};
+
+static void
+mx_records_decide(void **state)
+{
+	static const struct {
+		const char *nexthop, *outcome;
+	} rows[] = {
+		{ "two.example:%u", "0 2.0.0" }, { "plain.example:%u", "0 2.0.0" }, { "halfbroken.example:%u", "0 2.0.0" },
+		{ "none.example:%u", "2 5.1.10 Domain none.example does not accept mail (nullMX)" },
+		{ "nx.example:%u", "2 5.4.4 Host or domain name not found. Name service error for name=nx.example type=A: Host not found" },
+		{ "broken.example:%u", "1 4.4.3 Host or domain name not found. Name service error for name=broken.example type=MX: Host not found, try again" },
+		{ "lost.example:%u", "2 5.4.4 no MX host for lost.example has a valid address record" },
+		{ "worse.example:%u", "1 4.4.4 no MX host for worse.example has a valid address record" },
+		{ "self.example", "2 5.4.6 mail for self.example loops back to myself" },
+		{ "192.0.2.200", "2 5.4.6 mail for 192.0.2.200 loops back to myself" },
+		{ "[gone.example]:%u", "1 4.4.3 " }, { "[mxb.example]:nonsense", "1 4.3.5 Server configuration error" },
+	};
+	struct world w;
+
+	(void)state;
+	expect_log("no such port");
+	world_open(&w, "", NULL);
+	w.dns = dns;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		world_mail(&w, (struct world_mail){ .nexthop = rows[i].nexthop });
+		assert_outcome(&w, 0, rows[i].outcome);
+	}
+	assert_true(kit_logged("relay=mxa.example[127.0.0.2]:"));
+	assert_true(kit_logged("relay=plain.example[127.0.0.4]:"));
+	world_close(&w);
+}
+
+static void
+the_next_server_gets_its_turn(void **state)
+{
+	static const struct world_rule greeting[] = { { "127.0.0.2", "", "554 5.3.2 go away\r\n" }, { 0 } };
+	static const struct world_rule closes[] = { { "127.0.0.2", "EHLO", "!" }, { 0 } };
+	static const struct world_rule mail[] = { { "127.0.0.2", "MAIL", "451 4.3.0 later\r\n" },
+		{ "127.0.0.2", "RCPT", "503 5.5.1 no\r\n" }, { "127.0.0.2", "DATA", "503 5.5.1 no\r\n" }, { 0 } };
+	static const struct world_rule rcpt[] = { { "127.0.0.2", "RCPT TO:<b@", "450 4.7.1 greylisted\r\n" }, { 0 } };
+	static const struct world_rule *const all[] = { greeting, closes, mail, rcpt };
+	static const char *const logged[] = { "QID1: host mxa.example[127.0.0.2] refused to talk to me: 554 5.3.2 go away",
+		"QID1: lost connection with mxa.example[127.0.0.2] while performing the EHLO handshake",
+		"QID1: host mxa.example[127.0.0.2] said: 451 4.3.0 later (in reply to MAIL FROM command)",
+		"QID1: host mxa.example[127.0.0.2] said: 450 4.7.1 greylisted (in reply to RCPT TO command)" };
+	struct world w;
+
+	(void)state;
+	world_open(&w, "", NULL);
+	w.dns = dns;
+	for (size_t i = 0; i < 4; i++) {
+		w.rules = all[i];
+		world_mail(&w, (struct world_mail){ .nexthop = "two.example:%u", .rcpts = "b@two.example c@two.example" });
+		assert_outcome(&w, 0, "0 2.0.0");
+		assert_outcome(&w, 1, "0 2.0.0");
+		assert_true(kit_logged(logged[i]));
+		assert_span(w.done.throttle, "");
+	}
+	world_close(&w);
+}
+
+static void
+the_last_server_decides(void **state)
+{
+	static const struct world_rule rules[] = { { "127.0.0.2", "", "421 4.3.2 busy\r\n" }, { "127.0.0.3", "", "421 4.3.2 busy too\r\n" }, { 0 } };
+	struct world w;
+
+	(void)state;
+	world_open(&w, "", NULL);
+	w.dns = dns;
+	w.rules = rules;
+	world_mail(&w, (struct world_mail){ .nexthop = "two.example:%u" });
+	assert_outcome(&w, 0, "1 4.3.2 host mxb.example[127.0.0.3] refused to talk to me: 421 4.3.2 busy too");
+	assert_span(w.done.throttle, "host mxb.example[127.0.0.3] refused to talk to me: 421 4.3.2 busy too");
+	world_close(&w);
+}
+
+static void
+lists_of_next_hops(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_open(&w, "", NULL);
+	w.dns = dns;
+	world_mail(&w, (struct world_mail){ .nexthop = "[127.0.0.1]:1, two.example:%u" });
+	assert_outcome(&w, 0, "0 2.0.0");
+	assert_true(kit_logged("connect to 127.0.0.1[127.0.0.1]:1: Connection refused"));
+	world_close(&w);
+}
+
+static void
+a_fallback_relay_that_does_not_exist_is_our_mistake(void **state)
+{
+	struct world w;
+
+	(void)state;
+	expect_log("fallback_relay configuration problem");
+	world_open(&w, "smtp_fallback_relay = nx.example\n", NULL);
+	world_mail(&w, (struct world_mail){ .nexthop = "[127.0.0.1]:1" });
+	assert_outcome(&w, 0, "1 4.3.5 Server configuration error");
+	world_close(&w);
+}
+
+static void
+connections_are_used_again(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_open(&w, "", NULL);
+	for (int i = 0; i < 5; i++) {
+		world_mail(&w, (struct world_mail){ .nexthop = HOP, .backlog = true });
+		assert_outcome(&w, 0, "0 2.0.0");
+	}
+	assert_int_equal(w.connections, 1);
+	assert_true(kit_logged("conn_use=5"));
+	/* another next hop is another connection */
+	world_mail(&w, (struct world_mail){ .nexthop = "[127.0.0.2]:%u", .backlog = true });
+	assert_int_equal(w.connections, 2);
+	world_close(&w);
+}
+
+static void
+a_dead_cached_connection_is_no_failure(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_open(&w, "", NULL);
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .backlog = true });
+	while (!list_empty(&w.clients))
+		world_client_free(LIST_ITEM(w.clients.next, struct world_client, node));
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .backlog = true });
+	assert_outcome(&w, 0, "0 2.0.0");
+	assert_int_equal(w.connections, 2);
+	world_close(&w);
+}
+
+static void
+a_soft_answer_on_a_cached_connection_is_final_without_other_servers(void **state)
+{
+	static const struct world_rule rules[] = { { NULL, "RCPT TO:<g@", "450 4.2.0 greylisted\r\n" }, { 0 } };
+	struct world w;
+
+	(void)state;
+	world_open(&w, "", NULL);
+	w.rules = rules;
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .backlog = true });
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .backlog = true, .rcpts = "g@x.org b@x.org" });
+	assert_outcome(&w, 0, "1 4.2.0 host 127.0.0.1[127.0.0.1] said: 450 4.2.0 greylisted (in reply to RCPT TO command)");
+	assert_outcome(&w, 1, "0 2.0.0");
+	assert_int_equal(w.connections, 1);
+	world_close(&w);
+}
+
+static void
+content_from_a_file(void **state)
+{
+	static char big[300001];
+	struct world w;
+	const char *path;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(big) - 1; i++)
+		big[i] = i % 60 == 58 ? '\r' : i % 60 == 59 ? '\n' : i % 60 == 0 ? '.' : 'x';
+	world_open(&w, "", NULL);
+	path = kit_file("content", big);
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .file = fd_open(AT_FDCWD, path, O_RDONLY, 0), .size = sizeof(big) - 1 });
+	assert_outcome(&w, 0, "0 2.0.0");
+	assert_int_equal(w.content.n, 300000);
+	world_close(&w);
+}
+
+static void
+lmtp_answers_for_each(void **state)
+{
+	static const struct world_rule rules[] = { { NULL, ".", "250 2.1.5 b ok\r\n452 4.2.2 c full\r\n" }, { 0 } };
+	struct world w;
+
+	(void)state;
+	world_open(&w, "", NULL);
+	w.rules = rules;
+	world_mail(&w, (struct world_mail){ .service = "lmtp", .nexthop = "inet:127.0.0.1:%u", .rcpts = "b@x c@x", .notify = ENVELOPE_NOTIFY_SUCCESS });
+	assert_outcome(&w, 0, "0 2.1.5 250 2.1.5 b ok");
+	assert_outcome(&w, 1, "1 4.2.2 host 127.0.0.1[127.0.0.1] said: 452 4.2.2 c full (in reply to end of DATA command)");
+	assert_int_equal(w.done.outcomes[0].flags, 1);
+	assert_int_equal(span_find(buf_span(&w.heard), SPAN("LHLO client.example")), 0);
+	world_close(&w);
+}
+
+static void
+limits_of_a_server(void **state)
+{
+	static const struct world_rule rules[] = { { NULL, "EHLO", "250-mx.example\r\n250 SIZE 10\r\n" }, { 0 } };
+	struct world w;
+
+	(void)state;
+	world_open(&w, "", NULL);
+	w.rules = rules;
+	world_mail(&w, (struct world_mail){ .nexthop = HOP });
+	assert_outcome(&w, 0, "2 5.3.4 message size 22 exceeds size limit 10 of server 127.0.0.1[127.0.0.1]");
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .content = "\r\nx", .rcpts = "\303\244@x.org" });
+	assert_outcome(&w, 0, "2 5.6.7 SMTPUTF8 is required, but was not offered by host 127.0.0.1[127.0.0.1]");
+	world_close(&w);
+}
+
+static void
+eight_bits_become_seven(void **state)
+{
+	static const struct world_rule rules[] = { { NULL, "EHLO", "250 mx.example\r\n" }, { 0 } };
+	struct world w;
+
+	(void)state;
+	world_open(&w, "", NULL);
+	w.rules = rules;
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .eightbit = true,
+	    .content = "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\303\244\r\n" });
+	assert_outcome(&w, 0, "0 2.0.0");
+	assert_true(span_find(buf_span(&w.content), SPAN("quoted-printable")) > 0);
+	assert_true(span_find(buf_span(&w.content), SPAN("=C3=A4")) > 0);
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .eightbit = true, .content = "Subject: \303\244\r\n\r\nx\r\n" });
+	assert_outcome(&w, 0, "2 5.6.");
+	world_close(&w);
+}
+
+static void
+a_probe_ends_after_rcpt(void **state)
+{
+	static const struct world_rule rules[] = { { NULL, "RCPT TO:<c@", "550 5.1.1 no\r\n" }, { 0 } };
+	struct world w;
+
+	(void)state;
+	world_open(&w, "", NULL);
+	w.rules = rules;
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .probe = true, .rcpts = "b@x c@x" });
+	assert_outcome(&w, 0, "0 2.1.5 delivery via 127.0.0.1[127.0.0.1]:");
+	assert_outcome(&w, 1, "2 5.1.1");
+	assert_true(span_find(buf_span(&w.heard), SPAN("DATA")) < 0);
+	assert_true(kit_logged("status=deliverable (delivery via"));
+	assert_true(kit_logged("status=undeliverable (host"));
+	world_close(&w);
+}
+
+static const struct world_rule auth_rules[] = {
+	{ NULL, "EHLO", "250-mx.example\r\n250 AUTH PLAIN LOGIN\r\n" },
+	{ NULL, "AUTH PLAIN AHUAcA==", "235 2.7.0 ok\r\n" }, { NULL, "AUTH PLAIN", "535 5.7.8 wrong\r\n" },
+	{ NULL, "AUTH LOGIN", "334 VXNlcm5hbWU6\r\n" }, { NULL, "dQ==", "334 UGFzc3dvcmQ6\r\n" }, { NULL, "cA==", "235 2.7.0 ok\r\n" }, { 0 },
+};
+
+static void
+login(void **state)
+{
+	static const struct {
+		const char *conf, *outcome, *heard;
+	} rows[] = {
+		{ "smtp_sasl_security_options = noanonymous\nsmtp_sasl_password_maps = inline:{ {127.0.0.1=u:p} }\n", "0 2.0.0", "AUTH PLAIN AHUAcA==" },
+		{ "smtp_sasl_security_options =\nsmtp_sasl_mechanism_filter = login\nsmtp_sasl_password_maps = static:u:p\n", "0 2.0.0", "AUTH LOGIN\ndQ==\ncA==\n" },
+		{ "smtp_sasl_security_options = noanonymous\nsmtp_sasl_password_maps = static:u:wrong\n",
+		    "1 4.7.8 SASL authentication failed; server 127.0.0.1[127.0.0.1] said: 535 5.7.8 wrong", "AUTH PLAIN" },
+		{ "smtp_sasl_security_options = noanonymous\nsmtp_sasl_auth_soft_bounce = no\nsmtp_sasl_password_maps = static:u:wrong\n", "2 5.7.8 SASL", "AUTH" },
+		{ "smtp_sasl_password_maps = static:u:p\n", "1 4.7.0 SASL authentication failed: server 127.0.0.1[127.0.0.1] offered no "
+		    "compatible authentication mechanisms for this type of connection security", "EHLO" },
+		{ "smtp_sasl_password_maps = inline:{ {other=u:p} }\n", "0 2.0.0", "MAIL" },
+		{ "smtp_sender_dependent_authentication = yes\nsmtp_sasl_security_options=\n"
+		    "smtp_sasl_password_maps = inline:{ {a@client.example=u:p}, {127.0.0.1=x:y} }\n", "0 2.0.0", "AUTH PLAIN AHUAcA==" },
+		{ "smtp_sasl_security_options=\nsmtp_sasl_password_maps = fail:x\n", "1 4.3.0 Temporary lookup error", "" },
+	};
+	struct world w;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char conf[600];
+
+		snprintf(conf, sizeof(conf), "smtp_sasl_auth_enable = yes\n%s", rows[i].conf);
+		world_open(&w, conf, NULL);
+		w.rules = auth_rules;
+		world_mail(&w, (struct world_mail){ .nexthop = HOP });
+		assert_outcome(&w, 0, rows[i].outcome);
+		if (span_find(buf_span(&w.heard), span_str(rows[i].heard)) < 0)
+			fail_msg("%s: heard\n%s", rows[i].conf, buf_cstr(&w.heard));
+		world_close(&w);
+	}
+}
+
+static void
+generic_addresses(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_open(&w, "smtp_generic_maps = inline:{ {me@internal.example=out@example.com} }\n", NULL);
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .sender = "me@internal.example",
+	    .content = "From: Me <me@internal.example>\r\nTo: x@y.org\r\nSubject: me@internal.example\r\n\r\nme@internal.example\r\n" });
+	assert_outcome(&w, 0, "0 2.0.0");
+	assert_true(span_find(buf_span(&w.heard), SPAN("MAIL FROM:<out@example.com>")) > 0);
+	assert_span(buf_span(&w.content), "From: Me <out@example.com>\nTo: x@y.org\nSubject: me@internal.example\n\nme@internal.example\n");
+	world_close(&w);
+}
+
+static void
+own_services_have_their_own_parameters(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_open(&w, "", "smtp unix - - n - - smtp\nslow unix - - n - - smtp -o smtp_helo_name=other.example -o syslog_name=signet/slow\n");
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .service = "slow" });
+	assert_int_equal(span_find(buf_span(&w.heard), SPAN("EHLO other.example")), 0);
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .service = "nothing" });
+	assert_outcome(&w, 0, "1 4.3.0 mail transport unavailable");
+	world_close(&w);
+}
+
+static void
+many_at_once(void **state)
+{
+	struct world w;
+	struct world_mail m = { .nexthop = HOP, .backlog = true };
+
+	(void)state;
+	world_open(&w, "", NULL);
+	for (int i = 0; i < 300; i++)
+		world_send(&w, &m);
+	world_wait(&w, 300);
+	assert_outcome(&w, 0, "0 2.0.0");
+	world_close(&w);
+}
+
+static const struct CMUnitTest tests[] = {
+	KIT_TEST(a_message_is_delivered),
+	KIT_TEST(refusals),
+	KIT_TEST(nobody_listens),
+	KIT_TEST(mx_records_decide),
+	KIT_TEST(the_next_server_gets_its_turn),
+	KIT_TEST(the_last_server_decides),
+	KIT_TEST(lists_of_next_hops),
+	KIT_TEST(a_fallback_relay_that_does_not_exist_is_our_mistake),
+	KIT_TEST(connections_are_used_again),
+	KIT_TEST(a_dead_cached_connection_is_no_failure),
+	KIT_TEST(a_soft_answer_on_a_cached_connection_is_final_without_other_servers),
+	KIT_TEST(content_from_a_file),
+	KIT_TEST(lmtp_answers_for_each),
+	KIT_TEST(limits_of_a_server),
+	KIT_TEST(eight_bits_become_seven),
+	KIT_TEST(a_probe_ends_after_rcpt),
+	KIT_TEST(login),
+	KIT_TEST(generic_addresses),
+	KIT_TEST(own_services_have_their_own_parameters),
+	KIT_TEST(many_at_once),
+};
+
+KIT_MAIN(tests)

@@ -1,0 +1,249 @@
+/* TLS of the SMTP client role: the outcome matrix, verdict lines, throttling, reuse (tls-client.md 1, 13, 20). */
+#include "kit/smtp_world.h"
+
+#define HOP "[127.0.0.1]:%u"
+#define STARTTLS_EHLO { NULL, "EHLO", "250-mx.example\r\n250-PIPELINING\r\n250 STARTTLS\r\n" }
+
+static struct kit_cert root, leaf;
+
+static struct tls_server_ctx *
+server_tls(void)
+{
+	const char *pem = kit_pem_file("server.pem", "kc", (const struct kit_cert *const[]){ &leaf, &leaf });
+	struct tls_server_params p = {
+		.service = "smtp", .chain = { "smtpd_tls", pem, "", "", "", "", "", "" },
+		.roots = { .prefix = "smtpd_tls", .CAfile = "", .CApath = "" }, .ccert_verifydepth = 9,
+		.protocols = ">=TLSv1.2", .mandatory_protocols = ">=TLSv1.2", .ciphers = "medium", .mandatory_ciphers = "medium",
+		.exclude_ciphers = "", .mandatory_exclude_ciphers = "", .high_cipherlist = "aNULL:-aNULL:HIGH:@STRENGTH",
+		.medium_cipherlist = "aNULL:-aNULL:HIGH:MEDIUM:@STRENGTH", .null_cipherlist = "eNULL:!aNULL",
+		.eecdh_auto_curves = "X25519 prime256v1", .ffdhe_auto_groups = "", .dh1024_param_file = "",
+		.fingerprint_digest = "sha256", .session_ticket_cipher = "",
+	};
+	struct fault why = { 0 };
+	struct tls_server_ctx *c = tls_server_ctx_new(&p, &why);
+
+	if (c == NULL)
+		fail_msg("%s", why.text);
+	return c;
+}
+
+static const struct world_rule offers[] = { STARTTLS_EHLO, { 0 } };
+static const struct world_rule refuses[] = { STARTTLS_EHLO, { NULL, "STARTTLS", "454 4.7.0 not now\r\n" }, { 0 } };
+static const struct world_rule refuses_for_good[] = { STARTTLS_EHLO, { NULL, "STARTTLS", "554 5.7.0 never\r\n" }, { 0 } };
+static const struct world_rule leaves[] = { STARTTLS_EHLO, { NULL, "STARTTLS", "421 4.3.2 bye\r\n" }, { 0 } };
+static const struct world_rule hangs_up[] = { STARTTLS_EHLO, { NULL, "STARTTLS", "!" }, { 0 } };
+static const struct world_rule plain[] = { { NULL, "EHLO", "250 mx.example\r\n" }, { 0 } };
+
+static void
+open_world(struct world *w, const char *conf)
+{
+	char text[4000], roots[300];
+
+	snprintf(roots, sizeof(roots), "%s", kit_pem_file("roots.pem", "c", (const struct kit_cert *const[]){ &root }));
+	snprintf(text, sizeof(text), "smtp_tls_CAfile = %s\nsmtp_tls_loglevel = 1\n%s", roots, conf);
+	world_open(w, text, NULL);
+	w->tls = server_tls();
+	w->rules = offers;
+}
+
+static const struct {
+	const char *name, *conf;
+	const struct world_rule *rules;
+	bool no_server_tls;             /* STARTTLS is accepted and the handshake fails */
+	int64_t waited_s;
+	const char *outcome, *logged, *tls;
+	bool throttled;
+	const char *announced;          /* warnings */
+} matrix[] = {
+	{ "may, offered", "smtp_tls_security_level = may\n", offers, false, 0, "0 2.0.0",
+	    "Trusted TLS connection established to 127.0.0.1[127.0.0.1]:", "tls=may,", false, NULL },
+	{ "may, not offered", "smtp_tls_security_level = may\n", plain, false, 0, "0 2.0.0", "status=sent", "tls=may:none,", false, NULL },
+	{ "may, refused", "smtp_tls_security_level = may\n", refuses, false, 0, "0 2.0.0", "status=sent", "tls=may:none,", false, NULL },
+	{ "may, handshake fails, first attempt", "smtp_tls_security_level = may\n", offers, true, 0,
+	    "1 4.7.5 Cannot start TLS: handshake failure", "SSL_connect error to 127.0.0.1[127.0.0.1]:", "tls=may?,", false, NULL },
+	{ "may, handshake fails, later attempt: in clear", "smtp_tls_security_level = may\n", offers, true, 301, "0 2.0.0",
+	    "SSL_connect error to", "tls=may:none,", false, NULL },
+	{ "may, 421 to STARTTLS is a failed handshake", "smtp_tls_security_level = may\n", leaves, false, 0,
+	    "1 4.7.5 Cannot start TLS: handshake failure", NULL, "tls=may?,", false, NULL },
+	{ "may, 421 to STARTTLS, later attempt", "smtp_tls_security_level = may\n", leaves, false, 301, "0 2.0.0", NULL, "tls=may:none,", false, NULL },
+	{ "may, hang-up after STARTTLS, later attempt", "smtp_tls_security_level = may\n", hangs_up, false, 301, "0 2.0.0", NULL, "tls=may:none,", false, NULL },
+	{ "encrypt, offered", "smtp_tls_security_level = encrypt\n", offers, false, 0, "0 2.0.0", "Trusted TLS connection", "tls=encrypt,", false, NULL },
+	{ "encrypt, not offered", "smtp_tls_security_level = encrypt\n", plain, false, 0,
+	    "1 4.7.4 TLS is required, but was not offered by host 127.0.0.1[127.0.0.1]", NULL, "tls=!encrypt,", true, NULL },
+	{ "encrypt, refused", "smtp_tls_security_level = encrypt\n", refuses, false, 0,
+	    "1 4.7.5 TLS is required, but host 127.0.0.1[127.0.0.1] refused to start TLS: 454 4.7.0 not now", NULL, "tls=!encrypt,", true, NULL },
+	{ "encrypt, refused with 5xx defers", "smtp_tls_security_level = encrypt\n", refuses_for_good, false, 0,
+	    "1 4.7.5 TLS is required, but host 127.0.0.1[127.0.0.1] refused to start TLS: 554 5.7.0 never", NULL, "tls=!encrypt,", true, NULL },
+	{ "encrypt, handshake fails, never in clear", "smtp_tls_security_level = encrypt\n", offers, true, 100000,
+	    "1 4.7.5 Cannot start TLS: handshake failure", NULL, "tls=!encrypt,", true, NULL },
+	{ "none", "smtp_tls_security_level = none\nsmtp_tls_note_starttls_offer = yes\n", offers, false, 0, "0 2.0.0",
+	    "Host offered STARTTLS: [127.0.0.1]", "tls=none,", false, NULL },
+	{ "verify with the name in the table", "smtp_tls_security_level = none\n"
+	    "smtp_tls_policy_maps = static:{verify match=mx.example}\n", offers, false, 0, "0 2.0.0",
+	    "Verified TLS connection established to", "tls=verify,", false, NULL },
+	{ "verify with another name", "smtp_tls_policy_maps = static:{verify match=other.example}\n", offers, false, 0,
+	    "1 4.7.5 Server certificate not verified", "server certificate verification failed for 127.0.0.1[127.0.0.1]:", "tls=!verify,", true, NULL },
+	{ "secure without CA", "smtp_tls_CAfile =\nsmtp_tls_policy_maps = static:{secure match=mx.example}\n", offers, false, 0,
+	    "1 4.7.5 Server certificate not verified", "certificate verification failed for", "tls=!secure,", true, NULL },
+	{ "a bad policy entry defers", "smtp_tls_policy_maps = static:{nonsense}\n", offers, false, 0,
+	    "1 4.7.5 client TLS configuration problem", NULL, "status=deferred", true, "nonsense" },
+	{ "a broken table defers", "smtp_tls_policy_maps = fail:x\n", offers, false, 0,
+	    "1 4.7.5 client TLS configuration problem", NULL, "status=deferred", true, "" },
+	{ "fingerprint that does not match", "smtp_tls_fingerprint_digest = sha1\nsmtp_tls_policy_maps = "
+	    "static:{fingerprint match=3D:95:34:51:24:66:33:B9:D2:40:99:C0:C1:17:0B:D1:3D:95:34:51}\n", offers, false, 0,
+	    "1 4.7.5 Server certificate not verified", NULL, "tls=!fingerprint,", true, NULL },
+};
+
+static void
+outcomes(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(matrix) / sizeof(matrix[0]); i++) {
+		struct world w;
+
+		open_world(&w, matrix[i].conf);
+		w.rules = matrix[i].rules;
+		if (matrix[i].no_server_tls)
+			tls_server_ctx_unref(&w.tls);
+		if (matrix[i].announced != NULL) {
+			expect_log(matrix[i].announced);
+			expect_log("TLS policy lookup for [127.0.0.1]:");
+		}
+		world_mail(&w, (struct world_mail){ .nexthop = HOP, .waited_s = matrix[i].waited_s });
+		assert_outcome(&w, 0, matrix[i].outcome);
+		if (matrix[i].logged != NULL && !kit_logged(matrix[i].logged))
+			fail_msg("%s: no line %s", matrix[i].name, matrix[i].logged);
+		if (!kit_logged(matrix[i].tls))
+			fail_msg("%s: no %s", matrix[i].name, matrix[i].tls);
+		if ((w.done.throttle.n > 0) != matrix[i].throttled)
+			fail_msg("%s: throttle \"%.*s\"", matrix[i].name, SPAN_ARG(w.done.throttle));
+		world_close(&w);
+	}
+}
+
+/* Nothing of the message goes to a server that is not who it should be; the session ends politely. */
+static void
+a_wrong_server_learns_nothing(void **state)
+{
+	struct world w;
+
+	(void)state;
+	open_world(&w, "smtp_tls_security_level = secure\nsmtp_tls_secure_cert_match = right.example\n");
+	world_mail(&w, (struct world_mail){ .nexthop = HOP });
+	while (w.closed == 0)
+		loop_turn(w.loop, 100);
+	assert_span(buf_span(&w.heard), "EHLO client.example\nSTARTTLS\nQUIT\n");
+	world_close(&w);
+}
+
+static void
+wrapper_mode(void **state)
+{
+	static const struct world_rule rules[] = { { NULL, "", "TLS" }, { 0 } };
+	struct world w;
+
+	(void)state;
+	open_world(&w, "smtp_tls_wrappermode = yes\nsmtp_tls_security_level = encrypt\n");
+	w.rules = rules;
+	world_mail(&w, (struct world_mail){ .nexthop = HOP });
+	assert_outcome(&w, 0, "0 2.0.0");
+	assert_true(kit_logged("Trusted TLS connection established"));
+	assert_true(span_find(buf_span(&w.heard), SPAN("STARTTLS")) < 0);
+	world_close(&w);
+}
+
+static void
+tls_connections_are_used_again(void **state)
+{
+	struct world w;
+
+	(void)state;
+	open_world(&w, "smtp_tls_security_level = encrypt\n");
+	for (int i = 0; i < 3; i++) {
+		world_mail(&w, (struct world_mail){ .nexthop = HOP, .backlog = true });
+		assert_outcome(&w, 0, "0 2.0.0");
+	}
+	assert_int_equal(w.connections, 1);
+	assert_true(kit_logged("TLS connection reused to 127.0.0.1[127.0.0.1]:"));
+	assert_true(kit_logged("conn_use=3"));
+	world_close(&w);
+}
+
+/* PLAIN is for servers that we know: the options for verified sessions apply only to those. */
+static void
+passwords_only_for_verified_servers(void **state)
+{
+	static const struct world_rule rules[] = { { NULL, "EHLO", "250-mx.example\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n" },
+		{ NULL, "AUTH PLAIN", "235 2.7.0 ok\r\n" }, { 0 } };
+	static const char conf[] = "smtp_sasl_auth_enable = yes\nsmtp_sasl_password_maps = static:u:p\n"
+	    "smtp_sasl_tls_verified_security_options = noanonymous\n";
+	struct world w;
+	char text[600];
+
+	(void)state;
+	snprintf(text, sizeof(text), "%ssmtp_tls_security_level = encrypt\n", conf);
+	open_world(&w, text);
+	w.rules = rules;
+	world_mail(&w, (struct world_mail){ .nexthop = HOP });
+	assert_outcome(&w, 0, "1 4.7.0 SASL authentication failed");
+	assert_true(span_find(buf_span(&w.heard), SPAN("AUTH")) < 0);
+	world_close(&w);
+	snprintf(text, sizeof(text), "%ssmtp_tls_security_level = secure\nsmtp_tls_secure_cert_match = mx.example\n", conf);
+	open_world(&w, text);
+	w.rules = rules;
+	world_mail(&w, (struct world_mail){ .nexthop = HOP });
+	assert_outcome(&w, 0, "0 2.0.0");
+	assert_true(span_find(buf_span(&w.heard), SPAN("AUTH PLAIN AHUAcA==")) > 0);
+	world_close(&w);
+}
+
+/* With a login the ladder to clear text is closed. */
+static void
+no_clear_text_with_a_login(void **state)
+{
+	struct world w;
+
+	(void)state;
+	open_world(&w, "smtp_tls_security_level = may\nsmtp_sasl_auth_enable = yes\nsmtp_sasl_password_maps = static:u:p\n");
+	tls_server_ctx_unref(&w.tls);
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .waited_s = 100000 });
+	assert_outcome(&w, 0, "1 4.7.5 Cannot start TLS: handshake failure");
+	assert_int_equal(w.connections, 1);
+	world_close(&w);
+}
+
+static int
+make_certs(void **state)
+{
+	(void)state;
+	int64_t now = clock_wall_us() / US_PER_S;
+
+	root = kit_cert((struct kit_cert_spec){ .cn = "Root", .ca = true, .from_s = now - 1000, .to_s = now + 100000 });
+	leaf = kit_cert((struct kit_cert_spec){ .cn = "mx.example", .san = "DNS:mx.example", .issuer = &root,
+	    .from_s = now - 1000, .to_s = now + 100000 });
+	return 0;
+}
+
+static int
+free_certs(void **state)
+{
+	(void)state;
+	kit_cert_free(&root);
+	kit_cert_free(&leaf);
+	return 0;
+}
+
+static const struct CMUnitTest tests[] = {
+	KIT_TEST(outcomes),
+	KIT_TEST(a_wrong_server_learns_nothing),
+	KIT_TEST(wrapper_mode),
+	KIT_TEST(tls_connections_are_used_again),
+	KIT_TEST(passwords_only_for_verified_servers),
+	KIT_TEST(no_clear_text_with_a_login),
+};
+
+int
+main(void)
+{
+	return cmocka_run_group_tests(tests, make_certs, free_certs);
+}
