@@ -9,12 +9,14 @@
 #include "role/roles.h"
 
 static const struct role_spec *const role_table[] = {
-	&log_role,
+	&control_role,
 	&deliver_role,
 	&local_role,
-	&control_role,
+	&log_role,
 	&lookup_role,
+	&queue_role,
 	&resolver_role,
+	&smtpc_role,
 	NULL,
 };
 
