@@ -90,8 +90,11 @@ on_ready(void *ctx, struct ipc_from from, struct ipc_role_ready *msg)
 	(void)msg;
 	if (c != NULL)
 		c->ready = true;
-	LIST_EACH(n, &m->children)
-		all = all && LIST_ITEM(n, struct child, node)->ready;
+	LIST_EACH(n, &m->slots) {
+		struct slot *s = LIST_ITEM(n, struct slot, node);
+
+		all = all && s->child != NULL && s->child->ready;
+	}
 	if (!all || m->announced)
 		return;
 	m->announced = true;
