@@ -122,7 +122,6 @@ static const struct {
 	{ "Message-ID", INTAKE_SEEN_MESSAGE_ID },
 	{ "To", INTAKE_SEEN_RCPT },
 	{ "Cc", INTAKE_SEEN_RCPT },
-	{ "Bcc", INTAKE_SEEN_RCPT },
 	{ "Resent-From", INTAKE_SEEN_RESENT_FROM },
 	{ "Resent-Date", INTAKE_SEEN_RESENT_DATE },
 	{ "Resent-Message-ID", INTAKE_SEEN_RESENT_MESSAGE_ID },

@@ -10,6 +10,8 @@
 #include "mail/header.h"
 #include "maps/maps.h"
 
+#define CONVERT_PIECE 16384u
+
 /* Scratch is cleared for each line or header; the token limit and table values bound what one of them takes. */
 #define SCRATCH_MAX ((size_t)2 * INTAKE_SCRATCH_BUDGET)
 
@@ -27,11 +29,14 @@ intake_new(const struct intake_input *in)
 	i->checks_off = in->header_checks_off || in->internal;
 	i->scratch = arena_new(SCRATCH_MAX);
 	i->own_line = arena_new(size_add((size_t)p->line_length_limit, 65536));
-	i->own = arena_new(size_add(size_mul((size_t)p->mime_nesting_limit + 1,
-	    size_add((size_t)p->mime_boundary_length_limit, 64)), 65536));
+	i->own = arena_new(size_add((size_t)1 << 20, size_mul((size_t)p->mime_nesting_limit + 1,
+	    size_add((size_t)p->mime_boundary_length_limit, 64))));
 	i->mime = mime_new(i->own, (size_t)p->mime_nesting_limit, (size_t)p->mime_boundary_length_limit);
 	buf_init(&i->line, (size_t)p->line_length_limit + 2);
 	buf_init(&i->header, (size_t)p->header_size_limit + 2);
+	buf_init(&i->converted, MIME_QP_ROOM(CONVERT_PIECE));
+	if (p->force_mime_input_conversion && !in->internal)
+		i->qp = mime_qp_new(i->own, MIME_QP_DECLARED, 0);
 	return i;
 }
 
@@ -44,6 +49,7 @@ intake_free(struct intake **ip)
 		return;
 	buf_release(&i->line);
 	buf_release(&i->header);
+	buf_release(&i->converted);
 	arena_free(&i->scratch);
 	arena_free(&i->own_line);
 	arena_free(&i->own);
@@ -344,18 +350,61 @@ too_big(struct intake *i)
 		intake_decide(i, INTAKE_REJECT, "552 5.3.4 Error: message file too big");
 }
 
+/* As many lines as are there. `*used_r` counts also when the answer is INTAKE_WAIT. */
+static enum intake_result
+take_bytes(struct intake *i, struct span bytes, size_t *used_r)
+{
+	enum intake_result res = INTAKE_OK;
+
+	*used_r = 0;
+	if (i->line_ready)
+		res = take_held(i);
+	while (res == INTAKE_OK && *used_r < bytes.n && !i->decided)
+		res = step(i, span_from(bytes, *used_r), used_r);
+	if (i->decided)
+		*used_r = bytes.n;
+	return res;
+}
+
+/* What force_mime_input_conversion has made and nobody has taken yet. */
+static enum intake_result
+take_converted(struct intake *i)
+{
+	enum intake_result res;
+	size_t used;
+
+	res = take_bytes(i, buf_span(&i->converted), &used);
+	buf_consume(&i->converted, used);
+	return res;
+}
+
+/* force_mime_input_conversion: what is declared as 8-bit is converted before anyone looks at it. */
+static enum intake_result
+convert_bytes(struct intake *i, struct span bytes, size_t *used_r)
+{
+	enum intake_result res = take_converted(i);
+
+	*used_r = 0;
+	while (res == INTAKE_OK && *used_r < bytes.n && !i->decided) {
+		struct span piece = span_slice(bytes, *used_r, *used_r + CONVERT_PIECE);
+
+		/* Only what is declared is converted: that is never impossible. */
+		mime_qp_feed(i->qp, piece, &i->converted, NULL);
+		*used_r += piece.n;
+		res = take_converted(i);
+	}
+	if (i->decided)
+		*used_r = bytes.n;
+	return res;
+}
+
 enum intake_result
 intake_feed(struct intake *i, struct span bytes, size_t *used_r)
 {
-	enum intake_result res = INTAKE_OK;
-	size_t used = 0;
+	enum intake_result res;
+	size_t used;
 
-	if (i->line_ready)
-		res = take_held(i);
-	while (res == INTAKE_OK && used < bytes.n && !i->decided)
-		res = step(i, span_from(bytes, used), &used);
-	if (i->decided)
-		used = bytes.n;
+	res = i->qp != NULL && !i->in_own ? convert_bytes(i, bytes, &used) : take_bytes(i, bytes, &used);
 	i->client_bytes += i->in_own ? 0 : used;
 	too_big(i);
 	*used_r = used;
@@ -415,7 +464,11 @@ fill_envelope(struct intake *i)
 enum intake_result
 intake_finish(struct intake *i, struct intake_verdict *verdict_r)
 {
+	if (i->qp != NULL && !i->finished_input)
+		mime_qp_end(i->qp, &i->converted, NULL);
 	i->finished_input = true;
+	if (!i->decided && i->qp != NULL && take_converted(i) == INTAKE_WAIT)
+		return INTAKE_WAIT;
 	/* Content that does not end in CRLF gets one: wire form has no other end. */
 	if (!i->decided && i->line.n > 0 && take_held(i) == INTAKE_WAIT)
 		return INTAKE_WAIT;

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "intake/conf.h"
 #include "mail/envelope.h"
+#include "maps/map_result.h"
 
 struct asks;
 struct intake;

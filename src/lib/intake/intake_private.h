@@ -6,6 +6,7 @@
 #include "intake/intake.h"
 #include "intake/rewrite.h"
 #include "mail/mime.h"
+#include "mail/mime_qp.h"
 
 struct maps;
 
@@ -17,7 +18,7 @@ enum intake_seen {
 	INTAKE_SEEN_FROM = 1,
 	INTAKE_SEEN_DATE = 2,
 	INTAKE_SEEN_MESSAGE_ID = 4,
-	INTAKE_SEEN_RCPT = 8,           /* To, Cc, Bcc */
+	INTAKE_SEEN_RCPT = 8,           /* To, Cc; a Bcc does not stay */
 	INTAKE_SEEN_RESENT = 16,        /* any Resent-... */
 	INTAKE_SEEN_RESENT_FROM = 32,
 	INTAKE_SEEN_RESENT_DATE = 64,
@@ -33,6 +34,8 @@ struct intake {
 	struct mime *mime;
 	struct buf line;                /* the line that has not all come yet */
 	struct buf header;              /* the logical header whose end has not come yet */
+	struct mime_qp *qp;             /* force_mime_input_conversion; NULL = off */
+	struct buf converted;           /* what it made and nobody took yet */
 	bool line_ready;                /* `line` is complete and waits to be taken */
 	bool in_own;                    /* content comes from intake_header */
 	size_t own_used;                /* of the header that intake_header is being asked with again */

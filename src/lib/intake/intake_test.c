@@ -456,6 +456,34 @@ test_strictness(void **state)
 }
 
 static void
+test_forced_conversion(void **state)
+{
+	static const char text[] = "From me\r\nMIME-Version: 1.0\r\nContent-Type: text/plain\r\n"
+	    "Content-Transfer-Encoding: 8bit\r\n\r\nx \xc3\xa4\r\ny";
+	struct intake_input in;
+
+	(void)state;
+	setup("force_mime_input_conversion=yes\nbody_checks=lmdb:/nowhere\n");
+	in = input();
+	check_at_all_splits(&in, span_str(text),
+	    "X-Mailbox-Line: From me\r\nMIME-Version: 1.0\r\nContent-Type: text/plain\r\n"
+	    "Content-Transfer-Encoding: quoted-printable\r\n\r\nx =C3=A4\r\ny\r\n");
+	assert_false(t.e.eightbit);
+	teardown();
+}
+
+static void
+test_undisclosed_recipients(void **state)
+{
+	(void)state;
+	setup("undisclosed_recipients_header=To: nobody in particular:;\n");
+	check_one("A: b\r\n\r\n", "A: b\r\nTo: nobody in particular:;\r\n\r\n");
+	check_one("Cc: b\r\n\r\n", "Cc: b\r\n\r\n");
+	check_one("Bcc: b\r\n\r\n", "To: nobody in particular:;\r\n\r\n");
+	teardown();
+}
+
+static void
 test_tls_required_no(void **state)
 {
 	(void)state;
@@ -481,6 +509,8 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_remote_tables_wait),
 	KIT_TEST(test_extraction),
 	KIT_TEST(test_strictness),
+	KIT_TEST(test_forced_conversion),
+	KIT_TEST(test_undisclosed_recipients),
 	KIT_TEST(test_tls_required_no),
 };
 KIT_MAIN(tests)

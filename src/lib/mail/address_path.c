@@ -6,7 +6,26 @@ struct path {
 	struct span s;
 	bool strict;
 	struct buf out;         /* the address, internal form */
+	/* A quoted '@' with no real one behind it: internal form would read it as the domain's. */
+	bool hidden_at;
 };
+
+/* Append bytes that stood without quotes. */
+static void
+add_plain(struct path *p, struct span s)
+{
+	if (span_index(s, '@') >= 0)
+		p->hidden_at = false;
+	buf_add_span(&p->out, s);
+}
+
+/* Append a byte that quotes or a backslash took the meaning from. */
+static void
+add_quoted(struct path *p, char c)
+{
+	p->hidden_at = p->hidden_at || c == '@';
+	buf_addc(&p->out, c);
+}
 
 static bool
 peek(const struct path *p, char c)
@@ -56,7 +75,7 @@ read_quoted(struct path *p)
 		}
 		if (u < ' ' || u == 127)
 			return false;
-		buf_addc(&p->out, c);
+		add_quoted(p, c);
 	}
 	return false;
 }
@@ -139,7 +158,7 @@ read_strict_mailbox(struct path *p)
 		/* RCPT TO:<postmaster> (RFC 5321 section 4.1.1.3); a bare name in MAIL is for the caller to complete or refuse. */
 		return true;
 	}
-	buf_addc(&p->out, '@');
+	add_plain(p, SPAN("@"));
 	return read_domain(p);
 }
 
@@ -184,9 +203,11 @@ read_lenient_piece(struct path *p)
 	if (accept(p, '('))
 		return skip_comment(p);
 	if (accept(p, '\\')) {
-		if (p->s.n == 0 || (unsigned char)p->s.p[0] < ' ')
+		if (p->s.n == 0 || (unsigned char)p->s.p[0] < ' ' || p->s.p[0] == 127)
 			return false;
-		n = 1;
+		add_quoted(p, p->s.p[0]);
+		p->s = span_from(p->s, 1);
+		return true;
 	}
 	while (n < p->s.n && is_atom_byte(p, p->s.p[n]))
 		n++;
@@ -200,7 +221,7 @@ read_lenient_piece(struct path *p)
 	}
 	if (n == 0)
 		return false;
-	buf_add(&p->out, p->s.p, n);
+	add_plain(p, span_slice(p->s, 0, n));
 	p->s = span_from(p->s, n);
 	return true;
 }
@@ -271,7 +292,7 @@ result_ok(const struct path *p)
 	struct span local, domain, addr = buf_span(&p->out);
 	bool at = address_split(addr, &local, &domain);
 
-	if (p->out.full)
+	if (p->out.full || p->hidden_at)
 		return false;
 	if (addr.n == 0)
 		return true;

@@ -34,6 +34,7 @@ struct mime_qp {
 	bool header_passing;            /* too long to be held: its rest goes straight out */
 	bool mid_line;                  /* what comes next continues a line */
 	bool scanning, scanned;
+	bool began;                     /* the first line was taken */
 
 	/* the entity whose headers are being read, or whose body this is */
 	enum how how;
@@ -360,6 +361,14 @@ take_delimiter(struct mime_qp *m, struct span line, bool eol)
 	return true;
 }
 
+static bool
+is_mailbox_line(struct span line)
+{
+	while (line.n > 0 && line.p[0] == '>')
+		line = span_from(line, 1);
+	return span_starts(line, SPAN("From "));
+}
+
 static void
 take_header_line(struct mime_qp *m, struct span line, bool eol)
 {
@@ -372,6 +381,14 @@ take_header_line(struct mime_qp *m, struct span line, bool eol)
 	}
 	flush_header(m);
 	m->header_passing = false;
+	/* A mailbox's separator that leaked is no end of the headers, whoever deals with it. */
+	if (!m->began && is_mailbox_line(line)) {
+		if (!m->scanning)
+			put(m, line);
+		if (!m->scanning && eol)
+			put(m, SPAN("\r\n"));
+		return;
+	}
 	if (header_name_length(line) > 0) {
 		hold_header(m, line, eol);
 		return;
@@ -403,6 +420,7 @@ take_line(struct mime_qp *m, struct span line, bool eol)
 		take_body(m, line, eol);
 	else
 		take_header_line(m, line, eol);
+	m->began = true;
 }
 
 /* The held line: whole, or as much of it as is held at once (the CR of a CRLF to come stays). */
