@@ -1,4 +1,6 @@
 /* signet map: build, query and list lookup tables (postmap, postalias, newaliases). */
+#include "signet/map.h"
+
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +11,6 @@
 #include "conf/params.h"
 #include "maps/served.h"
 #include "signet/cli.h"
-#include "signet/map.h"
 
 enum what { WHAT_BUILD, WHAT_QUERY, WHAT_LIST };
 
