@@ -177,6 +177,10 @@ pipe_work(struct delivery *d)
 			delivery_run(d, &m, on_run);
 			return;
 		}
+		if (r == MAP_FOUND) {
+			log_warning(&d->log, "service %s: %s", d->service->name, why.text);
+			fault_set(&why, "4.3.5", "mail system configuration error");
+		}
 	}
 	all_failed(d, &why);
 }

@@ -126,8 +126,8 @@ on_bounce_compose(void *ctx, struct ipc_from from, struct ipc_bounce_compose *m)
 	notice_begin(r->state, from, m);
 }
 
-static void
-local_open(struct role *r)
+struct local *
+local_new(struct role *r)
 {
 	struct local *l = calloc(1, sizeof(*l));
 
@@ -135,7 +135,18 @@ local_open(struct role *r)
 		panic("out of memory");
 	l->role = r;
 	l->arena = arena_new((size_t)16 << 20);
+	list_init(&l->deliveries);
+	list_init(&l->bounces);
+	list_init(&l->submissions);
 	r->state = l;
+	return l;
+}
+
+static void
+local_open(struct role *r)
+{
+	struct local *l = local_new(r);
+
 	role_allow_dir(r, r->conf->params->data_directory, false);
 	role_allow_dir(r, role_queue_path(r, l->arena, "maildrop"), false);
 }
@@ -156,9 +167,6 @@ local_start(struct role *r)
 	struct local *l = r->state;
 	struct fault why = { 0 };
 
-	list_init(&l->deliveries);
-	list_init(&l->bounces);
-	list_init(&l->submissions);
 	set_tags(l);
 	if (!intake_conf_init(&l->intake, r->conf->params, &r->maps_env, &why))
 		fatal("%s", why.text);

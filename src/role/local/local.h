@@ -32,6 +32,9 @@ struct local {
 	uint32_t qid_counter;
 };
 
+/* The role's state, empty; r->state is it. */
+struct local *local_new(struct role *r);
+
 /* The compiled parameters of a service; NULL with `why` when a table cannot work. */
 struct agent_conf *local_agent_conf(struct local *l, const struct params *p, struct fault *why);
 
