@@ -18,6 +18,8 @@ smtpc_init(struct smtpc *c, const struct smtpc_options *opt, int64_t now_us)
 {
 	*c = (struct smtpc){ .opt = *opt };
 	smtp_replies_init(&c->replies);
+	c->replies.filter = opt->filter;
+	c->replies.filter_ctx = opt->filter_ctx;
 	buf_init(&c->out, OUT_MAX);
 	c->recv = (struct smtpc_cursor){ SMTPC_GREETING, 0 };
 	c->send = (struct smtpc_cursor){ SMTPC_END, 0 };

@@ -71,6 +71,8 @@ struct smtpc_options {
 	bool skip_5xx_greeting;
 	bool skip_quit_reply;
 	bool per_request_deadline;      /* timeouts count from the request, not from the last progress */
+	smtp_reply_filter_fn *filter;   /* NULL = none; see reply.h */
+	void *filter_ctx;
 	uint32_t min_data_rate;         /* bytes per second added to such a deadline */
 	int64_t helo_ms, starttls_ms, auth_ms, mail_ms, rcpt_ms, data_init_ms, data_xfer_ms, data_done_ms,
 	    rset_ms, quit_ms;

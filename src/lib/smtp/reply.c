@@ -110,7 +110,10 @@ static bool
 take_line(struct smtp_replies *r, struct span line, struct smtp_reply *reply)
 {
 	size_t from = r->text.n;
+	struct span new;
 
+	if (r->filter != NULL && r->filter(r->filter_ctx, line, &new))
+		line = span_slice(new, 0, SMTP_REPLY_LINE_MAX);
 	if (!has_code(line)) {
 		r->junk_lines++;
 		return false;

@@ -27,12 +27,17 @@ enum smtp_reply_result {
 	SMTP_REPLY_BAD,         /* maxima passed: close */
 };
 
+/* Replaces a line before anybody looks at it (smtp_reply_filter); the new one must live until the next call. */
+typedef bool smtp_reply_filter_fn(void *ctx, struct span line, struct span *new_r);
+
 struct smtp_replies {
 	struct buf in;          /* bytes not yet looked at */
 	struct buf text;        /* the reply in progress */
 	size_t at;              /* where the next line begins in `in` */
 	size_t seen;            /* up to where `in` was searched for LF */
 	size_t lines, junk_lines;
+	smtp_reply_filter_fn *filter;   /* NULL = none */
+	void *filter_ctx;
 	bool done;              /* `text` was handed out: start anew */
 };
 

@@ -74,6 +74,8 @@ conn_free(struct conn *c)
 	fd_close(&c->fd);
 	list_remove(&c->node);
 	c->role->n_conns--;
+	if (c->scratch != NULL)
+		arena_free(&c->scratch);
 	arena_free(&c->arena);
 	free(c);
 }
@@ -140,6 +142,22 @@ on_timer(void *ctx)
 }
 
 /* ---- the conversation */
+
+/* smtp_reply_filter: what the server "really" said. Tables in this process only. */
+bool
+conn_filter_reply(void *ctx, struct span line, struct span *new_r)
+{
+	struct conn *c = ctx;
+	struct map_hit hit;
+
+	if (c->scratch == NULL)
+		c->scratch = arena_new((size_t)1 << 20);
+	arena_clear(c->scratch);
+	if (maps_find(c->svc->reply_filter, line, NULL, c->scratch, &hit, NULL) != MAP_FOUND)
+		return false;
+	*new_r = hit.value;
+	return true;
+}
 
 /* One write. DONE: something went out; WANT_*: not now; EOF: nothing to say. */
 static enum stream_result
@@ -361,9 +379,22 @@ fill_address(union any_address *u, const struct address *a)
 		u->in6.sin6_port = htons(a->port);
 		return sizeof(u->in6);
 	}
-	if (a->text.n >= sizeof(u->un.sun_path))
+	return 0;
+}
+
+/* A path that is not absolute is below the queue directory. 0 when it is too long. */
+static socklen_t
+fill_path(const struct conn *c, union any_address *u)
+{
+	struct span path = c->addr.text;
+
+	if (path.p[0] != '/')
+		path = arena_printf(c->arena, "%s/%.*s", c->svc->p->queue_directory, SPAN_ARG(path));
+	if (path.n >= sizeof(u->un.sun_path))
 		return 0;
-	memcpy(u->un.sun_path, a->text.p, a->text.n);
+	memset(u, 0, sizeof(*u));
+	u->sa.sa_family = AF_UNIX;
+	memcpy(u->un.sun_path, path.p, path.n);
 	return sizeof(u->un);
 }
 
@@ -402,7 +433,7 @@ static int
 try_connect(struct conn *c, const char **reason_r)
 {
 	union any_address u;
-	socklen_t len = fill_address(&u, &c->addr);
+	socklen_t len = c->addr.family == AF_UNIX ? fill_path(c, &u) : fill_address(&u, &c->addr);
 	int r;
 
 	c->fd = socket(c->addr.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

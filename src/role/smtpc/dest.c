@@ -339,8 +339,7 @@ unix_address(struct delivery *d)
 	struct address *a = &d->dest.list[d->dest.count++];
 
 	*a = (struct address){ .family = AF_UNIX, .host = span_str(d->svc->p->myhostname) };
-	a->text = d->dest.domain.p[0] == '/' ? d->dest.domain :
-	    arena_printf(d->arena, "%s/%.*s", d->svc->p->queue_directory, SPAN_ARG(d->dest.domain));
+	a->text = d->dest.domain;
 	return MAP_FOUND;
 }
 

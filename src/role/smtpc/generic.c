@@ -1,10 +1,11 @@
 /*
- * smtp_generic_maps: addresses as the outside shall see them, in the envelope and in the headers of what
- * is sent (never in what stays here).
+ * What the outside shall see: smtp_header_checks on the headers, then smtp_generic_maps on the addresses in
+ * envelope and headers of what is sent (never of what stays here).
  */
 #include <string.h>
 
 #include "base/fd.h"
+#include "intake/checks.h"
 #include "mail/address.h"
 #include "mail/header.h"
 #include "maps/addrkeys.h"
@@ -62,11 +63,11 @@ rewrite(struct pass *p, struct span addr, struct span *new_r)
 {
 	struct delivery *d = p->d;
 	const struct addrkey_query q = { .addr = addr, .keys = ADDRKEYS_CANONICAL,
-		.delimiter = d->svc->p->recipient_delimiter, .local_domain = is_local_domain(d, addr) };
+		.delimiter = d->svc->p->recipient_delimiter, .local_domain = d->svc->generic != NULL && is_local_domain(d, addr) };
 	struct map_hit hit;
 	struct span extension = SPAN("");
 
-	if (addr.n == 0)
+	if (addr.n == 0 || d->svc->generic == NULL)
 		return false;
 	switch (addrkeys_find(d->svc->generic, &q, d->asks, d->arena, &hit, &extension, p->why)) {
 	case MAP_FOUND:
@@ -111,12 +112,51 @@ read_head(struct delivery *d)
 }
 
 static void
+log_check(const struct delivery *d, const struct check *check, struct span text)
+{
+	if (!d->said_checks)            /* a pass that waited runs again */
+		log_info(&d->log, "%s: header %.*s%s%.*s", check_word(check->action), SPAN_ARG(log_esc(span_slice(text, 0, 60))),
+		    check->text.n > 0 ? ": " : "", SPAN_ARG(check->text));
+}
+
+/* smtp_header_checks: what becomes of the header; empty = nothing goes out. */
+static struct span
+checked(struct pass *p, struct span header, struct buf *out)
+{
+	struct delivery *d = p->d;
+	struct span text = header_check_text(header, d->arena);
+	struct map_hit hit;
+	struct check check;
+	enum map_result r = maps_find(d->svc->header_checks, text, d->asks, d->arena, &hit, p->why);
+
+	p->wait |= r == MAP_WAIT;
+	p->failed |= r == MAP_DEFER;
+	if (r != MAP_FOUND)
+		return header;
+	if (!check_parse(hit.value, true, &check, p->why)) {
+		p->failed = true;
+		return header;
+	}
+	if (check.action == CHECK_IGNORE || check.action == CHECK_STRIP)
+		header = SPAN("");
+	if (check.action == CHECK_REPLACE)
+		header = arena_printf(d->arena, "%.*s\r\n", SPAN_ARG(check.text));
+	if (check.action == CHECK_PREPEND)
+		buf_addf(out, "%.*s\r\n", SPAN_ARG(check.text));
+	if (check.action != CHECK_DUNNO && check.action != CHECK_IGNORE)
+		log_check(d, &check, text);
+	return header;
+}
+
+static void
 one_header(struct pass *p, struct span header, struct buf *out)
 {
 	struct span name, value;
 	struct buf changed;
 
-	if (!header_split(header, &name, &value) || (header_flags(name) & (HEADER_SENDER | HEADER_RECIPIENT)) == 0) {
+	if (p->d->svc->header_checks != NULL && header_split(header, &name, &value) && (header_flags(name) & HEADER_MIME) == 0)
+		header = checked(p, header, out);
+	if (p->d->svc->generic == NULL || !header_split(header, &name, &value) || (header_flags(name) & (HEADER_SENDER | HEADER_RECIPIENT)) == 0) {
 		buf_add_span(out, header);
 		return;
 	}
@@ -164,13 +204,14 @@ generic_run(struct delivery *d, struct fault *why)
 	struct pass p = { .d = d, .why = why };
 	struct generic_state *g;
 
-	if (d->gstate != NULL || d->svc->generic == NULL || maps_empty(d->svc->generic))
+	if (d->gstate != NULL || (maps_empty(d->svc->generic) && maps_empty(d->svc->header_checks)))
 		return MAP_FOUND;
 	g = ARENA_NEW(d->arena, struct generic_state);
 	headers(&p, g);
 	envelope(&p);
 	if (p.wait)
 		return MAP_WAIT;
+	d->said_checks = true;
 	if (p.failed)
 		return MAP_DEFER;
 	d->gstate = g;

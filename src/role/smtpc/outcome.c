@@ -44,6 +44,31 @@ log_one(struct delivery *d, const struct ipc_rcpt *r, const struct outcome *o)
 	log_delivered(&d->log, &ev);
 }
 
+/* smtp_delivery_status_filter: another code and text, but success stays success and failure failure. */
+static void
+filter_status(struct delivery *d, struct outcome *o)
+{
+	struct span query, code, text;
+	struct map_hit hit;
+
+	if (d->svc->status_filter == NULL)
+		return;
+	query = arena_printf(d->arena, "%s %.*s", o->dsn, SPAN_ARG(o->text));
+	if (maps_find(d->svc->status_filter, query, NULL, d->arena, &hit, NULL) != MAP_FOUND)
+		return;
+	(void)span_cut(span_trim(hit.value), ' ', &code, &text);
+	if (code.n < 5 || code.n >= sizeof(o->dsn) || (code.p[0] != '2' && code.p[0] != '4' && code.p[0] != '5') ||
+	    code.p[1] != '.' || (code.p[0] == '2') != (o->dsn[0] == '2')) {
+		log_warning(&d->log, "%s_delivery_status_filter: \"%.*s\" cannot replace \"%.*s\"", d->svc->prefix,
+		    SPAN_ARG(log_esc(hit.value)), SPAN_ARG(log_esc(query)));
+		return;
+	}
+	snprintf(o->dsn, sizeof(o->dsn), "%.*s", SPAN_ARG(code));
+	o->text = span_trim(text);
+	if (o->status != OUT_SENT)
+		o->status = o->dsn[0] == '5' ? OUT_BOUNCED : OUT_DEFERRED;
+}
+
 static void
 decide(struct delivery *d, size_t i, enum outcome_status status, const char *dsn, struct span text)
 {
@@ -52,7 +77,8 @@ decide(struct delivery *d, size_t i, enum outcome_status status, const char *dsn
 	o->status = status;
 	o->text = text;
 	snprintf(o->dsn, sizeof(o->dsn), "%s", dsn);
-	if (status == OUT_BOUNCED && d->svc->p->soft_bounce) {
+	filter_status(d, o);
+	if (o->status == OUT_BOUNCED && d->svc->p->soft_bounce) {
 		o->status = OUT_DEFERRED;
 		o->softened = true;
 		o->dsn[0] = '4';

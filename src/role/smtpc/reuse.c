@@ -85,6 +85,14 @@ wanted(const struct conn *c, struct delivery *d)
 	    d->policy_key, NULL, d->arena, NULL, NULL) == MAP_FOUND;
 }
 
+static int64_t
+idle_ms(const struct params *p)
+{
+	int64_t own = p->smtp_connection_cache_time_limit_ms, all = p->connection_cache_ttl_limit_ms;
+
+	return own < all ? own : all;
+}
+
 static bool
 good_enough(const struct conn *c)
 {
@@ -92,7 +100,7 @@ good_enough(const struct conn *c)
 	int64_t age = loop_now_us(c->role->loop) - c->born_us;
 
 	return smtpc_idle(&c->engine) && !c->engine.protocol_error && !c->role->role->draining &&
-	    c->role->n_idle < IDLE_MAX && p->smtp_connection_cache_time_limit_ms > 0 &&
+	    c->role->n_idle < IDLE_MAX && idle_ms(p) > 0 &&
 	    age < p->smtp_connection_reuse_time_limit_ms * US_PER_MS &&
 	    (p->smtp_connection_reuse_count_limit <= 0 || c->engine.uses < (unsigned)p->smtp_connection_reuse_count_limit);
 }
@@ -112,7 +120,7 @@ reuse_give(struct conn *c, struct delivery *d)
 	list_remove(&c->node);
 	list_push_back(&s->idle, &c->node);
 	s->n_idle++;
-	conn_arm_idle(c, now + c->svc->p->smtp_connection_cache_time_limit_ms * US_PER_MS);
+	conn_arm_idle(c, now + idle_ms(c->svc->p) * US_PER_MS);
 	return true;
 }
 

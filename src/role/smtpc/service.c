@@ -278,6 +278,9 @@ open_maps(const struct smtpc_role *s, struct service *svc)
 	open_map(s, svc, p->smtp_sasl_password_maps, 0, &svc->passwords);
 	open_map(s, svc, p->smtp_generic_maps, 0, &svc->generic);
 	open_map(s, svc, p->smtp_discard_ehlo_keyword_address_maps, 0, &svc->discard_by_address);
+	open_map(s, svc, p->smtp_header_checks, 0, &svc->header_checks);
+	open_map(s, svc, p->smtp_reply_filter, 0, &svc->reply_filter);
+	open_map(s, svc, p->smtp_delivery_status_filter, 0, &svc->status_filter);
 	if (svc->policy != NULL && svc->per_site != NULL)
 		log_warning(NULL, "%s_tls_policy_maps is set: %s_tls_per_site is not used", svc->prefix, svc->prefix);
 	if (p->smtp_connection_cache_destinations[0] != '\0' &&
@@ -344,6 +347,9 @@ service_release(struct service *svc)
 	maps_unref(&svc->passwords);
 	maps_unref(&svc->generic);
 	maps_unref(&svc->discard_by_address);
+	maps_unref(&svc->header_checks);
+	maps_unref(&svc->reply_filter);
+	maps_unref(&svc->status_filter);
 	strlist_free(&svc->always_cache);
 	strlist_free(&svc->mechanisms);
 	strlist_free(&svc->mydestination);

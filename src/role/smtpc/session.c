@@ -171,7 +171,7 @@ static bool
 begin_engine(struct conn *c)
 {
 	const struct params *p = c->svc->p;
-	const struct smtpc_options opt = {
+	struct smtpc_options opt = {
 		.helo_name = p->smtp_helo_name, .peer = c->peer, .my_name = p->myhostname,
 		.discard = c->d->discard, .lmtp = c->svc->lmtp,
 		.never_ehlo = p->smtp_never_send_ehlo, .always_ehlo = p->smtp_always_send_ehlo,
@@ -185,6 +185,10 @@ begin_engine(struct conn *c)
 		.rset_ms = p->smtp_rset_timeout_ms, .quit_ms = p->smtp_quit_timeout_ms,
 	};
 
+	if (c->svc->reply_filter != NULL) {
+		opt.filter = conn_filter_reply;
+		opt.filter_ctx = c;
+	}
 	smtpc_init(&c->engine, &opt, now_us(c));
 	c->engine_ready = true;
 	c->phase = CONN_TALK;

@@ -31,6 +31,7 @@ struct service {
 	struct fault tls_fault;
 	enum tls_level level;
 	struct maps *policy, *per_site, *passwords, *generic, *discard_by_address;
+	struct maps *header_checks, *reply_filter, *status_filter;
 	struct strlist *always_cache, *mechanisms, *mydestination;
 	unsigned discard;               /* EHLO keywords */
 	unsigned families;              /* bit 0 IPv4, bit 1 IPv6 */
@@ -150,6 +151,7 @@ struct delivery {
 	struct span tls_state;          /* tls= field */
 	struct content_state *cstate;
 	struct generic_state *gstate;
+	bool said_checks;
 	enum { LINES_UNKNOWN, LINES_FIT, LINES_LONG } long_lines;
 	struct span tx_sender, *rcpt_out;       /* as the server sees them */
 };
@@ -171,6 +173,7 @@ struct conn {
 	struct service *svc;
 	struct delivery *d;             /* NULL: idle, or closing */
 	struct arena *arena;
+	struct arena *scratch;          /* conn_filter_reply */
 	enum conn_phase phase;
 	int fd;
 	struct loop_fd watch;
@@ -274,6 +277,7 @@ void conn_free(struct conn *c);
 void conn_pump(struct conn *c);                 /* act on events, write, watch; it may be freed inside */
 void conn_start_tls(struct conn *c, enum conn_phase phase);
 void conn_quit(struct conn *c);                 /* polite end, nobody waits */
+bool conn_filter_reply(void *conn, struct span line, struct span *new_r);
 void conn_arm_idle(struct conn *c, int64_t deadline_us);
 
 /* session.c: false when the connection was given away or freed */

@@ -367,6 +367,27 @@ generic_addresses(void **state)
 }
 
 static void
+checks_and_filters(void **state)
+{
+	static const struct world_rule rules[] = { { NULL, "RCPT TO:<b@", "550 5.1.1 no\r\n" }, { NULL, "RCPT TO:<c@", "590 5.1.1 odd\r\n" }, { 0 } };
+	struct world w;
+
+	(void)state;
+	world_open(&w, "smtp_header_checks = inline:{ {X-Secret: 1=IGNORE}, {X-Old: 1=REPLACE X-New: 2}, {X-Pre: 1=PREPEND X-Before: 3} }\n"
+	    "smtp_reply_filter = inline:{ {590 5.1.1 odd=450 4.1.1 even} }\n"
+	    "smtp_delivery_status_filter = inline:{ {5.1.1 host 127.0.0.1[127.0.0.1] said: 550 5.1.1 no (in reply to RCPT TO command)=4.1.1 wait} }\n", NULL);
+	w.rules = rules;
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .rcpts = "b@x.org c@x.org d@x.org",
+	    .content = "X-Secret: 1\r\nX-Old: 1\r\nX-Pre: 1\r\nSubject: s\r\n\r\nX-Secret: 1\r\n" });
+	assert_outcome(&w, 0, "1 4.1.1 wait");
+	assert_outcome(&w, 1, "1 4.1.1 host 127.0.0.1[127.0.0.1] said: 450 4.1.1 even (in reply to RCPT TO command)");
+	assert_outcome(&w, 2, "0 2.0.0");
+	assert_span(buf_span(&w.content), "X-New: 2\nX-Before: 3\nX-Pre: 1\nSubject: s\n\nX-Secret: 1\n");
+	assert_true(kit_logged("QID1: replace: header X-Old: 1: X-New: 2"));
+	world_close(&w);
+}
+
+static void
 own_services_have_their_own_parameters(void **state)
 {
 	struct world w;
@@ -414,6 +435,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(a_probe_ends_after_rcpt),
 	KIT_TEST(login),
 	KIT_TEST(generic_addresses),
+	KIT_TEST(checks_and_filters),
 	KIT_TEST(own_services_have_their_own_parameters),
 	KIT_TEST(many_at_once),
 };
