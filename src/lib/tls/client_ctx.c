@@ -9,6 +9,7 @@
 #include "base/panic.h"
 #include "tls/client_private.h"
 #include "tls/credentials.h"
+#include "tls/library.h"
 
 /* Signatures above `may`: everything but SHA-1 and MD5 (20.19). */
 static char strong_signatures[] =
@@ -38,15 +39,22 @@ set_session_options(SSL_CTX *ctx, const struct tls_client_ctx_params *p)
 }
 
 static SSL_CTX *
-make_ctx(const struct tls_client_ctx_params *p)
+make_ctx(const struct tls_client_ctx_params *p, struct fault *why)
 {
-	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	uint64_t on, off;
+	SSL_CTX *ctx;
 
-	if (ctx == NULL)
+	if (!tls_option_bits(p->ssl_options, p->disable_workarounds, &on, &off, why))
 		return NULL;
+	ctx = SSL_CTX_new(TLS_client_method());
+	if (ctx == NULL) {
+		fault_set(why, "4.7.5", "TLS library: %s", tls_library_error());
+		return NULL;
+	}
 	/* an end without close_notify is an end: SMTP knows its own ends of messages */
 	SSL_CTX_set_options(ctx, SSL_OP_ALL | SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
-	    SSL_OP_IGNORE_UNEXPECTED_EOF);
+	    SSL_OP_IGNORE_UNEXPECTED_EOF | on);
+	SSL_CTX_clear_options(ctx, off);
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
 	    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_security_level(ctx, 0);
@@ -77,7 +85,7 @@ tls_client_ctx_new(const struct tls_client_ctx_params *p, struct fault *why)
 
 	ensure(c != NULL);
 	c->refs = 1;
-	c->ctx = make_ctx(p);
+	c->ctx = make_ctx(p, why);
 	c->roots = X509_STORE_new();
 	hmap_init(&c->sessions);
 	list_init(&c->oldest);
@@ -86,7 +94,6 @@ tls_client_ctx_new(const struct tls_client_ctx_params *p, struct fault *why)
 	c->session_timeout_s = p->session_timeout_s;
 	c->session_count_max = p->session_count_max;
 	if (c->ctx == NULL || c->roots == NULL) {
-		fault_set(why, "4.7.5", "TLS library: %s", tls_library_error());
 		tls_client_ctx_unref(&c);
 		return NULL;
 	}

@@ -27,13 +27,14 @@ struct tls_roots_params {
 struct tls_client_ctx_params {
 	struct tls_chain_params chain;
 	struct tls_roots_params roots;
+	const char *ssl_options, *disable_workarounds;  /* tls_ssl_options, tls_disable_workarounds; NULL = none */
 	int64_t session_timeout_s;      /* 0 = no session cache */
 	size_t session_count_max;
 };
 
 struct tls_client_ctx;
 
-/* NULL + why only when the library itself fails. Warnings for unusable files are logged here, once. */
+/* NULL + why only when the library itself fails, or an option word is unknown. Warnings for unusable files are logged here, once. */
 struct tls_client_ctx *tls_client_ctx_new(const struct tls_client_ctx_params *p, struct fault *why);
 struct tls_client_ctx *tls_client_ctx_ref(struct tls_client_ctx *c);
 void tls_client_ctx_unref(struct tls_client_ctx **c);

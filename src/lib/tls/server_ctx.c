@@ -12,6 +12,7 @@
 #include "base/panic.h"
 #include "base/rand.h"
 #include "tls/credentials.h"
+#include "tls/library.h"
 #include "tls/policy_private.h"
 #include "tls/server_private.h"
 
@@ -250,11 +251,17 @@ set_groups(struct tls_server_ctx *c, const struct tls_server_params *p, struct f
 
 /* --- the whole --- */
 
-static void
-set_options(SSL_CTX *ctx, const struct tls_server_params *p)
+static bool
+set_options(SSL_CTX *ctx, const struct tls_server_params *p, struct fault *why)
 {
+	uint64_t on, off;
+
+	if (!tls_option_bits(p->ssl_options, p->disable_workarounds, &on, &off, why))
+		return false;
 	SSL_CTX_set_options(ctx, SSL_OP_ALL | SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
 	    SSL_OP_IGNORE_UNEXPECTED_EOF);
+	SSL_CTX_set_options(ctx, on);
+	SSL_CTX_clear_options(ctx, off);
 	if (p->preempt_cipherlist)
 		SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE);
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
@@ -262,6 +269,7 @@ set_options(SSL_CTX *ctx, const struct tls_server_params *p)
 	SSL_CTX_set_security_level(ctx, p->req_ccert ? 1 : 0);
 	SSL_CTX_set_client_hello_cb(ctx, tls_stream_client_hello, NULL);
 	SSL_CTX_set_tlsext_servername_callback(ctx, tls_stream_servername);
+	return true;
 }
 
 static bool
@@ -290,7 +298,8 @@ set_up(struct tls_server_ctx *c, const struct tls_server_params *p, struct fault
 	if (c->ctx == NULL)
 		return fault_set(why, NULL, "TLS library: %s", tls_library_error());
 	SSL_CTX_set_app_data(c->ctx, c);
-	set_options(c->ctx, p);
+	if (!set_options(c->ctx, p, why))
+		return false;
 	set_client_certs(c->ctx, p);
 	if (tls_digest_bytes(p->fingerprint_digest) == 0)
 		return fault_set(why, NULL, "smtpd_tls_fingerprint_digest: unknown digest \"%s\"",

@@ -38,6 +38,7 @@ struct tls_server_params {
 	const char *high_cipherlist, *medium_cipherlist, *null_cipherlist;
 	const char *eecdh_auto_curves, *ffdhe_auto_groups;
 	const char *dh1024_param_file;
+	const char *ssl_options, *disable_workarounds;  /* tls_ssl_options, tls_disable_workarounds; NULL = none */
 	const char *fingerprint_digest;
 	const char *session_ticket_cipher;      /* "" = no tickets */
 	int64_t session_timeout_s;              /* smtpd_tls_session_cache_timeout; 0 = no tickets */

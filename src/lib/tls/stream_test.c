@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "kit/certs.h"
 #include "kit/kit.h"
+#include "tls/library.h"
 
 #define COUNT(v) (sizeof(v) / sizeof((v)[0]))
 #define LONG_CIPHERS "aNULL:-aNULL:HIGH:MEDIUM:!SEED:!IDEA:!3DES:!RC2:!RC4:!RC5:!kDH:!kECDH:!aDSS:!MD5:+RC4:@STRENGTH"
@@ -779,6 +780,40 @@ test_groups(void **state)
 }
 
 static void
+test_library_words(void **state)
+{
+	static const struct {
+		const char *options, *workarounds;
+		bool ok;
+		uint64_t on, off;
+	} rows[] = {
+		{ NULL, NULL, true, 0, 0 },
+		{ "", "", true, 0, 0 },
+		{ "NO_TICKET, no_renegotiation", "TLSEXT_PADDING", true, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION,
+		    SSL_OP_TLSEXT_PADDING },
+		{ "0x4000", "0x10", true, 0x4000, 0x10 },
+		{ "", "CVE-2010-4180", true, 0, 0 },
+		{ "NO_SUCH_THING", "", false, 0, 0 },
+		{ "", "NO_SUCH_THING", false, 0, 0 },
+		{ "4000", "", false, 0, 0 },
+	};
+	struct tls_server_params p = server_params();
+	struct fault why;
+	uint64_t on, off;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++)
+		if (tls_option_bits(rows[i].options, rows[i].workarounds, &on, &off, &why) != rows[i].ok ||
+		    (rows[i].ok && (on != rows[i].on || off != rows[i].off)))
+			fail_msg("row %zu", i);
+	p.ssl_options = "NO_SUCH_THING";
+	assert_null(tls_server_ctx_new(&p, &why));
+	assert_string_equal(why.text, "tls_ssl_options: unknown word \"NO_SUCH_THING\"");
+	/* tls_config_file and tls_config_name: the standard file is loaded already, and that is fine */
+	assert_true(tls_library_open("default", "", &why));
+}
+
+static void
 test_dh_files(void **state)
 {
 	struct tls_server_params p = server_params();
@@ -847,6 +882,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_anonymous_server),
 	KIT_TEST(test_old_peers),
 	KIT_TEST(test_groups),
+	KIT_TEST(test_library_words),
 	KIT_TEST(test_dh_files),
 	KIT_TEST(test_server_level),
 };
