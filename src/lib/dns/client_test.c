@@ -37,6 +37,7 @@ tear_down(void)
 	fd_close(&deaf_fd);
 }
 
+/* dns_servers is a server that never answers; dns_stub_zones and dnssec_trust_anchor_files name the rest. */
 static struct dns_client *
 client(struct loop *l, struct arena *a)
 {

@@ -401,6 +401,7 @@ test_resumption(void **state)
 	tls_server_ctx_unref(&sibling);
 }
 
+/* tls_session_ticket_cipher, smtpd_tls_session_cache_timeout */
 static void
 test_without_tickets(void **state)
 {
@@ -750,6 +751,7 @@ test_old_peers(void **state)
 static void
 test_groups(void **state)
 {
+	/* tls_eecdh_auto_curves, tls_ffdhe_auto_groups */
 	static const struct {
 		const char *curves, *ffdhe, *list;
 		bool warns;
@@ -777,6 +779,77 @@ test_groups(void **state)
 		assert_string_equal(tls_server_ctx_groups(s), rows[i].list);
 		tls_server_ctx_unref(&s);
 	}
+}
+
+/*
+ * One TLS 1.2 handshake; the cipher that came out, "" when none did. `mandatory` takes the
+ * smtpd_tls_mandatory_* values instead of smtpd_tls_protocols, smtpd_tls_ciphers, smtpd_tls_exclude_ciphers.
+ */
+static void
+cipher_of(const struct tls_server_params *p, const char *entry, char out[64])
+{
+	struct fault why;
+	struct tls_server_ctx *s = tls_server_ctx_new(p, &why);
+	struct tls_client_ctx *c = client_ctx("");
+	struct tls_info info;
+	struct link l;
+
+	if (s == NULL)
+		fail_msg("%s", why.text);
+	link_up(&l, c, s, entry, SPAN(""), false);
+	out[0] = '\0';
+	if (shake_quietly(&l) && stream_info(&l.server, "sha256", l.arena, &info))
+		snprintf(out, 64, "%.*s", SPAN_ARG(info.wire.cipher));
+	link_down(&l);
+	tls_client_ctx_unref(&c);
+	tls_server_ctx_unref(&s);
+}
+
+#define AES128 "ECDHE-ECDSA-AES128-GCM-SHA256"
+#define AES256 "ECDHE-ECDSA-AES256-GCM-SHA384"
+
+static void
+test_what_the_server_chooses(void **state)
+{
+	/* tls_high_cipherlist, tls_medium_cipherlist, tls_null_cipherlist, tls_preempt_cipherlist,
+	 * smtpd_tls_mandatory_protocols, smtpd_tls_mandatory_ciphers, smtpd_tls_mandatory_exclude_ciphers */
+	static const char entry[] = "verify protocols=TLSv1.2", tls13[] = "verify protocols=TLSv1.3";
+	struct tls_server_params p = server_params();
+	char got[64], chain[512];
+
+	(void)state;
+	snprintf(chain, sizeof(chain), "%s", p.chain.chain_files);      /* the kit's paths are few */
+	p.chain.chain_files = chain;
+	p.medium_cipherlist = AES128 ":" AES256;
+	p.high_cipherlist = AES256;
+	cipher_of(&p, entry, got);
+	assert_string_equal(got, AES256);       /* the client's order */
+	p.preempt_cipherlist = true;
+	cipher_of(&p, entry, got);
+	assert_string_equal(got, AES128);       /* ours */
+	p.exclude_ciphers = "AES128";
+	cipher_of(&p, entry, got);
+	assert_string_equal(got, AES256);
+	p.exclude_ciphers = "";
+	p.ciphers = "high";
+	cipher_of(&p, entry, got);
+	assert_string_equal(got, AES256);
+	p.mandatory = true;
+	cipher_of(&p, entry, got);
+	assert_string_equal(got, AES128);       /* grade medium again */
+	p.mandatory_exclude_ciphers = "AES128";
+	cipher_of(&p, entry, got);
+	assert_string_equal(got, AES256);
+	p.mandatory_ciphers = "high";
+	p.mandatory_exclude_ciphers = "AES256";
+	assert_null(tls_server_ctx_new(&p, NULL));      /* nothing left */
+	p.mandatory_exclude_ciphers = "";
+	p.mandatory_protocols = "TLSv1.2";
+	cipher_of(&p, tls13, got);
+	assert_string_equal(got, "");
+	p.mandatory_protocols = ">=TLSv1.3";
+	cipher_of(&p, tls13, got);
+	assert_string_equal(got, "TLS_AES_256_GCM_SHA384");
 }
 
 static void
@@ -809,7 +882,7 @@ test_library_words(void **state)
 	p.ssl_options = "NO_SUCH_THING";
 	assert_null(tls_server_ctx_new(&p, &why));
 	assert_string_equal(why.text, "tls_ssl_options: unknown word \"NO_SUCH_THING\"");
-	/* tls_config_file and tls_config_name: the standard file is loaded already, and that is fine */
+	/* tls_ssl_options and tls_disable_workarounds above; tls_config_file and tls_config_name: the standard file is loaded already, and that is fine */
 	assert_true(tls_library_open("default", "", &why));
 }
 
@@ -882,6 +955,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_anonymous_server),
 	KIT_TEST(test_old_peers),
 	KIT_TEST(test_groups),
+	KIT_TEST(test_what_the_server_chooses),
 	KIT_TEST(test_library_words),
 	KIT_TEST(test_dh_files),
 	KIT_TEST(test_server_level),

@@ -448,6 +448,35 @@ test_broken_files_lower_nothing(void **state)
 	tls_client_ctx_unref(&c);
 }
 
+/* tls_append_default_CA: only beside smtp_tls_CAfile or smtp_tls_CApath, never alone. */
+static void
+test_the_systems_roots(void **state)
+{
+	static const struct {
+		bool append, file, matched;
+	} rows[] = { { false, true, false }, { true, true, true }, { true, false, false } };
+	struct kit_cert leaf = kit_cert((struct kit_cert_spec){ .san = "DNS:mx.example.org", .issuer = &root });
+
+	(void)state;
+	setenv("SSL_CERT_FILE", kit_pem_file("system.pem", "c", (const struct kit_cert *const[]){ &root }), 1);
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct tls_client_ctx_params p = { .chain = { "smtp_tls", "", "", "", "", "", "", "" },
+			.roots = { "smtp_tls", rows[i].file ? root_file(&other_root) : "", "", rows[i].append } };
+		struct tls_client_ctx *c = tls_client_ctx_new(&p, NULL);
+		struct tls_name names[4];
+		struct tls_decision d;
+		struct tls_verdict v;
+
+		decision(&d, TLS_LEVEL_VERIFY, names, "mx.example.org");
+		verify(&d, c, &leaf, NULL, CERTS_NOW, &v);
+		if (v.matched != rows[i].matched)
+			fail_msg("row %zu: %s", i, v.reason);
+		tls_client_ctx_unref(&c);
+	}
+	unsetenv("SSL_CERT_FILE");
+	kit_cert_free(&leaf);
+}
+
 static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_chains),
 	KIT_TEST(test_names),
@@ -457,6 +486,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_weaknesses),
 	KIT_TEST(test_special_cases),
 	KIT_TEST(test_broken_files_lower_nothing),
+	KIT_TEST(test_the_systems_roots),
 };
 
 int

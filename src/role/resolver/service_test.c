@@ -269,7 +269,7 @@ test_resolv_conf(void **state)
 	assert_string_equal(got, "127.0.0.1");
 }
 
-/* nsd as signed root on port 53 of its own address; what dns_servers empty comes to. */
+/* nsd as signed root on port 53 of its own address, named in dns_root_hints_file; what dns_servers empty comes to. */
 static void
 test_choice_of_servers(void **state)
 {

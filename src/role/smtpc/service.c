@@ -224,6 +224,8 @@ fill_tls_params(struct service *svc)
 		.cname_overrides_servername = p->smtp_cname_overrides_servername,
 		.enforce_sts_mx_patterns = p->smtp_tls_enforce_sts_mx_patterns,
 		.transitional_idna = p->enable_idna2003_compatibility,
+		.allow_null_ciphers = p->tls_null_ciphers_enable,
+		.cn_fallback = p->tls_match_subject_cn,
 	};
 }
 
@@ -244,6 +246,8 @@ open_tls(struct service *svc)
 			.CAfile = p->smtp_tls_CAfile, .CApath = p->smtp_tls_CApath,
 			.append_default_CA = p->tls_append_default_CA,
 		},
+		.ssl_options = p->tls_ssl_options,
+		.disable_workarounds = p->tls_disable_workarounds,
 		.session_timeout_s = p->smtp_tls_session_cache_database[0] != '\0' ?
 		    p->smtp_tls_session_cache_timeout_ms / 1000 : 0,
 		.session_count_max = 20000,

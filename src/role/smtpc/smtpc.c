@@ -4,6 +4,7 @@
 #include "base/panic.h"
 #include "role/roles.h"
 #include "role/smtpc/smtpc.h"
+#include "tls/library.h"
 
 void
 smtpc_idle_check(struct smtpc_role *s)
@@ -80,6 +81,11 @@ smtpc_state_free(struct role *r)
 static void
 smtpc_open(struct role *r)
 {
+	const struct params *p = r->conf->params;
+	struct fault why;
+
+	if (!tls_library_open(p->tls_config_file, p->tls_config_name, &why))
+		fatal("%s", why.text);
 	smtpc_state_open(r);
 	allow_dirs(r);
 }
