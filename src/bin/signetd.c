@@ -17,6 +17,7 @@ static const struct role_spec *const role_table[] = {
 	&queue_role,
 	&resolver_role,
 	&smtpc_role,
+	&smtpd_role,
 	NULL,
 };
 

@@ -190,8 +190,8 @@ class Env:
             f.write("$TTL 60\n" + "\n".join(root) + "\n")
         ksk = sh("ldns-keygen", "-k", "-a", "ECDSAP256SHA256", "-r", "/dev/urandom", ".", cwd=d).strip()
         sh("ldns-signzone", "-o", ".", "-f", "root.signed", "root.zone", ksk, cwd=d)
-        conf = ["server:", " ip-address: %s@%d" % (address, port), " username: ''", " zonesdir: %s" % d, " database: ''", " pidfile: ''",
-                " xfrdfile: ''", " zonelistfile: ''", " logfile: '%s/nsd.log'" % d, " hide-version: yes", "remote-control:",
+        conf = ["server:", " ip-address: %s@%d" % (address, port), " username: \"\"", " zonesdir: %s" % d, " database: \"\"", " pidfile: \"\"",
+                " xfrdfile: \"\"", " zonelistfile: \"\"", " logfile: \"%s/nsd.log\"" % d, " hide-version: yes", "remote-control:",
                 " control-enable: no", "zone:", " name: .", " zonefile: root.signed"]
         for zone, lines in zones.items():
             name = "z%s.zone" % zone.strip(".")

@@ -525,7 +525,7 @@ start_commands(struct smtps *s)
 static void
 account(struct smtps *s, const struct smtps_cmd *c)
 {
-	if (c->ok && !(c->row->flags & CMD_PLAIN))
+	if (c->ok && !(c->row->flags & CMD_PLAIN) && c->row->verb != SMTPS_UNKNOWN)
 		s->counts[c->row->verb].ok++;
 	if (c->error)
 		s->errors++;

@@ -27,6 +27,7 @@ enum acl_list {
 	ACL_DATA,
 	ACL_END_OF_DATA,
 	ACL_ETRN,
+	ACL_REWRITE,            /* local_header_rewrite_clients */
 	ACL_LISTS,
 };
 
@@ -40,6 +41,7 @@ enum acl_when {
 	ACL_AT_DATA,
 	ACL_AT_END,
 	ACL_AT_ETRN,
+	ACL_AT_REWRITE,                 /* whose headers are ours to complete? `permit` says */
 };
 
 /* How a DNS name of the client was had. */
@@ -88,6 +90,7 @@ struct acl_action {
 };
 
 struct acl_result {
+	bool permit;                    /* ACL_AT_REWRITE only */
 	bool reject;
 	unsigned code;
 	char dsn[12];
@@ -107,6 +110,10 @@ void acl_free(struct acl **acl);
 /* MAP_FOUND: decided, `*res_r` lives in `a`. MAP_WAIT: again when the asks are in. Never another. */
 enum map_result acl_run(struct acl *acl, enum acl_when when, const struct acl_facts *f, struct asks *asks,
     struct arena *a, struct acl_result *res_r);
+
+/* The same routes as the lists use, for who else needs them. */
+struct route;
+const struct route *acl_route(const struct acl *acl);
 
 /* "reject_warning" etc., the word in the log. */
 const char *acl_act_name(enum acl_act act);

@@ -125,17 +125,15 @@ acl_unknown_domain(struct acl_eval *e, const struct acl_rule *r)
 {
 	bool sender = r->row->kind == ACL_KIND_SENDER;
 	struct span addr = sender ? e->f->sender : e->f->recipient;
-	struct domains_address to;
-	struct fault why = { 0 };
+	struct route_answer to;
 	enum acl_verdict v;
 	enum presence p;
 
 	if (!(sender ? e->f->have_sender : e->f->have_recipient) || addr.n == 0)
 		return ACL_DUNNO;
-	if (acl_stopped(e, domains_resolve(e->acl->domains, addr, e->asks, e->a, &to, &why), r->row->subject, &why, &v))
+	if (!acl_resolve(e, addr, r->row->subject, &to, &v))
 		return v;
-	if (to.cls == DOMAIN_LOCAL || to.cls == DOMAIN_VIRTUAL_ALIAS || to.cls == DOMAIN_VIRTUAL_MAILBOX ||
-	    address_literal(to.domain, NULL))
+	if ((to.class != ROUTE_RELAY && to.class != ROUTE_DEFAULT) || address_literal(to.domain, NULL))
 		return ACL_DUNNO;
 	p = mail_domain(e, to.domain);
 	if (p == PRESENCE_WAIT)
@@ -520,7 +518,7 @@ host_in(struct acl_eval *e, struct span host, bool own)
 		for (size_t i = 0; d != NULL && dns_known(d) && i < d->count; i++) {
 			struct span addr = dns_address_text(e->a, d->records[i].data);
 
-			if (own ? domains_own_address(e->acl->domains, addr) :
+			if (own ? route_is_own_address(e->acl->route, addr) :
 			    addrlist_find(e->acl->permit_mx_backup_networks, SPAN(""), addr, e->asks, e->a, NULL, NULL) == MAP_FOUND)
 				return MAP_FOUND;
 		}
@@ -555,18 +553,17 @@ enum acl_verdict
 acl_mx_backup(struct acl_eval *e, const struct acl_rule *r)
 {
 	const struct dns_answer *mx;
-	struct domains_address to;
-	struct fault why = { 0 };
+	struct route_answer to;
 	enum acl_verdict v;
 	enum map_result got;
 
 	if (!e->f->have_recipient)
 		return ACL_DUNNO;
-	if (acl_stopped(e, domains_resolve(e->acl->domains, e->f->recipient, e->asks, e->a, &to, &why), r->row->subject, &why, &v))
+	if (!acl_resolve(e, e->f->recipient, r->row->subject, &to, &v))
 		return v;
 	if (to.routed && !e->p->allow_untrusted_routing)
 		return ACL_DUNNO;
-	if (to.cls != DOMAIN_DEFAULT && to.cls != DOMAIN_RELAY)
+	if (to.class != ROUTE_DEFAULT && to.class != ROUTE_RELAY)
 		return ACL_PERMIT;
 	if (acl_dns_get(e, to.domain, DNS_TYPE_MX, &mx) == MAP_WAIT)
 		return ACL_WAIT;

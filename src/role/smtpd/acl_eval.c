@@ -12,6 +12,7 @@ phase_subject(const struct acl_eval *e)
 {
 	switch (e->list) {
 	case ACL_CLIENT:
+	case ACL_REWRITE:
 		return ACL_SUBJECT_CLIENT;
 	case ACL_HELO:
 		return ACL_SUBJECT_HELO;
@@ -342,7 +343,7 @@ at_rcpt(struct acl_eval *e)
 	    !passes(e, relay_first ? ACL_RECIPIENT : ACL_RELAY, &v) || !if_permit_passes(e, &v))
 		return v;
 	e->list = ACL_RECIPIENT;
-	if (e->p->smtpd_reject_unlisted_recipient && !e->unlisted_recipient_done && !e->discard)
+	if (e->p->smtpd_reject_unlisted_recipient && !e->acl->no_unlisted_checks && !e->unlisted_recipient_done && !e->discard)
 		v = acl_unlisted_recipient(e);
 	return v;
 }
@@ -378,6 +379,17 @@ at_etrn(struct acl_eval *e)
 }
 
 static enum acl_verdict
+at_rewrite(struct acl_eval *e)
+{
+	enum acl_verdict v = ACL_DUNNO;
+
+	e->list = ACL_REWRITE;
+	v = acl_rules_run(e, &e->acl->lists[ACL_REWRITE]);
+	e->res->permit = v == ACL_PERMIT;
+	return v;
+}
+
+static enum acl_verdict
 run_at(struct acl_eval *e)
 {
 	bool now = !e->p->smtpd_delay_reject;
@@ -398,6 +410,8 @@ run_at(struct acl_eval *e)
 		return at_list(e, ACL_END_OF_DATA);
 	case ACL_AT_ETRN:
 		return at_etrn(e);
+	case ACL_AT_REWRITE:
+		return at_rewrite(e);
 	}
 	panic("acl_when");
 }
@@ -411,8 +425,10 @@ acl_run(struct acl *acl, enum acl_when when, const struct acl_facts *f, struct a
 
 	*res_r = (struct acl_result){ 0 };
 	e.tail = &res_r->actions;
-	if (f->local)
+	if (f->local) {
+		res_r->permit = true;
 		return MAP_FOUND;
+	}
 	return run_at(&e) == ACL_WAIT ? MAP_WAIT : MAP_FOUND;
 }
 
@@ -466,6 +482,8 @@ acl_when_name(enum acl_when when, bool ehlo)
 		return "END-OF-MESSAGE";
 	case ACL_AT_ETRN:
 		return "ETRN";
+	case ACL_AT_REWRITE:
+		return "CONNECT";
 	}
 	panic("acl_when");
 }

@@ -19,7 +19,7 @@ enum acl_verdict
 acl_permit_interfaces(struct acl_eval *e, const struct acl_rule *r)
 {
 	(void)r;
-	return domains_own_address(e->acl->domains, e->f->addr) ? ACL_PERMIT : ACL_DUNNO;
+	return route_is_own_address(e->acl->route, e->f->addr) ? ACL_PERMIT : ACL_DUNNO;
 }
 
 enum acl_verdict

@@ -103,6 +103,7 @@ static const struct acl_row rows[] = {
 	{ "check_helo_access", ACL_ARG_MAPS, ACL_SUBJECT_HELO, acl_check_access, ACL_KIND_HELO },
 	{ "check_sender_access", ACL_ARG_MAPS, ACL_SUBJECT_SENDER, acl_check_access, ACL_KIND_SENDER },
 	{ "check_recipient_access", ACL_ARG_MAPS, ACL_SUBJECT_RECIPIENT, acl_check_access, ACL_KIND_RECIPIENT },
+	{ "check_address_map", ACL_ARG_MAPS, ACL_SUBJECT_CLIENT, acl_address_map, 0 },
 	{ "check_etrn_access", ACL_ARG_MAPS, ACL_SUBJECT_ETRN, acl_check_access, ACL_KIND_ETRN },
 	SERVERS("client", ACL_SUBJECT_CLIENT, ACL_KIND_CLIENT),
 	SERVERS("reverse_client_hostname", ACL_SUBJECT_REVERSE, ACL_KIND_REVERSE),
@@ -306,6 +307,7 @@ open_lists(struct acl *acl, struct fault *why)
 		[ACL_DATA] = { "smtpd_data_restrictions", p->smtpd_data_restrictions },
 		[ACL_END_OF_DATA] = { "smtpd_end_of_data_restrictions", p->smtpd_end_of_data_restrictions },
 		[ACL_ETRN] = { "smtpd_etrn_restrictions", p->smtpd_etrn_restrictions },
+		[ACL_REWRITE] = { "local_header_rewrite_clients", p->local_header_rewrite_clients },
 	};
 
 	for (size_t i = 0; i < ACL_LISTS; i++)
@@ -361,13 +363,7 @@ open_tables(struct acl *acl, struct fault *why)
 	const struct params *p = acl->p;
 
 	return open_map(acl, "rbl_reply_maps", p->rbl_reply_maps, &acl->rbl_reply_maps, why) &&
-	    open_map(acl, "smtpd_sender_login_maps", p->smtpd_sender_login_maps, &acl->sender_login_maps, why) &&
-	    open_map(acl, "virtual_alias_maps", p->virtual_alias_maps, &acl->virtual_alias_maps, why) &&
-	    open_map(acl, "canonical_maps", p->canonical_maps, &acl->canonical_maps, why) &&
-	    open_map(acl, "recipient_canonical_maps", p->recipient_canonical_maps, &acl->recipient_canonical_maps, why) &&
-	    open_map(acl, "local_recipient_maps", p->local_recipient_maps, &acl->local_recipient_maps, why) &&
-	    open_map(acl, "relay_recipient_maps", p->relay_recipient_maps, &acl->relay_recipient_maps, why) &&
-	    open_map(acl, "virtual_mailbox_maps", p->virtual_mailbox_maps, &acl->virtual_mailbox_maps, why);
+	    open_map(acl, "smtpd_sender_login_maps", p->smtpd_sender_login_maps, &acl->sender_login_maps, why);
 }
 
 static bool
@@ -386,13 +382,20 @@ open_all(struct acl *acl, struct fault *why)
 {
 	const struct params *p = acl->p;
 
+	acl->no_unlisted_checks = in_list(p->receive_override_options, "no_unknown_recipient_checks");
 	acl->access_parents = in_list(p->parent_domain_matches_subdomains, "smtpd_access_maps");
-	return domains_open(p, acl->env, &acl->domains, why) && open_tables(acl, why) &&
+	return route_open(p, ROUTE_RECIPIENTS, acl->env, &acl->route, why) && open_tables(acl, why) &&
 	    addrlist_open(span_str(p->mynetworks),
 		in_list(p->parent_domain_matches_subdomains, "mynetworks") ? ADDRLIST_PARENTS : 0, acl->env, &acl->mynetworks, why) &&
 	    addrlist_open(span_str(p->permit_mx_backup_networks), 0, acl->env, &acl->permit_mx_backup_networks, why) &&
 	    strlist_open(span_str(p->smtpd_log_access_permit_actions), 0, acl->env, &acl->log_permit, why) &&
 	    open_classes(acl, why) && open_lists(acl, why) && check_relay(acl, why);
+}
+
+const struct route *
+acl_route(const struct acl *acl)
+{
+	return acl->route;
 }
 
 bool
@@ -427,7 +430,7 @@ acl_free(struct acl **aclp)
 	*aclp = NULL;
 	while ((n = list_pop_front(&acl->opened)) != NULL)
 		maps_unref(&LIST_ITEM(n, struct opened, node)->maps);
-	domains_free(&acl->domains);
+	route_close(&acl->route);
 	addrlist_free(&acl->mynetworks);
 	addrlist_free(&acl->permit_mx_backup_networks);
 	strlist_free(&acl->log_permit);

@@ -10,7 +10,7 @@
 #include "maps/maps.h"
 #include "maps/strlist.h"
 #include "role/smtpd/acl.h"
-#include "role/smtpd/domains.h"
+#include "route/route.h"
 
 struct acl_eval;
 struct acl_rule;
@@ -87,12 +87,11 @@ struct acl {
 	struct hmap classes;    /* struct acl_cached by class name */
 	struct hmap cache;
 	struct list opened;     /* tables to be closed */
-	struct domains *domains;
+	struct route *route;
 	struct addrlist *mynetworks, *permit_mx_backup_networks;
 	struct maps *rbl_reply_maps, *sender_login_maps;
 	struct strlist *log_permit;
-	struct maps *virtual_alias_maps, *canonical_maps, *recipient_canonical_maps;
-	struct maps *local_recipient_maps, *relay_recipient_maps, *virtual_mailbox_maps;
+	bool no_unlisted_checks;        /* receive_override_options */
 	bool access_parents;    /* smtpd_access_maps in parent_domain_matches_subdomains */
 };
 
@@ -143,7 +142,7 @@ bool acl_rules_parse(struct acl *acl, struct span text, struct acl_rules *rules_
 const struct acl_rules *acl_rules_cached(struct acl *acl, struct span text);
 
 /* acl_table.c, acl_dns.c, acl_names.c, acl_rcpt.c */
-acl_fn acl_check_access, acl_check_server_access;
+acl_fn acl_check_access, acl_check_server_access, acl_address_map;
 acl_fn acl_rbl, acl_rhsbl, acl_dnswl, acl_rhswl, acl_unknown_helo, acl_unknown_domain, acl_mx_backup;
 acl_fn acl_permit_networks, acl_permit_interfaces, acl_unknown_client, acl_unknown_reverse, acl_naked, acl_bad_helo, acl_non_fqdn_helo,
     acl_non_fqdn_address, acl_plaintext, acl_pipelining, acl_multi_bounce;
@@ -154,7 +153,9 @@ enum map_result acl_dns_get(struct acl_eval *e, struct span name, unsigned type,
 /* Act on the value of an access table (access(5)). */
 enum acl_verdict acl_action(struct acl_eval *e, const struct acl_rule *r, struct span key, struct span value);
 
-/* What a wait or a failure of the domain classes means here; true: `*v_r` is to be returned. */
+/* Where an address would go. False: `*v_r` is the verdict (wait, or lookup failed). */
+bool acl_resolve(struct acl_eval *e, struct span addr, enum acl_subject subject, struct route_answer *to_r, enum acl_verdict *v_r);
+/* What a wait or a failure of a lookup means here; true: `*v_r` is to be returned. */
 bool acl_stopped(struct acl_eval *e, enum map_result got, enum acl_subject subject, const struct fault *why,
     enum acl_verdict *v_r);
 

@@ -294,6 +294,8 @@ kind_here(const struct acl_eval *e, const struct acl_rule *r)
 		return ACL_KIND_SENDER;
 	case ACL_ETRN:
 		return ACL_KIND_ETRN;
+	case ACL_REWRITE:
+		return ACL_KIND_CLIENT;
 	case ACL_RELAY:
 	case ACL_RECIPIENT:
 	case ACL_DATA:
@@ -322,6 +324,25 @@ acl_check_access(struct acl_eval *e, const struct acl_rule *r)
 		return e->f->etrn.n > 0 ? check_domain(e, r, e->f->etrn) : ACL_DUNNO;
 	}
 	panic("access kind");
+}
+
+/* local_header_rewrite_clients: being in the table is enough. */
+enum acl_verdict
+acl_address_map(struct acl_eval *e, const struct acl_rule *r)
+{
+	struct span keys[] = { e->f->client_name, e->f->addr };
+	struct fault why = { 0 };
+	enum acl_verdict v = ACL_DUNNO;
+
+	for (size_t i = 0; i < 2; i++) {
+		enum map_result got = maps_find(r->maps, keys[i], e->asks, e->a, NULL, &why);
+
+		if (got == MAP_FOUND)
+			return ACL_PERMIT;
+		if (acl_stopped(e, got, r->row->subject, &why, &v))
+			return v;
+	}
+	return v;
 }
 
 /* --- tables about the servers of a name --- */

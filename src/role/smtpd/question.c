@@ -1,0 +1,609 @@
+/* Answering the engine's questions: access control, limits, and what follows from them. */
+#include <stdlib.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/panic.h"
+#include "mail/address.h"
+#include "role/smtpd/smtpd.h"
+
+#define ETRN_MS 30000
+
+void
+question_take(struct session *s, const struct smtps_event *ev)
+{
+	struct question *q = calloc(1, sizeof(*q));
+
+	ensure(q != NULL);
+	q->ev = *ev;
+	q->s = s;
+	list_push_back(&s->questions, &q->node);
+}
+
+void
+question_free(struct question *q)
+{
+	if (q->ipc_id != 0)
+		ipc_forget(q->s->d->role->hub, q->ipc_id);
+	list_remove(&q->node);
+	free(q);
+}
+
+/* --- facts and lines --- */
+
+static struct acl_facts
+facts_for(struct session *s, const struct smtps_event *ev)
+{
+	const struct smtps_mail *mail = ev->mail;
+	struct acl_facts f = s->facts;
+
+	f.helo = ev->kind == SMTPS_ASK_HELO ? ev->text : smtps_helo(s->engine);
+	f.tls = smtps_tls(s->engine);
+	f.pipelined_early = smtps_pipelined_early(s->engine);
+	f.discarding = s->msg != NULL && message_discarding(s->msg);
+	f.have_sender = mail != NULL;
+	f.sender = mail != NULL ? mail->from : SPAN("");
+	f.rcpts = s->msg != NULL ? (unsigned)message_rcpts(s->msg, &f.recipient) : 0;
+	f.have_recipient = f.rcpts == 1;
+	if (ev->kind == SMTPS_ASK_RCPT || ev->kind == SMTPS_ASK_VRFY) {
+		f.recipient = ev->rcpt.to;
+		f.have_recipient = true;
+	}
+	if (ev->kind == SMTPS_ASK_ETRN)
+		f.etrn = ev->text;
+	return f;
+}
+
+static struct log_smtpd_env
+line_env(struct session *s, const struct smtps_event *ev, const struct acl_facts *f, struct arena *a)
+{
+	bool esmtp = ev->kind == SMTPS_ASK_HELO ? ev->verb == SMTPS_EHLO : smtps_esmtp(s->engine);
+
+	return (struct log_smtpd_env){ .sender = address_external(f->sender, a), .recipient = address_external(f->recipient, a),
+		.have_sender = f->have_sender, .have_recipient = f->have_recipient, .proto = esmtp ? SPAN("ESMTP") : SPAN("SMTP"),
+		.helo = f->helo };
+}
+
+void
+question_log_bare_lf(struct session *s)
+{
+	struct smtps_event ev = { .kind = SMTPS_ASK_EOM, .mail = s->msg != NULL ? message_mail(s->msg) : NULL };
+	struct acl_facts f = facts_for(s, &ev);
+	struct log_smtpd_env env = line_env(s, &ev, &f, s->d->scratch);
+	struct log l = session_log(s);
+
+	log_smtpd_action(&l, "reject", "END-OF-MESSAGE", s->facts.namaddr, SPAN("bare <LF> received"), &env);
+}
+
+static enum acl_when
+when_of(const struct smtps_event *ev)
+{
+	switch ((unsigned)ev->kind) {
+	case SMTPS_ASK_CONNECT:
+		return ACL_AT_CONNECT;
+	case SMTPS_ASK_HELO:
+		return ACL_AT_HELO;
+	case SMTPS_ASK_MAIL:
+		return ACL_AT_MAIL;
+	case SMTPS_ASK_RCPT:
+		return ACL_AT_RCPT;
+	case SMTPS_ASK_VRFY:
+		return ACL_AT_VRFY;
+	case SMTPS_ASK_DATA:
+		return ACL_AT_DATA;
+	case SMTPS_ASK_ETRN:
+		return ACL_AT_ETRN;
+	}
+	return ACL_AT_END;
+}
+
+static const char *
+where_of(const struct smtps_event *ev)
+{
+	if (ev->kind == SMTPS_ASK_DATA && ev->verb == SMTPS_BDAT)
+		return "BDAT";
+	return acl_when_name(when_of(ev), ev->verb == SMTPS_EHLO);
+}
+
+/* Log what the lists said, and do what concerns the message. */
+static void
+log_actions(struct session *s, const struct smtps_event *ev, const struct acl_facts *f, const struct acl_result *res)
+{
+	struct log l = session_log(s);
+	struct log_smtpd_env env = line_env(s, ev, f, s->d->scratch);
+
+	for (const struct acl_action *act = res->actions; act != NULL; act = act->next) {
+		if (act->act == ACL_ACT_LOG_WARNING)
+			log_warning(&s->log, "%.*s", SPAN_ARG(log_esc(act->text)));
+		else
+			log_smtpd_action(&l, acl_act_name(act->act), where_of(ev), s->facts.namaddr, act->text, &env);
+	}
+}
+
+/* What was decided about the client itself holds for all its messages. */
+static void
+keep_standing(struct session *s, const struct acl_action *act)
+{
+	struct acl_action *copy, **tail = &s->standing;
+
+	if (act->act > ACL_ACT_PREPEND)
+		return;
+	copy = ARENA_NEW(s->arena, struct acl_action);
+	copy->act = act->act;
+	copy->arg = arena_dup(s->arena, act->arg);
+	while (*tail != NULL)
+		tail = &(*tail)->next;
+	*tail = copy;
+}
+
+static void
+do_actions(struct session *s, const struct acl_result *res)
+{
+	for (const struct acl_action *act = res->actions; act != NULL; act = act->next) {
+		if (s->msg != NULL)
+			message_act(s->msg, act);
+		else
+			keep_standing(s, act);
+	}
+}
+
+static void
+say_no(struct session *s, uint32_t id, unsigned code, const char *dsn, struct span text, bool hang_up)
+{
+	struct smtps_reply r = { .code = code, .dsn = dsn, .text = text, .hang_up = hang_up };
+
+	smtps_refuse(s->engine, id, &r, now_us(s));
+}
+
+static void
+log_reject(struct session *s, const struct smtps_event *ev, const struct acl_facts *f, const struct acl_result *res)
+{
+	struct log l = session_log(s);
+	struct log_smtpd_env env = line_env(s, ev, f, s->d->scratch);
+	struct span text = arena_printf(s->d->scratch, "%u %s %.*s", res->code, res->dsn, SPAN_ARG(res->text));
+
+	log_smtpd_action(&l, "reject", where_of(ev), s->facts.namaddr, text, &env);
+}
+
+enum decision { WAITING, PASSED, REFUSED };
+
+/* "sleep" holds the reply back: the verdict is kept until then. */
+static bool
+asleep(struct session *s, struct question *q, const struct acl_result *res)
+{
+	if (!q->slept && res->sleep_ms > 0) {
+		q->slept = true;
+		q->not_before_us = now_us(s) + res->sleep_ms * 1000;
+	}
+	return q->not_before_us > now_us(s);
+}
+
+/* Run the lists of this moment. REFUSED: the engine has its answer. */
+static enum decision
+access_check(struct session *s, struct question *q)
+{
+	struct acl_facts f = facts_for(s, &q->ev);
+	struct arena *a = s->d->scratch;
+	struct acl_result res;
+
+	if (acl_run(s->svc->acl, when_of(&q->ev), &f, session_asks(s), a, &res) == MAP_WAIT || asleep(s, q, &res))
+		return WAITING;
+	log_actions(s, &q->ev, &f, &res);
+	if (!res.reject) {
+		do_actions(s, &res);
+		return PASSED;
+	}
+	log_reject(s, &q->ev, &f, &res);
+	say_no(s, q->ev.id, res.code, res.dsn, res.text, res.hang_up);
+	return REFUSED;
+}
+
+/* --- CONNECT --- */
+
+static bool
+submitter_allowed(struct session *s)
+{
+	struct arena *a = s->d->scratch;
+
+	return s->uid == 0 || s->uid == geteuid() ||
+	    strlist_find(s->svc->submitters, s->user, NULL, a, NULL, NULL) == MAP_FOUND;
+}
+
+/* Keywords to leave out and the bare LF rule for this client. WAIT or FOUND. */
+static enum map_result
+set_client(struct session *s)
+{
+	struct service *svc = s->svc;
+	struct arena *a = s->d->scratch;
+	struct smtps_client c = { .discard = svc->discard, .bare_lf = svc->bare_lf, .local = svc->local,
+		.tls_enabled = svc->level != TLS_SERVER_NONE, .tls_offered = svc->tls != NULL,
+		.tls_required = svc->level == TLS_SERVER_ENCRYPT && !svc->wrapper, .tls_active = svc->wrapper };
+	struct span unknown;
+	struct map_hit hit;
+	enum map_result got;
+
+	got = maps_find(svc->discard_maps, s->facts.addr, session_asks(s), a, &hit, NULL);
+	if (got == MAP_WAIT)
+		return MAP_WAIT;
+	if (got == MAP_FOUND)
+		c.discard = smtps_keywords(hit.value, &unknown);
+	got = addrlist_find(svc->bare_lf_ok, s->facts.client_name, s->facts.addr, session_asks(s), a, NULL, NULL);
+	if (got == MAP_WAIT)
+		return MAP_WAIT;
+	if (got == MAP_FOUND || svc->local)
+		c.bare_lf = SMTPS_BARE_LF_ALLOW;
+	smtps_set_client(s->engine, &c);
+	return MAP_FOUND;
+}
+
+static enum map_result
+find_rewrite_class(struct session *s)
+{
+	struct acl_result res;
+
+	if (acl_run(s->svc->acl, ACL_AT_REWRITE, &s->facts, session_asks(s), s->d->scratch, &res) == MAP_WAIT)
+		return MAP_WAIT;
+	s->local_headers = res.permit;
+	return MAP_FOUND;
+}
+
+static bool
+refuse_connection(struct session *s, struct question *q)
+{
+	struct span text = arena_printf(s->d->scratch, "%s Error: too many connections from %.*s", s->p->myhostname,
+	    SPAN_ARG(s->facts.addr));
+
+	say_no(s, q->ev.id, 421, "4.7.0", text, true);
+	return true;
+}
+
+/* True when the greeting may be thought about; the client's names, its limits and TLS are done. */
+static bool
+connect_ready(struct session *s, struct question *q, bool *refused_r)
+{
+	bool over;
+
+	*refused_r = false;
+	if (client_names(s) == MAP_WAIT)
+		return false;
+	if (!s->logged_connect && !s->svc->local)
+		log_smtpd_connect(&s->log, s->facts.namaddr);
+	s->logged_connect = true;
+	if (client_connections(s, s->d->scratch, &over) == MAP_WAIT)
+		return false;
+	if (over) {
+		*refused_r = refuse_connection(s, q);
+		return false;
+	}
+	if (set_client(s) == MAP_WAIT || find_rewrite_class(s) == MAP_WAIT)
+		return false;
+	if (s->svc->wrapper && s->tls == NULL) {
+		session_wrapper_tls(s);
+		return false;
+	}
+	return true;
+}
+
+static bool
+answer_connect(struct session *s, struct question *q)
+{
+	bool refused;
+
+	if (!connect_ready(s, q, &refused))
+		return refused;
+	if (s->svc->local && !submitter_allowed(s)) {
+		say_no(s, q->ev.id, 554, "5.7.1", SPAN("You are not allowed to submit mail here"), false);
+		return true;
+	}
+	switch (access_check(s, q)) {
+	case WAITING:
+		return false;
+	case REFUSED:
+		return true;
+	case PASSED:
+		break;
+	}
+	smtps_accept(s->engine, q->ev.id, span_str(s->p->smtpd_banner), now_us(s));
+	return true;
+}
+
+/* --- MAIL, RCPT --- */
+
+/* Room for another message of the largest size, and a half (mta-core 1.3). Looked at once a second. */
+static bool
+room_low(struct session *s)
+{
+	const struct params *p = s->p;
+	struct smtpd *d = s->d;
+	struct statvfs v;
+	uint64_t room, need = p->message_size_limit + p->message_size_limit / 2;
+
+	if (now_us(s) - d->room_looked_us < US_PER_S && d->room_looked_us != 0)
+		return d->room_low;
+	d->room_looked_us = now_us(s);
+	if (need < p->queue_minfree)
+		need = p->queue_minfree;
+	if (statvfs(p->queue_directory, &v) != 0)
+		return false;
+	room = (uint64_t)v.f_bavail * v.f_frsize;
+	d->room_low = room < need;
+	if (d->room_low)
+		log_warning(&s->log, "not enough free space in mail queue: %llu bytes < %g*message size limit",
+		    (unsigned long long)room, 1.5);
+	return d->room_low;
+}
+
+static bool
+over_rate(struct session *s, struct question *q, enum counters_rate rate, int limit, const char *what, const char *words,
+    bool *refused_r)
+{
+	enum map_result got = client_over(s, rate, limit, what, s->d->scratch);
+	struct span text;
+
+	*refused_r = got == MAP_FOUND;
+	if (got == MAP_FOUND) {
+		text = arena_printf(s->d->scratch, "Error: %s from %.*s", words, SPAN_ARG(s->facts.addr));
+		say_no(s, q->ev.id, 450, "4.7.1", text, false);
+	}
+	return got != MAP_ABSENT;
+}
+
+static bool
+answer_mail(struct session *s, struct question *q)
+{
+	bool refused;
+
+	if (!q->passed) {
+		if (room_low(s)) {
+			say_no(s, q->ev.id, 452, "4.3.1", SPAN("Insufficient system storage"), false);
+			return true;
+		}
+		message_begin(s, q->ev.mail);
+		switch (access_check(s, q)) {
+		case WAITING:
+			return false;
+		case REFUSED:
+			message_cancel(s);
+			return true;
+		case PASSED:
+			q->passed = true;
+		}
+	}
+	if (over_rate(s, q, COUNTERS_MESSAGES, s->p->smtpd_client_message_rate_limit, "Message delivery request rate", "too much mail",
+		&refused)) {
+		if (refused)
+			message_cancel(s);
+		return refused;
+	}
+	smtps_accept(s->engine, q->ev.id, SPAN(""), now_us(s));
+	return true;
+}
+
+static bool
+answer_rcpt(struct session *s, struct question *q)
+{
+	bool refused;
+
+	if (!q->passed) {
+		switch (access_check(s, q)) {
+		case WAITING:
+			return false;
+		case REFUSED:
+			return true;
+		case PASSED:
+			q->passed = true;
+		}
+	}
+	if (over_rate(s, q, COUNTERS_RECIPIENTS, s->p->smtpd_client_recipient_rate_limit, "Recipient address rate",
+		"too many recipients", &refused))
+		return refused;
+	if (!message_add_rcpt(s->msg, &q->ev.rcpt)) {
+		say_no(s, q->ev.id, 452, "4.5.3", SPAN("Error: too many recipients"), false);
+		return true;
+	}
+	smtps_accept(s->engine, q->ev.id, SPAN(""), now_us(s));
+	return true;
+}
+
+/* --- content --- */
+
+static bool
+answer_data(struct session *s, struct question *q)
+{
+	enum decision got = access_check(s, q);
+
+	if (got != PASSED)
+		return got == REFUSED;
+	message_open_content(s->msg);
+	smtps_accept(s->engine, q->ev.id, SPAN(""), now_us(s));
+	return true;
+}
+
+static bool
+answer_eom(struct session *s, struct question *q)
+{
+	enum decision got = access_check(s, q);
+
+	if (got == REFUSED)
+		message_cancel(s);
+	else if (got == PASSED)
+		message_finish(s->msg, q->ev.id);
+	return got != WAITING;
+}
+
+/* --- the others --- */
+
+static bool
+answer_starttls(struct session *s, struct question *q)
+{
+	int limit = s->p->smtpd_client_new_tls_session_rate_limit;
+	struct span text;
+
+	/* Counted after the handshake: here only who was over it already is turned away. */
+	if (limit > 0 && s->over_new_tls) {
+		text = arena_printf(s->d->scratch, "Error: too many new TLS sessions from %.*s", SPAN_ARG(s->facts.namaddr));
+		say_no(s, q->ev.id, 454, "4.7.0", text, false);
+		return true;
+	}
+	s->tls_wanted = true;
+	smtps_accept(s->engine, q->ev.id, SPAN(""), now_us(s));
+	return true;
+}
+
+/* A header line is no command either: somebody took us for something else. */
+static bool
+is_header_word(struct span word)
+{
+	return word.n > 1 && word.p[word.n - 1] == ':';
+}
+
+static bool
+answer_unknown(struct session *s, struct question *q)
+{
+	struct span word, rest = q->ev.text;
+	enum map_result got = MAP_ABSENT;
+
+	span_token(&rest, " \t", &word);
+	if (!is_header_word(word))
+		got = strlist_find(s->svc->forbidden, word, session_asks(s), s->d->scratch, NULL, NULL);
+	if (got == MAP_WAIT)
+		return false;
+	if (got == MAP_FOUND || is_header_word(word)) {
+		log_smtpd_not_smtp(&s->log, s->facts.namaddr, q->ev.text);
+		say_no(s, q->ev.id, 221, "2.7.0", SPAN("Error: I can break rules, too. Goodbye."), true);
+	} else {
+		smtps_accept(s->engine, q->ev.id, SPAN(""), now_us(s));
+	}
+	return true;
+}
+
+static void
+on_flushed(void *ctx, enum ipc_result result, struct ipc_queue_admin_done *m)
+{
+	struct question *q = ctx;
+	struct session *s = q->s;
+
+	q->ipc_id = 0;
+	if (result == IPC_OK && m->ok)
+		smtps_accept(s->engine, q->ev.id, SPAN(""), now_us(s));
+	else
+		say_no(s, q->ev.id, 458, "4.3.0", SPAN("Unable to queue messages"), false);
+	question_free(q);
+	session_pump(s);
+}
+
+static bool
+flush_site(struct session *s, struct question *q)
+{
+	struct ipc_queue_admin ask = { .op = 2, .which = q->ev.text };
+
+	q->ipc_id = ipc_ask_queue_admin(ipc_peer_any(s->d->role->hub, IPC_ROLE_QUEUE), &ask, ETRN_MS, on_flushed, q);
+	if (q->ipc_id != 0)
+		return false;
+	say_no(s, q->ev.id, 458, "4.3.0", SPAN("Unable to queue messages"), false);
+	return true;
+}
+
+static bool
+answer_etrn(struct session *s, struct question *q)
+{
+	struct span text;
+	enum decision got;
+
+	if (q->ipc_id != 0)
+		return false;
+	got = q->passed ? PASSED : access_check(s, q);
+	if (got != PASSED)
+		return got == REFUSED;
+	q->passed = true;
+	switch (strlist_find(s->svc->fast_flush, q->ev.text, session_asks(s), s->d->scratch, NULL, NULL)) {
+	case MAP_FOUND:
+		return flush_site(s, q);
+	case MAP_WAIT:
+		return false;
+	case MAP_ABSENT:
+	case MAP_DEFER:
+		break;
+	}
+	text = arena_printf(s->d->scratch, "<%.*s>: service unavailable", SPAN_ARG(q->ev.text));
+	say_no(s, q->ev.id, 459, "4.7.0", text, false);
+	return true;
+}
+
+static bool
+answer_plainly(struct session *s, struct question *q)
+{
+	enum decision got = access_check(s, q);
+
+	if (got == PASSED)
+		smtps_accept(s->engine, q->ev.id, SPAN(""), now_us(s));
+	return got != WAITING;
+}
+
+/* True when the engine has its answer. */
+static bool
+answer(struct session *s, struct question *q)
+{
+	arena_clear(s->d->scratch);
+	switch (q->ev.kind) {
+	case SMTPS_ASK_CONNECT:
+		return answer_connect(s, q);
+	case SMTPS_ASK_HELO:
+	case SMTPS_ASK_VRFY:
+		return answer_plainly(s, q);
+	case SMTPS_ASK_MAIL:
+		return answer_mail(s, q);
+	case SMTPS_ASK_RCPT:
+		return answer_rcpt(s, q);
+	case SMTPS_ASK_DATA:
+		return answer_data(s, q);
+	case SMTPS_ASK_EOM:
+		return answer_eom(s, q);
+	case SMTPS_ASK_STARTTLS:
+		return answer_starttls(s, q);
+	case SMTPS_ASK_ETRN:
+		return answer_etrn(s, q);
+	case SMTPS_ASK_UNKNOWN:
+		return answer_unknown(s, q);
+	case SMTPS_TELL_RESET:
+	case SMTPS_TELL_PIPELINING:
+	case SMTPS_TELL_DISCARD:
+	case SMTPS_TELL_CLOSE:
+		break;
+	}
+	panic("question %d", (int)q->ev.kind);
+}
+
+bool
+questions_run(struct session *s)
+{
+	bool moved = false;
+
+	/* Answers end questions one by one; the engine's next ones come by smtps_next(). */
+	LIST_EACH(n, &s->questions) {
+		struct question *q = LIST_ITEM(n, struct question, node);
+
+		if (s->ended || s->closing)
+			return moved;
+		if (answer(s, q)) {
+			question_free(q);
+			moved = true;
+		}
+	}
+	return moved;
+}
+
+int64_t
+questions_wake_us(const struct session *s)
+{
+	int64_t wake = INT64_MAX;
+
+	LIST_EACH(n, &s->questions) {
+		const struct question *q = LIST_ITEM(n, struct question, node);
+
+		if (q->not_before_us > 0 && q->not_before_us < wake)
+			wake = q->not_before_us;
+	}
+	return wake;
+}

@@ -1,0 +1,183 @@
+/* Services of master.cf that run smtpd: what their parameters mean, compiled once. */
+#include <stdlib.h>
+
+#include "base/buf.h"
+#include "base/fd.h"
+#include "base/panic.h"
+#include "role/smtpd/smtpd.h"
+
+static enum smtps_bare_lf
+bare_lf_of(const char *value)
+{
+	if (strcmp(value, "reject") == 0)
+		return SMTPS_BARE_LF_REJECT;
+	if (strcmp(value, "note") == 0)
+		return SMTPS_BARE_LF_NOTE;
+	return strcmp(value, "no") == 0 ? SMTPS_BARE_LF_ALLOW : SMTPS_BARE_LF_NORMALIZE;
+}
+
+static struct smtps_config
+engine_config(const struct service *svc, const struct params *p)
+{
+	return (struct smtps_config){
+		.hostname = span_str(p->myhostname),
+		.noop_commands = span_str(p->smtpd_noop_commands),
+		.size_limit = p->message_size_limit,
+		.line_limit = (size_t)p->line_length_limit,
+		.rcpt_limit = (unsigned)p->smtpd_recipient_limit,
+		.rcpt_overshoot_limit = (unsigned)p->smtpd_recipient_overshoot_limit,
+		.soft_error_limit = (unsigned)p->smtpd_soft_error_limit,
+		.hard_error_limit = (unsigned)p->smtpd_hard_error_limit,
+		.junk_limit = (unsigned)p->smtpd_junk_command_limit,
+		.error_sleep_us = p->smtpd_error_sleep_time_ms * 1000,
+		.bare_lf_code = (unsigned)p->smtpd_forbid_bare_newline_reject_code,
+		.helo_required = p->smtpd_helo_required && !svc->local,
+		.strict_envelope = p->strict_rfc821_envelopes,
+		.smtputf8 = p->smtputf8_enable,
+		.strict_smtputf8 = p->strict_smtputf8,
+		.vrfy_disabled = p->disable_vrfy_command,
+		.forbid_pipelining = p->smtpd_forbid_unauth_pipelining,
+		.replace_stray_cr = p->cleanup_replace_stray_cr_lf,
+	};
+}
+
+/* --- TLS --- */
+
+static void
+tls_params(const struct service *svc, struct tls_server_params *t)
+{
+	const struct params *p = svc->p;
+
+	*t = (struct tls_server_params){
+		.service = svc->name,
+		.chain = { "smtpd_tls", p->smtpd_tls_chain_files, p->smtpd_tls_cert_file, p->smtpd_tls_key_file,
+		    p->smtpd_tls_eccert_file, p->smtpd_tls_eckey_file, p->smtpd_tls_dcert_file, p->smtpd_tls_dkey_file },
+		.roots = { .prefix = "smtpd_tls", .CAfile = p->smtpd_tls_CAfile, .CApath = p->smtpd_tls_CApath,
+		    .append_default_CA = p->tls_append_default_CA },
+		.mandatory = svc->wrapper || svc->level == TLS_SERVER_ENCRYPT,
+		.preempt_cipherlist = p->tls_preempt_cipherlist,
+		.always_issue_session_ids = p->smtpd_tls_always_issue_session_ids,
+		.ccert_verifydepth = p->smtpd_tls_ccert_verifydepth,
+		.protocols = p->smtpd_tls_protocols,
+		.mandatory_protocols = p->smtpd_tls_mandatory_protocols,
+		.ciphers = p->smtpd_tls_ciphers,
+		.mandatory_ciphers = p->smtpd_tls_mandatory_ciphers,
+		.exclude_ciphers = p->smtpd_tls_exclude_ciphers,
+		.mandatory_exclude_ciphers = p->smtpd_tls_mandatory_exclude_ciphers,
+		.high_cipherlist = p->tls_high_cipherlist,
+		.medium_cipherlist = p->tls_medium_cipherlist,
+		.null_cipherlist = p->tls_null_cipherlist,
+		.eecdh_auto_curves = p->tls_eecdh_auto_curves,
+		.ffdhe_auto_groups = p->tls_ffdhe_auto_groups,
+		.dh1024_param_file = p->smtpd_tls_dh1024_param_file,
+		.fingerprint_digest = p->smtpd_tls_fingerprint_digest,
+		.session_ticket_cipher = p->tls_session_ticket_cipher,
+		.session_timeout_s = p->smtpd_tls_session_cache_timeout_ms / 1000,
+	};
+}
+
+/* Master filled the memory with random bytes before any worker lived: all of them share these keys. */
+static void
+share_ticket_keys(struct smtpd *d, struct tls_server_ctx *tls)
+{
+	struct tls_ticket_keys keys = { .count = 1 };
+	int fd = role_shared(d->role, "tickets");
+
+	if (fd >= 0 && fd_pread_all(fd, keys.key[0], sizeof(keys.key[0]), 0) == 0)
+		tls_server_ctx_set_ticket_keys(tls, &keys);
+	explicit_bzero(&keys, sizeof(keys));
+}
+
+static bool
+chain_configured(const struct params *p)
+{
+	return p->smtpd_tls_chain_files[0] != '\0' || p->smtpd_tls_cert_file[0] != '\0' || p->smtpd_tls_eccert_file[0] != '\0' ||
+	    p->smtpd_tls_dcert_file[0] != '\0';
+}
+
+static bool
+open_tls(struct smtpd *d, struct service *svc, struct fault *why)
+{
+	const struct params *p = svc->p;
+	const char *warning = NULL;
+	struct tls_server_params t;
+	struct fault trouble = { 0 };
+
+	svc->wrapper = p->smtpd_tls_wrappermode;
+	if (!tls_server_level_parse(p->smtpd_tls_security_level, p->smtpd_use_tls, p->smtpd_enforce_tls, svc->wrapper, &svc->level,
+	    &warning, why))
+		return false;
+	if (warning != NULL)
+		log_warning(&svc->log, "%s", warning);
+	if (svc->level == TLS_SERVER_NONE && !svc->wrapper)
+		return true;
+	if (!chain_configured(p)) {
+		log_warning(&svc->log, "No server certs available. TLS won't be enabled");
+		return true;
+	}
+	tls_params(svc, &t);
+	svc->tls = tls_server_ctx_new(&t, &trouble);
+	if (svc->tls != NULL)
+		share_ticket_keys(d, svc->tls);
+	else
+		log_warning(&svc->log, "service %s: TLS won't be enabled: %s", svc->name, trouble.text);
+	return true;
+}
+
+/* --- the rest --- */
+
+static const char *
+tag_of(struct smtpd *d, const struct service *svc, const char *program)
+{
+	return arena_cstr(d->arena, arena_printf(d->arena, "%s/%s", svc->p->syslog_name, program));
+}
+
+static bool
+open_lists(struct service *svc, const struct maps_env *env, struct fault *why)
+{
+	const struct params *p = svc->p;
+
+	return maps_open(span_str(p->smtpd_discard_ehlo_keyword_address_maps), 0, env, &svc->discard_maps, why) &&
+	    addrlist_open(span_str(p->smtpd_client_event_limit_exceptions), ADDRLIST_PARENTS, env, &svc->no_limits, why) &&
+	    addrlist_open(span_str(p->smtpd_forbid_bare_newline_exclusions), ADDRLIST_PARENTS, env, &svc->bare_lf_ok, why) &&
+	    strlist_open(span_str(p->smtpd_forbidden_commands), 0, env, &svc->forbidden, why) &&
+	    strlist_open(span_str(p->fast_flush_domains), STRLIST_DOMAIN | STRLIST_PARENTS, env, &svc->fast_flush, why) &&
+	    strlist_open(span_str(p->authorized_submit_users), 0, env, &svc->submitters, why);
+}
+
+bool
+service_open(struct smtpd *d, struct service *svc, const struct conf_service *cs, const char *name, bool local,
+    struct fault *why)
+{
+	const struct maps_env *env = &d->role->maps_env;
+	struct span unknown;
+
+	*svc = (struct service){ .cs = cs, .name = name, .local = local, .p = cs->params };
+	svc->log.tag = tag_of(d, svc, "smtpd");
+	if (!local && cs->log_tag[0] != '\0')
+		svc->log.tag = cs->log_tag;
+	svc->cleanup_tag = tag_of(d, svc, "cleanup");
+	svc->pickup_tag = tag_of(d, svc, "pickup");
+	svc->engine[0] = engine_config(svc, cs->params);
+	svc->engine[1] = engine_config(svc, cs->stress);
+	svc->bare_lf = bare_lf_of(svc->p->smtpd_forbid_bare_newline);
+	svc->discard = smtps_keywords(span_str(svc->p->smtpd_discard_ehlo_keywords), &unknown);
+	if (local)
+		svc->discard = SMTPS_KW_STARTTLS | SMTPS_KW_ETRN | SMTPS_KW_VRFY | SMTPS_KW_SILENT;
+	return acl_open(cs, env, &svc->acl, why) && intake_conf_init(&svc->intake, svc->p, env, why) && open_lists(svc, env, why) &&
+	    (local || open_tls(d, svc, why));
+}
+
+void
+service_close(struct service *svc)
+{
+	acl_free(&svc->acl);
+	intake_conf_release(&svc->intake);
+	maps_unref(&svc->discard_maps);
+	addrlist_free(&svc->no_limits);
+	addrlist_free(&svc->bare_lf_ok);
+	strlist_free(&svc->forbidden);
+	strlist_free(&svc->fast_flush);
+	strlist_free(&svc->submitters);
+	tls_server_ctx_unref(&svc->tls);
+}

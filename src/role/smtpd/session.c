@@ -1,0 +1,543 @@
+/* One connection: the socket, TLS, timers, and the engine in the middle. */
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/panic.h"
+#include "role/smtpd/smtpd.h"
+
+#define READS_PER_TURN 4
+#define MEMORY_BODIES 90        /* per cent of memory_limit: bodies wait */
+
+int64_t
+now_us(const struct session *s)
+{
+	return loop_now_us(s->d->role->loop);
+}
+
+struct log
+session_log(const struct session *s)
+{
+	struct log l = s->log;
+	const char *qid = s->msg != NULL ? message_qid(s->msg) : "";
+
+	if (qid[0] == '\0')
+		qid = "NOQUEUE";
+	memcpy(l.qid, qid, strlen(qid) + 1);
+	return l;
+}
+
+static void
+on_answers(void *ctx)
+{
+	session_pump(ctx);
+}
+
+struct asks *
+session_asks(struct session *s)
+{
+	if (s->asks == NULL)
+		s->asks = asks_new(s->d->role->asks, on_answers, s);
+	return s->asks;
+}
+
+/* --- the end --- */
+
+static void
+log_disconnect(struct session *s)
+{
+	struct log_smtpd_count counts[SMTPS_VERBS];
+	static char names[SMTPS_VERBS][16];
+
+	for (unsigned v = 0; v < SMTPS_VERBS; v++) {
+		struct smtps_count c = smtps_count(s->engine, (enum smtps_verb)v);
+		const char *name = smtps_verb_name((enum smtps_verb)v);
+
+		for (size_t i = 0; i + 1 < sizeof(names[v]) && name[i] != '\0'; i++)
+			names[v][i] = ascii_lower(name[i]);
+		counts[v] = (struct log_smtpd_count){ names[v], c.ok, c.total };
+	}
+	log_smtpd_disconnect(&s->log, s->facts.namaddr, counts, SMTPS_VERBS,
+	    s->svc->bare_lf == SMTPS_BARE_LF_NOTE && smtps_saw_bare_lf(s->engine) ? "bare_lf" : "");
+}
+
+/* Frees what has ended: not before the callbacks of this turn are through. */
+static void
+session_free(struct session *s)
+{
+	while (!list_empty(&s->questions))
+		question_free(LIST_ITEM(s->questions.next, struct question, node));
+	asks_free(&s->asks);
+	loop_task_cancel(&s->more);
+	smtps_free(&s->engine);
+	arena_free(&s->arena);
+	free(s);
+}
+
+void
+sessions_reap(void *ctx)
+{
+	struct smtpd *d = ctx;
+	struct list *n;
+
+	while ((n = list_pop_front(&d->dead)) != NULL)
+		session_free(LIST_ITEM(n, struct session, node));
+	if (d->role->draining && d->n_sessions == 0)
+		role_done(d->role);
+}
+
+void
+session_end(struct session *s)
+{
+	struct smtpd *d = s->d;
+
+	if (s->ended)
+		return;
+	s->ended = true;
+	message_cancel(s);
+	if (s->counted)
+		counters_disconnect(d->counters, s->slot);
+	if (s->logged_connect && !s->svc->local)
+		log_disconnect(s);
+	loop_timer_release(&s->timer);
+	loop_fd_release(&s->watch);
+	stream_release(&s->stream);
+	fd_close(&s->fd);
+	list_remove(&s->node);
+	list_push_back(&d->dead, &s->node);
+	d->n_sessions--;
+	loop_defer(d->role->loop, &d->reap);
+}
+
+/* --- TLS --- */
+
+static const char *
+trust_word(const struct tls_info *info)
+{
+	if (!info->peer_cert)
+		return "Anonymous";
+	return info->peer_trusted ? "Trusted" : "Untrusted";
+}
+
+static void
+log_tls(struct session *s)
+{
+	if (s->p->smtpd_tls_loglevel >= 2 && s->tls->resumed)
+		log_tls_reusing(&s->log, s->facts.namaddr, true);
+	if (s->p->smtpd_tls_loglevel >= 1)
+		log_tls_server_summary(&s->log, trust_word(s->tls), s->facts.namaddr, SPAN(""), &s->tls->wire);
+}
+
+/* New sessions are counted; who makes too many is told so under TLS (tls-server.md section 2). */
+static void
+count_tls(struct session *s)
+{
+	struct smtps_reply r = { .code = 421, .dsn = "4.7.0", .hang_up = true };
+
+	if (s->tls->resumed || client_over(s, COUNTERS_NEW_TLS, s->p->smtpd_client_new_tls_session_rate_limit, "New TLS session rate",
+		s->d->scratch) != MAP_FOUND)
+		return;
+	r.text = arena_printf(s->d->scratch, "%s Error: too many new TLS sessions from %.*s", s->p->myhostname,
+	    SPAN_ARG(s->facts.namaddr));
+	if (s->svc->wrapper)
+		session_end(s);
+	else
+		smtps_hang_up(s->engine, &r, now_us(s));
+}
+
+static void
+tls_done(struct session *s)
+{
+	s->tls_handshake = false;
+	s->deadline_us = 0;
+	s->read_ready = true;
+	s->tls = ARENA_NEW(s->arena, struct tls_info);
+	stream_info(&s->stream, s->p->smtpd_tls_fingerprint_digest, s->arena, s->tls);
+	log_tls(s);
+	if (!s->svc->wrapper)
+		smtps_tls_started(s->engine, now_us(s));
+	count_tls(s);
+}
+
+static void
+tls_failed(struct session *s, const char *text)
+{
+	const struct stream_failure *f = stream_failure(&s->stream);
+
+	s->tls_handshake = false;
+	log_tls_accept_error(&s->log, s->facts.namaddr, text != NULL ? text : f->text);
+	for (unsigned i = 0; text == NULL && i < f->n_library; i++)
+		log_tls_library_problem(&s->log, f->library[i]);
+	smtps_eof(s->engine, now_us(s));
+}
+
+static void
+handshake(struct session *s)
+{
+	s->handshake_writes = false;
+	switch (stream_handshake(&s->stream)) {
+	case STREAM_DONE:
+		tls_done(s);
+		break;
+	case STREAM_WANT_WRITE:
+		s->handshake_writes = true;
+		break;
+	case STREAM_WANT_READ:
+		break;
+	case STREAM_WANT_CHAIN:
+		stream_set_chain(&s->stream, NULL, false);
+		handshake(s);
+		break;
+	case STREAM_EOF:
+	case STREAM_ERROR:
+		tls_failed(s, NULL);
+		break;
+	}
+}
+
+static void
+tls_begin(struct session *s)
+{
+	struct fault why = { 0 };
+
+	s->tls_wanted = false;
+	if (s->p->smtpd_tls_loglevel >= 2)
+		log_tls_setting_up(&s->log, true, s->facts.namaddr);
+	s->tls_handshake = true;
+	s->deadline_us = now_us(s) + s->p->smtpd_starttls_timeout_ms * 1000;
+	if (stream_start_server(&s->stream, s->svc->tls, false, &why))
+		handshake(s);
+	else
+		tls_failed(s, why.text);
+}
+
+void
+session_wrapper_tls(struct session *s)
+{
+	if (s->tls_handshake || s->tls_wanted)
+		return;
+	if (s->svc->tls == NULL) {
+		log_smtpd_wrapper_dropped(&s->log, s->facts.namaddr, s->svc->name);
+		session_end(s);
+		return;
+	}
+	tls_begin(s);
+}
+
+/* --- input and output --- */
+
+/* True when something came in. */
+static bool
+read_some(struct session *s)
+{
+	static char bytes[SMTPS_FEED_MAX];
+	bool moved = false;
+
+	for (unsigned i = 0; i < READS_PER_TURN && s->read_ready && smtps_wants_input(s->engine); i++) {
+		size_t got = 0;
+
+		switch (stream_read(&s->stream, bytes, sizeof(bytes), &got)) {
+		case STREAM_DONE:
+			smtps_feed(s->engine, span_of(bytes, got), now_us(s));
+			session_heard(s, got);
+			moved = true;
+			break;
+		case STREAM_WANT_READ:
+		case STREAM_WANT_WRITE:
+		case STREAM_WANT_CHAIN:
+			s->read_ready = false;
+			break;
+		case STREAM_EOF:
+		case STREAM_ERROR:
+			s->read_ready = false;
+			smtps_eof(s->engine, now_us(s));
+			return true;
+		}
+	}
+	return moved;
+}
+
+/* The client said something: the wait begins anew, or, with a deadline per request, is paid for in bytes. */
+void
+session_heard(struct session *s, size_t bytes)
+{
+	int64_t most = now_us(s) + s->p->smtpd_timeout_ms * 1000;
+
+	if (!s->p->smtpd_per_request_deadline) {
+		s->deadline_us = 0;
+		return;
+	}
+	if (s->deadline_us == 0 || s->p->smtpd_min_data_rate <= 0)
+		return;
+	s->deadline_us += (int64_t)bytes * US_PER_S / s->p->smtpd_min_data_rate;
+	if (s->deadline_us > most)
+		s->deadline_us = most;
+}
+
+/* True when something went out. */
+static bool
+write_some(struct session *s)
+{
+	struct span out = smtps_output(s->engine);
+	struct iovec v;
+	size_t sent = 0;
+
+	if (out.n == 0 || s->tls_handshake)
+		return false;
+	v.iov_base = (void *)(uintptr_t)out.p;
+	v.iov_len = out.n;
+	switch (stream_writev(&s->stream, &v, 1, &sent)) {
+	case STREAM_DONE:
+		smtps_output_taken(s->engine, sent, now_us(s));
+		s->deadline_us = 0;
+		return true;
+	case STREAM_WANT_READ:
+	case STREAM_WANT_WRITE:
+	case STREAM_WANT_CHAIN:
+		return false;
+	case STREAM_EOF:
+	case STREAM_ERROR:
+		break;
+	}
+	/* Nobody reads any more. */
+	if (!s->closing) {
+		struct log l = session_log(s);
+
+		log_smtpd_ended(&l, "lost connection", smtps_where(s->engine), s->facts.namaddr);
+	}
+	session_end(s);
+	return false;
+}
+
+/* --- news of the engine --- */
+
+static void
+log_end(struct session *s, enum smtps_why why)
+{
+	struct log l = session_log(s);
+	const char *where = smtps_where(s->engine);
+
+	switch (why) {
+	case SMTPS_WHY_LOST:
+		log_smtpd_ended(&l, "lost connection", where, s->facts.namaddr);
+		break;
+	case SMTPS_WHY_TIMEOUT:
+		log_smtpd_ended(&l, "timeout", where, s->facts.namaddr);
+		break;
+	case SMTPS_WHY_ERRORS:
+		log_smtpd_ended(&l, "too many errors", where, s->facts.namaddr);
+		break;
+	case SMTPS_WHY_CLIENT:
+	case SMTPS_WHY_TOO_BIG:
+	case SMTPS_WHY_BARE_LF:
+	case SMTPS_WHY_QUIT:
+		break;
+	}
+}
+
+static void
+take_event(struct session *s, const struct smtps_event *ev)
+{
+	switch ((unsigned)ev->kind) {
+	case SMTPS_TELL_RESET:
+		if (ev->why == SMTPS_WHY_BARE_LF)
+			question_log_bare_lf(s);
+		message_cancel(s);
+		return;
+	case SMTPS_TELL_PIPELINING:
+		log_smtpd_pipelining(&s->log, smtps_where(s->engine), s->facts.namaddr, ev->text);
+		return;
+	case SMTPS_TELL_DISCARD:
+		log_smtpd_discarding(&s->log, ev->text);
+		return;
+	case SMTPS_TELL_CLOSE:
+		if (!s->svc->local)
+			log_end(s, ev->why);
+		message_cancel(s);
+		s->closing = true;
+		return;
+	}
+	question_take(s, ev);
+}
+
+/* --- the turn --- */
+
+static bool
+memory_tight(const struct session *s)
+{
+	return role_memory(s->d->role) > s->p->memory_limit / 100 * MEMORY_BODIES;
+}
+
+static bool
+one_round(struct session *s)
+{
+	struct smtps_event ev;
+	bool moved = false;
+
+	while (!s->ended && smtps_next(s->engine, &ev)) {
+		take_event(s, &ev);
+		moved = true;
+	}
+	if (s->ended)
+		return false;
+	if (!s->closing)
+		moved |= questions_run(s);
+	if (!s->ended && s->msg != NULL && smtps_content(s->engine).n > 0 && memory_tight(s))
+		loop_timer_set_ms(&s->d->relief, 200);
+	else if (!s->ended && s->msg != NULL)
+		moved |= message_pump(s->msg);
+	if (!s->ended)
+		moved |= write_some(s);
+	if (!s->ended && !s->tls_handshake && s->read_ready)
+		moved |= read_some(s);
+	return moved && !s->ended;
+}
+
+/* Are we waiting for the client (or for its reading what we said)? */
+static bool
+waits_for_client(const struct session *s)
+{
+	if (s->tls_handshake || s->closing || smtps_output(s->engine).n > 0)
+		return true;
+	return list_empty(&s->questions) && (s->msg == NULL || !message_busy(s->msg)) && smtps_content(s->engine).n == 0;
+}
+
+static void
+arm_timer(struct session *s)
+{
+	int64_t wake = smtps_wake_us(s->engine), pause = questions_wake_us(s), after;
+
+	if (!waits_for_client(s))
+		s->deadline_us = 0;
+	else if (s->deadline_us == 0)
+		s->deadline_us = now_us(s) + s->p->smtpd_timeout_ms * 1000;
+	if (pause < wake)
+		wake = pause;
+	if (s->deadline_us != 0 && s->deadline_us < wake)
+		wake = s->deadline_us;
+	if (wake == INT64_MAX) {
+		loop_timer_stop(&s->timer);
+		return;
+	}
+	after = wake - now_us(s);
+	loop_timer_set_ms(&s->timer, after <= 0 ? 0 : after / 1000 + 1);
+}
+
+static void
+arm(struct session *s)
+{
+	unsigned want = 0;
+
+	if (s->tls_handshake)
+		want = s->handshake_writes ? LOOP_WRITE : LOOP_READ;
+	else if (smtps_wants_input(s->engine) && !s->closing && !(s->svc->wrapper && s->tls == NULL))
+		want = LOOP_READ;
+	if (!s->tls_handshake && smtps_output(s->engine).n > 0)
+		want |= LOOP_WRITE;
+	loop_fd_want(&s->watch, want);
+	/* Bytes inside the TLS layer wake nobody. */
+	if (s->read_ready && smtps_wants_input(s->engine) && !s->tls_handshake)
+		loop_defer(s->d->role->loop, &s->more);
+	arm_timer(s);
+}
+
+/* A session that only waits keeps no answers. */
+static void
+forget_answers(struct session *s)
+{
+	if (s->asks != NULL && s->msg == NULL && list_empty(&s->questions) && smtps_idle(s->engine))
+		asks_free(&s->asks);
+}
+
+void
+session_pump(struct session *s)
+{
+	while (!s->ended && one_round(s))
+		;
+	if (s->ended)
+		return;
+	if (smtps_output(s->engine).n == 0) {
+		if (s->closing) {
+			stream_shutdown(&s->stream);
+			shutdown(s->fd, SHUT_WR);
+			session_end(s);
+			return;
+		}
+		if (s->tls_wanted) {
+			tls_begin(s);
+			session_pump(s);
+			return;
+		}
+	}
+	forget_answers(s);
+	arm(s);
+}
+
+static void
+on_fd(void *ctx, unsigned ready)
+{
+	struct session *s = ctx;
+
+	if (s->tls_handshake)
+		handshake(s);
+	else if (ready & LOOP_READ)
+		s->read_ready = true;
+	session_pump(s);
+}
+
+static void
+on_timer(void *ctx)
+{
+	struct session *s = ctx;
+
+	if (s->deadline_us != 0 && now_us(s) >= s->deadline_us) {
+		if (s->closing) {
+			session_end(s);
+			return;
+		}
+		if (s->tls_handshake)
+			tls_failed(s, "Connection timed out");
+		else
+			smtps_timeout(s->engine, now_us(s));
+		s->deadline_us = 0;
+	}
+	if (!s->ended)
+		smtps_tick(s->engine, now_us(s));
+	session_pump(s);
+}
+
+static void
+on_more(void *ctx)
+{
+	session_pump(ctx);
+}
+
+/* --- the beginning --- */
+
+void
+session_accept(struct smtpd *d, struct service *svc, int fd)
+{
+	struct session *s = calloc(1, sizeof(*s));
+	bool stress = d->n_sessions >= d->max_sessions / 10 * 9;
+
+	ensure(s != NULL);
+	s->d = d;
+	s->svc = svc;
+	s->p = stress ? svc->cs->stress : svc->p;
+	s->fd = fd;
+	s->log = svc->log;
+	s->arena = arena_new(SESSION_ARENA);
+	list_init(&s->questions);
+	stream_init(&s->stream, fd);
+	loop_fd_init(&s->watch, d->role->loop, fd, on_fd, s);
+	loop_timer_init(&s->timer, d->role->loop, on_timer, s);
+	loop_task_init(&s->more, on_more, s);
+	s->engine = smtps_new(&svc->engine[stress], now_us(s));
+	list_push_back(&d->sessions, &s->node);
+	d->n_sessions++;
+	if (client_identify(s))
+		session_pump(s);
+	else
+		session_end(s);
+}

@@ -1,0 +1,183 @@
+/* The SMTP server role: services, sessions, messages. */
+#pragma once
+
+#include "base/arena.h"
+#include "base/loop.h"
+#include "intake/intake.h"
+#include "log/lines_smtpd.h"
+#include "mail/envelope.h"
+#include "mail/qid.h"
+#include "mail/received.h"
+#include "maps/addrlist.h"
+#include "maps/strlist.h"
+#include "role/common/role.h"
+#include "role/smtpd/acl.h"
+#include "role/smtpd/counters.h"
+#include "smtp/server.h"
+#include "tls/server_ctx.h"
+#include "tls/stream.h"
+
+struct message;
+struct session;
+
+#define SESSION_ARENA (1u << 20)
+#define QUESTION_ARENA (8u << 20)
+
+/* One smtpd entry of master.cf, or our own submission socket. */
+struct service {
+	const struct conf_service *cs;
+	const char *name;               /* as in master.cf; "submit" */
+	bool local;                     /* the submission socket: the peer is a user of this host */
+	const struct params *p;
+	struct log log;                 /* tags */
+	const char *cleanup_tag, *pickup_tag;
+	struct smtps_config engine[2];  /* as configured, and under stress */
+	struct acl *acl;
+	struct intake_conf intake;
+	struct maps *discard_maps;
+	struct addrlist *no_limits;     /* smtpd_client_event_limit_exceptions */
+	struct addrlist *bare_lf_ok;    /* smtpd_forbid_bare_newline_exclusions */
+	struct strlist *forbidden;      /* smtpd_forbidden_commands */
+	struct strlist *fast_flush;     /* fast_flush_domains */
+	struct strlist *submitters;     /* authorized_submit_users */
+	unsigned discard;
+	enum smtps_bare_lf bare_lf;
+	enum tls_server_level level;
+	bool wrapper;
+	struct tls_server_ctx *tls;     /* NULL: no TLS, or it cannot be had */
+};
+
+struct listening {
+	struct smtpd *d;
+	struct service *svc;
+	struct loop_fd watch;
+	int fd;
+};
+
+struct smtpd {
+	struct role *role;
+	struct service *services;
+	size_t n_services;
+	struct listening *doors;
+	size_t n_doors;
+	struct list sessions;
+	unsigned n_sessions, max_sessions;
+	struct loop_task reap;          /* frees what has ended */
+	struct list dead;
+	struct loop_timer farewell;     /* the time to finish is nearly over */
+	struct loop_timer relief;       /* look again whether memory has become free */
+	struct counters *counters;
+	struct arena *arena;            /* as long as the process */
+	struct arena *scratch;          /* one evaluation */
+	uint64_t qid_count;
+	uint64_t messages;              /* taken, for status */
+	bool room_low;                  /* too little space for another message */
+	int64_t room_looked_us;
+};
+
+/* A question of the engine that is being answered. */
+struct question {
+	struct list node;
+	struct session *s;
+	struct smtps_event ev;          /* spans live until it is answered */
+	int64_t not_before_us;          /* "sleep" */
+	uint64_t ipc_id;                /* a question to another role, 0 = none */
+	bool slept, passed;             /* the lists let it pass, limits follow */
+};
+
+struct session {
+	struct list node;
+	struct smtpd *d;
+	struct service *svc;
+	const struct params *p;         /* with stress, when it began under stress */
+	int fd;
+	struct loop_fd watch;
+	struct stream stream;
+	struct smtps *engine;
+	struct loop_timer timer;
+	int64_t deadline_us;            /* for the client's input */
+	bool tls_wanted;                /* handshake when the output is flushed */
+	bool tls_handshake, handshake_writes;
+	bool over_new_tls;
+	bool read_ready;                /* the descriptor or the TLS layer has more */
+	bool closing;                   /* flush and hang up */
+	bool ended;                     /* waits to be freed */
+	bool logged_connect, counted;
+	struct loop_task more;          /* read on in the next turn */
+	struct arena *arena;            /* facts about the client */
+	struct acl_facts facts;
+	struct span port;
+	struct log log;
+	struct log tls_log;
+	struct asks *asks;              /* NULL while nothing is asked */
+	struct list questions;
+	struct counters_slot *slot;
+	uid_t uid;                      /* local: who submits */
+	struct span user, full_name;
+	bool names_done, limits_done;
+	struct acl_action *standing;    /* decided about the client: for every message */
+	bool local_headers;             /* local_header_rewrite_clients */
+	uint8_t addr_bytes[16];
+	size_t addr_n;
+	struct tls_info *tls;           /* in `arena` */
+	struct message *msg;            /* the open transaction */
+};
+
+/* service.c */
+bool service_open(struct smtpd *d, struct service *svc, const struct conf_service *cs, const char *name, bool local,
+    struct fault *why);
+void service_close(struct service *svc);
+
+/* session.c */
+void session_accept(struct smtpd *d, struct service *svc, int fd);
+/* Wrapper mode: names and limits are done, TLS begins. */
+void session_wrapper_tls(struct session *s);
+/* Move everything on: events, answers, content, output. The session may be dead afterwards. */
+void session_pump(struct session *s);
+struct asks *session_asks(struct session *s);
+/* Bytes came from the client. */
+void session_heard(struct session *s, size_t bytes);
+/* Close without a further word; the memory lives to the end of the turn. */
+void session_end(struct session *s);
+/* Free what has ended; a draining role with nothing left is done. */
+void sessions_reap(void *smtpd);
+int64_t now_us(const struct session *s);
+/* `qid` of the open message, else NOQUEUE. */
+struct log session_log(const struct session *s);
+
+/* client.c: who the client is. MAP_WAIT: again later; MAP_FOUND: facts are filled. */
+enum map_result client_names(struct session *s);
+bool client_identify(struct session *s);
+/* The number of events passed the limit (0 = none), and this client counts: it was logged. FOUND over, ABSENT fine, WAIT. */
+enum map_result client_over(struct session *s, enum counters_rate rate, int limit, const char *what, struct arena *a);
+enum map_result client_connections(struct session *s, struct arena *a, bool *over_r);
+
+/* question.c: answering the engine. */
+void question_take(struct session *s, const struct smtps_event *ev);
+/* Answer what can be answered now; true when something was. */
+bool questions_run(struct session *s);
+int64_t questions_wake_us(const struct session *s);
+void question_free(struct question *q);
+/* "reject: END-OF-MESSAGE from ...: bare <LF> received" */
+void question_log_bare_lf(struct session *s);
+
+/* message.c: one transaction. */
+void message_begin(struct session *s, const struct smtps_mail *mail);
+bool message_add_rcpt(struct message *m, const struct smtps_rcpt *r);
+void message_act(struct message *m, const struct acl_action *act);
+/* The qid, "" before the first recipient. */
+const char *message_qid(const struct message *m);
+bool message_discarding(const struct message *m);
+const struct smtps_mail *message_mail(const struct message *m);
+/* Number of recipients; with exactly one, `*only_r` is it. */
+size_t message_rcpts(const struct message *m, struct span *only_r);
+/* The transaction ended without being accepted. Harmless without one. */
+void message_cancel(struct session *s);
+/* 354 was given: content follows. */
+void message_open_content(struct message *m);
+/* Take content from the engine as far as it goes; true when something moved. */
+bool message_pump(struct message *m);
+/* All content is there and the lists let it pass: finish and answer question `id`. */
+void message_finish(struct message *m, uint32_t id);
+/* Work of ours, not of the client, is under way. */
+bool message_busy(const struct message *m);
