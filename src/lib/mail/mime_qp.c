@@ -383,9 +383,11 @@ take_header_line(struct mime_qp *m, struct span line, bool eol)
 	m->header_passing = false;
 	/* A mailbox's separator that leaked is no end of the headers, whoever deals with it. */
 	if (!m->began && is_mailbox_line(line)) {
-		if (!m->scanning)
-			put(m, line);
-		if (!m->scanning && eol)
+		if (m->scanning)
+			return;
+		forbid(m, line, "8-bit data in a message header");
+		put(m, line);
+		if (eol)
 			put(m, SPAN("\r\n"));
 		return;
 	}

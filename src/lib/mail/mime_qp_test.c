@@ -90,6 +90,7 @@ test_what_is_impossible(void **state)
 {
 	(void)state;
 	check("A: " UML "\r\n\r\nx\r\n", MIME_QP_CONVERT, 0, false, NULL);
+	check("From " UML "\r\n\r\nx\r\n", MIME_QP_CONVERT, 0, false, NULL);
 	check("Content-Type: multipart/signed; boundary=s\r\n\r\n--s\r\n\r\n" UML "\r\n--s--\r\n",
 	    MIME_QP_CONVERT, 0, true, NULL);
 	check("Content-Type: multipart/mixed\r\n\r\n" UML "\r\n", MIME_QP_CONVERT, 0, false, NULL);
