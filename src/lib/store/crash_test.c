@@ -364,7 +364,7 @@ write_image(const char *dir, const char *path, const struct inode *f)
 	char full[512];
 	int fd;
 
-	snprintf(full, sizeof(full), "%s/%s", dir, path);
+	snprintf(full, sizeof(full), "%.400s/%.100s", dir, path);
 	fd = fd_open(AT_FDCWD, full, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 	assert_true(fd >= 0);
 	assert_int_equal(fd_write_all(fd, f->p, f->n), 0);

@@ -17,7 +17,7 @@
 #include "base/panic.h"
 #include "store/store_private.h"
 
-enum { GROUP_SHARE = 64, FREE_AGE_US = 1000000, MAGIC_XFS = 0x58465342 };
+enum { GROUP_SHARE = 64, FREE_AGE_US = 1000000, MAGIC_XFS = 0x58465342, STACK_BYTES = 512 << 10 };
 
 void
 store_op_init(struct store_op *op, enum store_kind kind, struct span qid, store_done_fn *done, void *ctx)
@@ -94,8 +94,12 @@ take_share(struct list *from, unsigned takers, struct list *mine)
 	share = (n + takers - 1) / takers;
 	if (share > GROUP_SHARE)
 		share = GROUP_SHARE;
-	for (; share > 0; share--)
-		list_push_back(mine, list_pop_front(from));
+	LIST_EACH(node, from) {
+		if (share-- == 0)
+			break;
+		list_remove(node);
+		list_push_back(mine, node);
+	}
 }
 
 static void
@@ -185,7 +189,7 @@ static void
 hand_out(void *ctx)
 {
 	struct store *s = ctx;
-	bool sync = false, bulk = false;
+	unsigned sync = 0, bulk = 0;
 
 	if (s->threads == 0 || list_empty(&s->turn_ops))
 		return;
@@ -195,13 +199,13 @@ hand_out(void *ctx)
 
 		list_remove(n);
 		list_push_back(b ? &s->bulk_ops : &s->sync_ops, n);
-		sync |= !b;
-		bulk |= b;
+		sync += !b;
+		bulk += b;
 	}
-	if (sync)
-		pthread_cond_broadcast(&s->sync_work);
-	if (bulk)
-		pthread_cond_broadcast(&s->bulk_work);
+	for (; sync > 0; sync--)
+		pthread_cond_signal(&s->sync_work);
+	for (; bulk > 0; bulk--)
+		pthread_cond_signal(&s->bulk_work);
 	pthread_mutex_unlock(&s->mutex);
 }
 
@@ -247,11 +251,16 @@ start_threads(struct store *s)
 {
 	unsigned n = s->threads + STORE_BULK_THREADS;
 
+	pthread_attr_t small;
+
+	pthread_attr_init(&small);
+	pthread_attr_setstacksize(&small, STACK_BYTES);
 	s->ids = calloc(n, sizeof(*s->ids));
 	ensure(s->ids != NULL);
 	for (; s->started < n; s->started++)
-		if (pthread_create(&s->ids[s->started], NULL, s->started < s->threads ? sync_thread : bulk_thread, s) != 0)
+		if (pthread_create(&s->ids[s->started], &small, s->started < s->threads ? sync_thread : bulk_thread, s) != 0)
 			panic("pthread_create");
+	pthread_attr_destroy(&small);
 }
 
 struct store *

@@ -7,7 +7,12 @@
 #include "role/roles.h"
 #include "store/io.h"
 
-enum { SYNC_THREADS = 4, ACTIVATE_BUDGET = 200, BUSY_JOURNAL_US = 1000000, CHOKED_MS = 5, STATUS_DESTS = 200 };
+/*
+ * Each of them waits for one sync after the other, and syncs that run at the same time share a journal commit: 32 give
+ * 2.5 to 4 times the rate of 4 (ext4 with and without a journal), at the same processor time per message.
+ */
+enum { SYNC_THREADS = 32 };
+enum { ACTIVATE_BUDGET = 200, BUSY_JOURNAL_US = 1000000, CHOKED_MS = 5, STATUS_DESTS = 200 };
 
 /* ---- the turn: what may become active does, what may be delivered is */
 

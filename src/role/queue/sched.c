@@ -358,7 +358,7 @@ sched_cancel(struct sched *s, struct sched_job *job, int64_t now_us)
 static void
 pick_from(struct sched_dest *d, struct sched_pick *p_r)
 {
-	struct sched_job *job = LIST_ITEM(list_pop_front(&d->jobs), struct sched_job, node);
+	struct sched_job *job = LIST_ITEM(d->jobs.next, struct sched_job, node);
 	uint32_t n = job->n - job->taken, limit = d->transport->limits.recipients;
 
 	if (limit != 0 && n > limit && p_r->suspended == NULL)
@@ -368,6 +368,7 @@ pick_from(struct sched_dest *d, struct sched_pick *p_r)
 	p_r->rcpts = job->rcpts + job->taken;
 	p_r->n = n;
 	job->taken += n;
+	list_remove(&job->node);
 	list_push_back(&d->jobs, &job->node);
 	if (job->taken == job->n)
 		job_leave(job);
@@ -383,7 +384,8 @@ sched_next(struct sched *s, int64_t now_us, struct sched_pick *p_r)
 	*p_r = (struct sched_pick){ 0 };
 	if (list_empty(&s->ready))
 		return false;
-	t = LIST_ITEM(list_pop_front(&s->ready), struct sched_transport, node);
+	t = LIST_ITEM(s->ready.next, struct sched_transport, node);
+	list_remove(&t->node);
 	d = LIST_ITEM(t->ready.next, struct sched_dest, node);
 	if (t->down_until_us != 0)
 		p_r->suspended = &t->down;
