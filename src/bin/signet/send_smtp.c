@@ -12,6 +12,8 @@
 #include "mail/address.h"
 #include "signet/send.h"
 
+/* A daemon that does not greet is as good as none: the maildrop has the message sooner. */
+#define GREETING_MS 30000
 #define REPLY_MS 300000
 #define RCPTS_AT_ONCE 500
 
@@ -20,6 +22,7 @@ struct talk {
 	int fd;
 	struct buf in;
 	char reply[1024];               /* last line of the last reply, without its code's dash */
+	int wait_ms;
 	int code;                       /* 0 = no reply: connection lost */
 	bool dsn, eightbit, size, smtputf8;
 };
@@ -79,7 +82,7 @@ next_line(struct talk *t, char *line, size_t size)
 			buf_consume(&t->in, (size_t)lf + 1);
 			return true;
 		}
-		if (poll(&p, 1, REPLY_MS) <= 0)
+		if (poll(&p, 1, t->wait_ms) <= 0)
 			return false;
 		got = fd_read(t->fd, chunk, sizeof(chunk));
 		if (got <= 0 || !buf_add(&t->in, chunk, (size_t)got))
@@ -148,9 +151,11 @@ greet(struct talk *t, struct fault *why)
 	enum send_result r = SEND_DONE;
 
 	buf_init(&line, 4096);
+	t->wait_ms = GREETING_MS;
 	if (reply(t) != 220) {
 		r = unwanted(t, why);
 	} else {
+		t->wait_ms = REPLY_MS;
 		buf_addf(&line, "EHLO %s\r\n", t->m->p->myhostname);
 		if (command(t, &line) != 250)
 			r = unwanted(t, why);

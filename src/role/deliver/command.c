@@ -80,10 +80,6 @@ exec_line(const struct command *c)
 	char copy[8192];
 	char *words[512];
 
-	if (c->shell[0] != '\0') {
-		execl(c->shell, c->shell, "-c", c->line, (char *)NULL);
-		exec_failed(c->shell);
-	}
 	if (needs_shell(c->line) || strlen(c->line) >= sizeof(copy))
 		exec_shell(c->line);
 	snprintf(copy, sizeof(copy), "%s", c->line);

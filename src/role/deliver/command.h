@@ -14,7 +14,6 @@ struct command {
 	char **argv;                    /* run as it is */
 	char **env;                     /* the whole environment, PATH included */
 	const char *dir;                /* working directory; "" = stay */
-	const char *shell;              /* local_command_shell; "" = direct, or /bin/sh */
 	struct span head;               /* written before the content */
 	struct content content;
 	struct copy_form form;

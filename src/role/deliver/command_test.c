@@ -18,7 +18,7 @@ static struct command_result
 run(const char *line, struct span content, int64_t limit_ms)
 {
 	struct command c = {
-		.line = line, .env = env, .dir = "", .shell = "", .head = SPAN("X-Head: y\n"),
+		.line = line, .env = env, .dir = "", .head = SPAN("X-Head: y\n"),
 		.content = { .fd = fd_sealed("content", content), .size = content.n },
 		.form = { .eol = { "\n", 1 } }, .limit_ms = limit_ms,
 	};
@@ -62,7 +62,7 @@ test_argv_is_not_split(void **state)
 	char word0[] = "printf", word1[] = "%s|", word2[] = "a b; exit 9", word3[] = "";
 	char *argv[] = { word0, word1, word2, word3, NULL };
 	struct command c = {
-		.argv = argv, .env = env, .dir = "/", .shell = "", .form = { .eol = { "\n", 1 } },
+		.argv = argv, .env = env, .dir = "/", .form = { .eol = { "\n", 1 } },
 		.content = { .fd = fd_sealed("content", SPAN("")) }, .limit_ms = 60000,
 	};
 	struct command_result r;

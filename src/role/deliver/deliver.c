@@ -351,7 +351,6 @@ set_env(struct deliver *d)
 
 	d->env = (struct job_env){
 		.host = p->myhostname,
-		.shell = p->local_command_shell,
 		.home_dir = p->queue_directory,
 		.lock_attempts = (unsigned)p->deliver_lock_attempts,
 		.lock_pause_ms = p->deliver_lock_delay_ms,

@@ -167,12 +167,12 @@ set_command_result(struct job_report *r, const struct command_result *c)
 }
 
 static void
-run_command(const struct ipc_run_start *m, const struct job_env *env, struct arena *a, struct job_report *r)
+run_command(const struct ipc_run_start *m, struct arena *a, struct job_report *r)
 {
 	char **words = texts(m->argv, a);
 	struct command c = {
 		.line = (m->flags & RUN_WORDS) == 0 ? words[0] : NULL, .argv = words, .env = texts(m->env, a),
-		.dir = arena_cstr(a, m->dir), .shell = (m->flags & RUN_WORDS) == 0 ? env->shell : "",
+		.dir = arena_cstr(a, m->dir),
 		.head = m->head, .content = content_of(m),
 		.form = {
 			.eol = m->eol, .quote_from = (m->flags & RUN_QUOTE_FROM) != 0,
@@ -220,7 +220,7 @@ job_run(const struct ipc_run_start *asked, const struct job_env *env, int out)
 	if (!become(m.uid, m.gid, (m.flags & RUN_SPOOL) != 0, env, &why) || !base_there(&m, a, &why))
 		set_fault(&r, RUN_DEFERRED, &why);
 	else if (m.kind == RUN_COMMAND)
-		run_command(&m, env, a, &r);
+		run_command(&m, a, &r);
 	else
 		run_box(&m, env, a, &r);
 	finish(out, &r, (struct span){ 0 });

@@ -11,7 +11,6 @@ enum { JOB_TEXT_MAX = 1024, JOB_BODY_MAX = 1048576 };
 /* What deliver adds from the configuration. */
 struct job_env {
 	const char *host;               /* for names in a Maildir */
-	const char *shell;              /* local_command_shell */
 	const char *home_dir;           /* working directory of commands that name none */
 	unsigned lock_attempts;
 	int64_t lock_pause_ms, lock_stale_s;

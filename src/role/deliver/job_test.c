@@ -18,7 +18,7 @@ static char body[65536];
 static struct job_env
 env_of(void)
 {
-	return (struct job_env){ .host = "h.example", .shell = "", .home_dir = "/", .lock_attempts = 2,
+	return (struct job_env){ .host = "h.example", .home_dir = "/", .lock_attempts = 2,
 		.lock_pause_ms = 10, .lock_stale_s = 500, .mail_uid = (uid_t)-1 };
 }
 

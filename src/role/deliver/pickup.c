@@ -91,29 +91,42 @@ judge(struct pickup_file *f)
 	}
 }
 
+/* Why there is no descriptor, and whose doing it is. */
+static void
+judge_failure(const struct pickup *p, const char *path, int r, struct pickup_file *f)
+{
+	struct stat st;
+
+	if (fstatat(p->dir, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		f->uid = st.st_uid;
+	if (r == -ENOENT) {
+		f->state = RUN_PICKUP_GONE;
+	} else if (r == -ELOOP || r == -ENXIO || r == -EACCES || r == -ENODEV) {
+		bad(f, r == -ELOOP ? "a symbolic link" : r == -EACCES ? "not readable" : "not a regular file");
+	} else {
+		f->state = RUN_PICKUP_LATER;
+		snprintf(f->why, sizeof(f->why), "%s", fd_error(r));
+	}
+}
+
 void
 pickup_open(const struct pickup *p, struct span name, struct pickup_file *f)
 {
 	char path[256];
+	int fd;
 
 	*f = (struct pickup_file){ .state = RUN_PICKUP_OPEN, .fd = -1 };
 	if (!name_of(name, path, sizeof(path))) {
 		f->state = RUN_PICKUP_GONE;
 		return;
 	}
-	f->fd = fd_open(p->dir, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
-	if (f->fd >= 0) {
-		judge(f);
-	} else if (f->fd == -ENOENT) {
-		f->state = RUN_PICKUP_GONE;
-	} else if (f->fd == -ELOOP || f->fd == -ENXIO || f->fd == -EACCES || f->fd == -ENODEV) {
-		bad(f, f->fd == -ELOOP ? "a symbolic link" : f->fd == -EACCES ? "not readable" : "not a regular file");
-	} else {
-		f->state = RUN_PICKUP_LATER;
-		snprintf(f->why, sizeof(f->why), "%s", fd_error(f->fd));
+	fd = fd_open(p->dir, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
+	if (fd < 0) {
+		judge_failure(p, path, fd, f);
+		return;
 	}
-	if (f->state != RUN_PICKUP_OPEN)
-		f->fd = -1;
+	f->fd = fd;
+	judge(f);
 }
 
 void

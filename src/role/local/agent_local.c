@@ -97,20 +97,63 @@ without_slashes(struct span path)
 	return path;
 }
 
+/* command_execution_directory; one that cannot be expanded stops the command (it protects). */
+static bool
+find_directory(struct delivery *d, const struct plan_user *user, struct span *dir_r)
+{
+	struct agent_names names = { .d = d, .user = user, .name = user != NULL ? user->name : SPAN(""),
+		.extension = d->action->extension };
+	struct fault why;
+
+	if (agent_local_expand(&names, span_str(d->p->command_execution_directory),
+	    d->p->execution_directory_expansion_filter, dir_r))
+		return true;
+	fault_set(&why, "4.3.5", "mail system configuration error");
+	action_failed(d, &why);
+	return false;
+}
+
+/* One line for the shell rules of deliver; with local_command_shell ("/usr/lib/smrsh -c") that program decides. */
+static struct span
+command_words(struct delivery *d, struct span command, uint32_t *flags)
+{
+	struct span rest = span_str(d->p->local_command_shell), word, all;
+	struct buf b;
+
+	if (rest.n == 0)
+		return command;
+	buf_init(&b, 65536);
+	while (span_token(&rest, " \t", &word)) {
+		buf_add_span(&b, word);
+		buf_addc(&b, '\0');
+	}
+	buf_add_span(&b, command);
+	buf_addc(&b, '\0');
+	all = arena_dup(d->arena, buf_span(&b));
+	buf_release(&b);
+	*flags |= RUN_WORDS;
+	return all;
+}
+
 static void
 run_command(struct delivery *d, struct span command, struct span base)
 {
 	struct plan_action *x = d->action;
 	const struct plan_user *user = x->user.name.n > 0 ? &x->user : NULL;
+	struct span dir;
+
+	if (!find_directory(d, user, &dir))
+		return;
 	struct ipc_run_start m = {
 		.kind = RUN_COMMAND, .uid = x->rights.uid, .gid = x->rights.gid, .base = base,
-		.argv = arena_printf(d->arena, "%.*s", SPAN_ARG(command)),
 		.env = delivery_env(d, user, x->sender, x->extension),
 		.head = delivery_head(d, delivered_header(d->conf->delivered_in_command) | HEAD_FROM, x->sender,
 		    SPAN("\n")),
 		.limit_ms = (uint64_t)d->p->command_time_limit_ms,
+		.dir = dir,
 	};
 
+	m.argv = command_words(d, command, &m.flags);
 	x->text = command;
 	delivery_run(d, &m, on_command);
 }

@@ -217,18 +217,19 @@ make_conf(void)
 	    "alias_maps = inline:{ {toalice = alice}, {two = alice, bob}, {cmd = \"|cat >/dev/null; id -u; exit 67\"},\n"
 	    "  {file = %s/out/box}, {rem = x@remote.example}, {list = alice, x@remote.example}, {owner-list = bob},\n"
 	    "  {loopa = loopb}, {loopb = loopa}, {slow = \"|sleep 600\"}, {incl = :include:%s/out/list} }\n"
-	    "alias_database =\ncommand_time_limit = 3s\nlocal_recipient_maps =\nvirtual_mailbox_domains = virt.example\n"
+	    "alias_database =\nbounce_template_file = %s/data/bounce.cf\ncommand_time_limit = 3s\nlocal_recipient_maps =\nvirtual_mailbox_domains = virt.example\n"
 	    "virtual_mailbox_base = %s/out\nvirtual_minimum_uid = 100\nvirtual_gid_maps = static:20001\n"
 	    "virtual_mailbox_maps = inline:{ {u@virt.example = virt/u/}, {m@virt.example = mbox}, {low@virt.example = x/},\n"
 	    "  {nouid@virt.example = x/}, {dots@virt.example = ../etc/x} }\n"
 	    "virtual_uid_maps = inline:{ {u@virt.example = 20001}, {m@virt.example = 20001}, {low@virt.example = 5},\n"
 	    "  {dots@virt.example = 20001} }\n",
-	    w.root, w.root, w.root, w.root, w.root, w.root);
+	    w.root, w.root, w.root, w.root, w.root, w.root, w.root);
 	if (!conf_parse(buf_span(&text), SPAN(
 	    "local unix - n n - - local\nvirtual unix - n n - - virtual\nerror unix - - n - - error\n"
 	    "retry unix - - n - - error\ndiscard unix - - n - - discard\n"
 	    "lmaildir unix - n n - - local -o home_mailbox=Maildir/\n"
 	    "lcmd unix - n n - - local -o { mailbox_command = echo $USER $EXTENSION $SENDER; id -u; exit 3 }\n"
+	    "lshell unix - n n - - local -o { local_command_shell = /bin/sh -x -c } -o command_execution_directory=$home\n"
 	    "lluser unix - n n - - local -o luser_relay=$user.$extension@$mydomain\n"
 	    "lfall unix - n n - - local -o fallback_transport=pip:hop\n"
 	    "lback unix - n n - - local -o mailbox_transport=local:x\n"
@@ -242,6 +243,17 @@ make_conf(void)
 	buf_release(&text);
 	conf_report_release(&report);
 	return conf;
+}
+
+static void
+make_template(void)
+{
+	FILE *f = fopen(in_root("data/bounce.cf"), "w");
+
+	assert_non_null(f);
+	fputs("failure_template = <<EOF\nCharset: us-ascii\nFrom: MAILER-DAEMON (Mail)\nSubject: It came back\n\n"
+	    "$myhostname says no, $mydomain too.\nEOF\n", f);
+	fclose(f);
 }
 
 static void
@@ -353,6 +365,7 @@ set_up_world(void **state)
 	loop_task_init(&w.answer, answer_questions, NULL);
 	make_dirs();
 	w.loop = loop_new();
+	make_template();
 	w.conf = make_conf();
 	make_role(&w.local, &local_role);
 	make_role(&w.deliver, &deliver_role);
@@ -476,6 +489,12 @@ test_commands_and_files(void **state)
 	assert_int_equal(w.status, 0);
 	assert_non_null(strstr(w.text, "delivered to file: "));
 	assert_non_null(strstr(read_text(in_root("out/box")), "X-Original-To: file@host.example\n"));
+	write_file(in_root("home/alice/.forward"), "|pwd; exit 9\n", 20001, 0600);
+	deliver_by("lshell", "host.example", "alice@host.example", "x\r\n");
+	assert_int_equal(w.status, 2);
+	assert_non_null(strstr(w.text, "Command died with status 9: \"pwd; exit 9\". Command output: + pwd /tmp/"));
+	assert_non_null(strstr(w.text, "/home/alice + exit 9 "));
+	unlink(in_root("home/alice/.forward"));
 	deliver_by("lcmd", "host.example", "alice+a;b@host.example", "x\r\n");
 	assert_outcome(2, "5.3.0", "Command died with status 3: \"echo $USER $EXTENSION $SENDER; id -u; exit 3\". "
 	    "Command output: alice a_b sender@from.example 20001 ");
@@ -654,6 +673,8 @@ test_notice(void **state)
 	assert_non_null(strstr(w.submitted[0].content, "Final-Recipient: rfc822; x@there.example\r\n"));
 	assert_non_null(strstr(w.submitted[0].content, "Subject: orig\r\n"));
 	assert_true(kit_logged("4bTESTz1: sender non-delivery notification: 4"));
+	assert_non_null(strstr(w.submitted[0].content, "\r\nSubject: It came back\r\n"));
+	assert_non_null(strstr(w.submitted[0].content, "\r\nhost.example says no, example too.\r\n"));
 }
 
 static void

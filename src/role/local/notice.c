@@ -138,6 +138,17 @@ take_failed(struct bounce *b, const struct ipc_bounce_compose *m)
 	b->notice.rcpt_count = m->n_failed;
 }
 
+/* Other $names in the administrator's texts are parameters. */
+static bool
+find_value(void *ctx, struct span name, struct arena *a, struct span *value_r)
+{
+	const struct bounce *b = ctx;
+	const char *value = conf_get(b->l->role->conf->none, arena_cstr(a, name));
+
+	*value_r = span_str(value);
+	return value != NULL;
+}
+
 static void
 fill_notice(struct bounce *b, const struct ipc_bounce_compose *m)
 {
@@ -150,6 +161,7 @@ fill_notice(struct bounce *b, const struct ipc_bounce_compose *m)
 		.size_limit = p->bounce_size_limit, .smtputf8 = b->env.smtputf8,
 		.threaded = p->enable_threaded_bounces, .templates = templates_set ? &templates : NULL,
 		.delay_time_s = p->delay_warning_time_ms / 1000, .lifetime_s = p->maximal_queue_lifetime_ms / 1000,
+		.value = find_value, .value_ctx = b,
 	};
 	take_failed(b, m);
 }
