@@ -1,9 +1,10 @@
 /* Names in certificates (section 5, RFC 9525): the library compares, we choose the rules. */
+#include "tls/names.h"
+
 #include <openssl/x509v3.h>
 
 #include "base/buf.h"
 #include "base/log.h"
-#include "tls/names.h"
 
 bool
 tls_cert_has_name(X509 *cert, const struct tls_name *name, bool cn_fallback, char found_r[256])

@@ -58,6 +58,7 @@ test_level_order(void **state)
 	}
 }
 
+/* smtp_tls_security_level, smtp_use_tls, smtp_enforce_tls, smtp_tls_enforce_peername */
 static void
 test_global_level(void **state)
 {
@@ -396,6 +397,7 @@ test_decisions(void **state)
 		    NULL, { "invalid 4.7.5", "fingerprint value has 33 bytes, a sha256 digest has 32" } },
 		{ "a malformed fingerprint is a policy error", "may", "fingerprint match=xyz", NULL, NULL,
 		    { "invalid 4.7.5", "malformed fingerprint value: \"xyz\"" } },
+		/* smtp_tls_verify_cert_match, smtp_tls_secure_cert_match */
 		{ "verify: the host name by default", "verify", NULL, NULL, NULL,
 		    { "level=verify", "match=1 pkix=1", "names=<mx.example.org>" } },
 		{ "secure: the next hop and what is below it", "secure", NULL, NULL, NULL,
@@ -484,6 +486,7 @@ test_decisions(void **state)
 	}
 }
 
+/* tls_required_enable: the header is in force */
 static void
 test_tls_required_no(void **state)
 {
@@ -577,6 +580,7 @@ test_parameters(void **state)
 	struct decide_row canon = { "smtp_cname_overrides_servername", "verify", NULL, NULL, NULL,
 		{ "names=<real.example>", "sni=<real.example>" } };
 	struct decide_row sni = { "smtp_tls_servername", "verify", NULL, NULL, NULL, { "sni=<example.org>" } };
+	/* tls_null_ciphers_enable */
 	struct decide_row null = { "the null grade with its switch", "encrypt", "fingerprint ciphers=null match=" FP1,
 		NULL, NULL, { "ciphers=<eNULL:!aNULL:!kRSA>" } };
 	struct tls_params p = defaults;

@@ -401,7 +401,7 @@ test_resumption(void **state)
 	tls_server_ctx_unref(&sibling);
 }
 
-/* tls_session_ticket_cipher, smtpd_tls_session_cache_timeout */
+/* tls_session_ticket_cipher, smtpd_tls_session_cache_timeout (the client's is smtp_tls_session_cache_timeout) */
 static void
 test_without_tickets(void **state)
 {
@@ -676,6 +676,65 @@ test_server_credentials(void **state)
 	assert_non_null(strstr(why.text, "smtpd_tls_cert_file"));
 }
 
+/*
+ * One TLS 1.2 handshake; the cipher that came out, "" when none did. `mandatory` takes the
+ * smtpd_tls_mandatory_* values instead of smtpd_tls_protocols, smtpd_tls_ciphers, smtpd_tls_exclude_ciphers.
+ */
+static void
+cipher_of(const struct tls_server_params *p, const char *entry, char out[64])
+{
+	struct fault why;
+	struct tls_server_ctx *s = tls_server_ctx_new(p, &why);
+	struct tls_client_ctx *c = client_ctx("");
+	struct tls_info info;
+	struct link l;
+
+	if (s == NULL)
+		fail_msg("%s", why.text);
+	link_up(&l, c, s, entry, SPAN(""), false);
+	out[0] = '\0';
+	if (shake_quietly(&l) && stream_info(&l.server, "sha256", l.arena, &info))
+		snprintf(out, 64, "%.*s", SPAN_ARG(info.wire.cipher));
+	link_down(&l);
+	tls_client_ctx_unref(&c);
+	tls_server_ctx_unref(&s);
+}
+
+/*
+ * The legacy pairs, here and in smtp_tls_cert_file, smtp_tls_key_file, smtp_tls_eccert_file, smtp_tls_eckey_file,
+ * smtp_tls_dcert_file, smtp_tls_dkey_file (smtpd_tls_dcert_file, smtpd_tls_dkey_file, smtpd_tls_eccert_file,
+ * smtpd_tls_eckey_file): one chain for each algorithm, the key from the certificate's file when it has none of its own;
+ * smtp_tls_chain_files wins.
+ */
+static void
+test_legacy_pairs(void **state)
+{
+	const struct kit_cert *ec[] = { &leaf, &leaf }, *rsa[] = { &other, &other };
+	struct tls_server_params p = server_params();
+	char ec_file[512], rsa_cert[512], rsa_key[512], got[64];
+	struct tls_server_ctx *s;
+
+	(void)state;
+	snprintf(ec_file, sizeof(ec_file), "%s", kit_pem_file("ec.pem", "kc", ec));
+	snprintf(rsa_cert, sizeof(rsa_cert), "%s", kit_pem_file("rsa.pem", "c", rsa));
+	snprintf(rsa_key, sizeof(rsa_key), "%s", kit_pem_file("rsa.key", "k", rsa));
+	p.chain = (struct tls_chain_params){ "smtpd_tls", "", rsa_cert, rsa_key, ec_file, "", "", "" };
+	cipher_of(&p, "encrypt protocols=TLSv1.2 exclude=aNULL:aRSA", got);
+	assert_string_equal(got, "ECDHE-ECDSA-AES256-GCM-SHA384");
+	cipher_of(&p, "encrypt protocols=TLSv1.2 exclude=aNULL:aECDSA", got);
+	assert_string_equal(got, "ECDHE-RSA-AES256-GCM-SHA384");
+	p.chain = (struct tls_chain_params){ "smtpd_tls", "", "", "", "", "", rsa_cert, rsa_key };
+	cipher_of(&p, "encrypt protocols=TLSv1.2 exclude=aNULL", got);
+	assert_string_equal(got, "ECDHE-RSA-AES256-GCM-SHA384");
+	p.chain.dkey_file = "";                 /* the certificate's file has no key in it */
+	assert_null(tls_server_ctx_new(&p, NULL));
+	expect_log("smtpd_tls_chain_files is set");
+	p.chain.chain_files = ec_file;
+	s = tls_server_ctx_new(&p, NULL);
+	assert_non_null(s);
+	tls_server_ctx_unref(&s);
+}
+
 static void
 test_anonymous_server(void **state)
 {
@@ -779,30 +838,6 @@ test_groups(void **state)
 		assert_string_equal(tls_server_ctx_groups(s), rows[i].list);
 		tls_server_ctx_unref(&s);
 	}
-}
-
-/*
- * One TLS 1.2 handshake; the cipher that came out, "" when none did. `mandatory` takes the
- * smtpd_tls_mandatory_* values instead of smtpd_tls_protocols, smtpd_tls_ciphers, smtpd_tls_exclude_ciphers.
- */
-static void
-cipher_of(const struct tls_server_params *p, const char *entry, char out[64])
-{
-	struct fault why;
-	struct tls_server_ctx *s = tls_server_ctx_new(p, &why);
-	struct tls_client_ctx *c = client_ctx("");
-	struct tls_info info;
-	struct link l;
-
-	if (s == NULL)
-		fail_msg("%s", why.text);
-	link_up(&l, c, s, entry, SPAN(""), false);
-	out[0] = '\0';
-	if (shake_quietly(&l) && stream_info(&l.server, "sha256", l.arena, &info))
-		snprintf(out, 64, "%.*s", SPAN_ARG(info.wire.cipher));
-	link_down(&l);
-	tls_client_ctx_unref(&c);
-	tls_server_ctx_unref(&s);
 }
 
 #define AES128 "ECDHE-ECDSA-AES128-GCM-SHA256"
@@ -952,6 +987,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_much_data),
 	KIT_TEST(test_read_ahead_is_pending),
 	KIT_TEST(test_server_credentials),
+	KIT_TEST(test_legacy_pairs),
 	KIT_TEST(test_anonymous_server),
 	KIT_TEST(test_old_peers),
 	KIT_TEST(test_groups),

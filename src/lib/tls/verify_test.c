@@ -170,6 +170,7 @@ test_names(void **state)
 		{ "a longer name that ends alike is no sub-domain", "x", "DNS:badexample.org", ".example.org", false,
 		    false },
 		{ "subject CN does not count", "mx.example.org", NULL, "mx.example.org", false, false },
+		/* tls_match_subject_cn */
 		{ "subject CN counts when asked for", "mx.example.org", NULL, "mx.example.org", true, true },
 		{ "but never beside a dNSName", "mx.example.org", "DNS:other.example", "mx.example.org", true, false },
 		{ "an address", "x", "IP:192.0.2.1", "192.0.2.1", false, true },
@@ -272,6 +273,7 @@ test_fingerprints(void **state)
 	tls_client_ctx_unref(&c);
 }
 
+/* smtp_tls_trust_anchor_file and tafile= */
 static void
 test_anchor_files(void **state)
 {
@@ -398,7 +400,7 @@ test_special_cases(void **state)
 	assert_false(v.matched);
 	assert_string_equal(v.reason, "external policy failure (sts-webpki-invalid)");
 	d.policy_failure = false;
-	/* depth counts issuers (20.20): leaf, intermediate, root = 2 */
+	/* smtp_tls_scert_verifydepth counts issuers (20.20): leaf, intermediate, root = 2 */
 	d.verifydepth = 2;
 	verify(&d, c, &leaf, sent, CERTS_NOW, &v);
 	assert_true(v.matched);
