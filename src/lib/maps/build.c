@@ -41,7 +41,8 @@ on_bad(void *ctx, unsigned line, const struct fault *why)
 
 	if (b->report->bad++ == 0)
 		fault_set(&b->report->first_bad, "4.3.5", "line %u: %s", line, why->text);
-	log_warning(NULL, "%s:%u: %s: this line is skipped", b->job->name, line, why->text);
+	if (b->report->bad <= BUILD_LOGGED)
+		log_warning(NULL, "%s:%u: %s: this line is skipped", b->job->name, line, why->text);
 }
 
 static bool
@@ -56,7 +57,7 @@ on_entry(void *ctx, struct span key, struct span value, unsigned line)
 		return true;
 	case PUT_DUPLICATE:
 		b->report->duplicates++;
-		if (b->job->quiet_duplicates)
+		if (b->job->quiet_duplicates || b->report->duplicates > BUILD_LOGGED)
 			return true;
 		log_warning(NULL, "%s:%u: \"%.*s\" is here a second time: the first entry counts",
 		    b->job->name, line, SPAN_ARG(log_esc(key)));
@@ -92,6 +93,10 @@ run(struct build *b)
 	buf_init(&b->key, MAPS_KEY_MAX);
 	ok = source_each(b->job->text, &r);
 	buf_release(&b->key);
+	if (b->report->bad > BUILD_LOGGED)
+		log_warning(NULL, "%s: %zu lines in all cannot be understood", b->job->name, b->report->bad);
+	if (b->report->duplicates > BUILD_LOGGED && !b->job->quiet_duplicates)
+		log_warning(NULL, "%s: %zu keys in all are here a second time", b->job->name, b->report->duplicates);
 	return ok;
 }
 

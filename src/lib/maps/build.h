@@ -8,6 +8,8 @@
 /* No source has this key: it begins with a NUL. */
 #define BUILD_BAD_KEY SPAN("\0bad line")
 
+#define BUILD_LOGGED 20u
+
 struct build_job {
 	struct span text;
 	const char *name;               /* the source, for messages */
@@ -20,7 +22,7 @@ struct build_job {
 };
 
 struct build_report {
-	size_t entries, duplicates, bad;        /* the latter two are logged with file:line and skipped */
+	size_t entries, duplicates, bad;        /* the latter two are logged with file:line (the first BUILD_LOGGED of each) and skipped */
 	struct fault first_bad;                 /* "line 3: expected ..." */
 };
 

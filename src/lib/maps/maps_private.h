@@ -64,6 +64,8 @@ enum map_result table_defer(const struct table *t, struct fault *why, const char
 bool maps_unbrace(struct span s, struct span *inner_r);
 int64_t maps_now_us(const struct maps_env *env);
 
+#define MAPS_LOGGED 20u         /* lines in error that are logged for one reading of a file */
+
 /* A file that is looked at again at most once a second. */
 struct watch {
 	const char *path;

@@ -91,7 +91,8 @@ file_of(const struct table *t)
 static void
 complain(struct rules_load *l, unsigned line, const struct fault *why)
 {
-	log_warning(NULL, "%.*s:%u: %s: this rule is skipped", SPAN_ARG(file_of(l->t)), line, why->text);
+	if (*l->bad < MAPS_LOGGED)
+		log_warning(NULL, "%.*s:%u: %s: this rule is skipped", SPAN_ARG(file_of(l->t)), line, why->text);
 	if ((*l->bad)++ == 0)
 		fault_set(l->first, "4.3.5", "line %u: %s", line, why->text);
 }

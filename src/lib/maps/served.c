@@ -136,6 +136,23 @@ served_check(const struct served *s)
 	return SERVED_FRESH;
 }
 
+bool
+served_due(struct served *s, int64_t now_us)
+{
+	struct stat src;
+	bool same;
+
+	if (served_check(s) != SERVED_STALE || fd_stat_path(s->source, &src) < 0)
+		return false;
+	same = s->tried_us != 0 && src.st_mtim.tv_sec == s->tried_mtime.tv_sec &&
+	    src.st_mtim.tv_nsec == s->tried_mtime.tv_nsec;
+	if (same && now_us - s->tried_us < SERVED_RETRY_US)
+		return false;
+	s->tried_us = now_us;
+	s->tried_mtime = src.st_mtim;
+	return true;
+}
+
 static int
 read_all(int fd, struct buf *b)
 {

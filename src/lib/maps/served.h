@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include <time.h>
+
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/fault.h"
@@ -18,6 +20,8 @@ struct served {
 	const char *source;     /* "/etc/aliases" */
 	const char *cdb;        /* "DATA/maps/%2fetc%2faliases.aliases.cdb" */
 	bool aliases;           /* the source is in aliases(5) form */
+	int64_t tried_us;       /* served_due: when it was last tried, 0 = never */
+	struct timespec tried_mtime;    /* and for which source */
 	struct served *next;
 };
 
@@ -35,6 +39,13 @@ struct served *served_list(struct span text, const struct maps_env *env, struct 
 enum served_state { SERVED_FRESH, SERVED_STALE, SERVED_NO_SOURCE };
 /* Compares the time stamps of source and cdb: stale means served_build is due. */
 enum served_state served_check(const struct served *s);
+
+/*
+ * Is building due now? Marks it as tried: what failed is due again when its source changes, or after
+ * SERVED_RETRY_US.
+ */
+bool served_due(struct served *s, int64_t now_us);
+#define SERVED_RETRY_US INT64_C(60000000)
 
 /*
  * Build the cdb from `source_fd` (a descriptor, since the builder may not be able to open it) beside its

@@ -120,14 +120,19 @@ hash_is_served(void **state)
 	expect_answer(m, "a@b.example", MAP_DEFER, "not built yet");
 	s = served_list(span_str(spec), &env, a);
 	assert_int_equal(served_check(s), SERVED_STALE);
+	assert_true(served_due(s, 1));
+	assert_false(served_due(s, 2));         /* failed, or still running */
+	assert_true(served_due(s, 1 + SERVED_RETRY_US));
 	build_one(s);
 	assert_int_equal(served_check(s), SERVED_FRESH);
+	assert_false(served_due(s, 2 + SERVED_RETRY_US));
 	expect_answer(m, "a@b.example", MAP_DEFER, "not built yet");
 	now_us += 1000001;
 	expect_answer(m, "a@B.example", MAP_FOUND, "c@d.example");
 
 	kit_file("virtual", "a@b.example other\n");
 	assert_int_equal(served_check(s), SERVED_STALE);
+	assert_true(served_due(s, 3 + SERVED_RETRY_US));
 	now_us += 1000001;
 	expect_answer(m, "a@b.example", MAP_FOUND, "c@d.example");
 	build_one(s);

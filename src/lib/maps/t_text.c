@@ -92,7 +92,8 @@ on_bad(void *ctx, unsigned line, const struct fault *why)
 {
 	struct loading *l = ctx;
 
-	log_warning(NULL, "%.*s:%u: %s: this line is skipped", SPAN_ARG(path_of(l->t)), line, why->text);
+	if (*l->bad < MAPS_LOGGED)
+		log_warning(NULL, "%.*s:%u: %s: this line is skipped", SPAN_ARG(path_of(l->t)), line, why->text);
 	if ((*l->bad)++ == 0)
 		fault_set(l->first, "4.3.5", "line %u: %s", line, why->text);
 }

@@ -375,7 +375,7 @@ children_reap(struct master *m)
 
 		if (pid <= 0)
 			break;
-		if (files_builder_ended(m, pid))
+		if (builder_ended(m, pid))
 			continue;
 		LIST_EACH(n, &m->children) {
 			struct child *c = LIST_ITEM(n, struct child, node);

@@ -2,18 +2,14 @@
  * Table files named in the configuration: master opens them (some only root may read),
  * looks at them once a second, and hands new content to the roles as descriptors.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/panic.h"
-#include "base/log.h"
 #include "maps/maps.h"
 #include "maps/served.h"
-#include "role/common/confine.h"
 #include "role/master/master.h"
 
 static const char *const file_types[] = { "texthash", "cidr", "regexp", "pcre", "cdb", "lmdb" };
@@ -80,67 +76,6 @@ look(struct watched_file *f, bool *changed_r)
 	f->size = there ? (uint64_t)st.st_size : 0;
 }
 
-/* ---- hash: and its kin: a cdb of our own, built by a child without privileges */
-
-static _Noreturn void
-build_in_child(struct master *m, const struct served *s, int source)
-{
-	struct fault why = { 0 };
-
-	if (m->as_root && !confine_user(m->conf->params->mail_owner, &why)) {
-		log_error(NULL, "%.*s: %s", SPAN_ARG(s->label), why.text);
-		_exit(1);
-	}
-	confine_no_new_privs();
-	if (!served_build(s, source, &why)) {
-		log_error(NULL, "%.*s: %s", SPAN_ARG(s->label), why.text);
-		_exit(1);
-	}
-	_exit(0);
-}
-
-static void
-build_one(struct master *m, const struct served *s, bool wait)
-{
-	int source = fd_open(AT_FDCWD, s->source, O_RDONLY | O_NOCTTY, 0);
-	pid_t pid;
-
-	if (source < 0) {
-		log_error(NULL, "%.*s: cannot open %s: %s", SPAN_ARG(s->label), s->source, fd_error(source));
-		return;
-	}
-	pid = fork();
-	if (pid == 0)
-		build_in_child(m, s, source);
-	fd_close(&source);
-	if (pid > 0 && wait)
-		waitpid(pid, NULL, 0);
-	else if (pid > 0)
-		m->builder = pid;
-}
-
-/* At start all of them, one after the other; once the roles run, one at a time, nobody waiting. */
-static void
-build_stale(struct master *m, bool wait)
-{
-	for (const struct served *s = m->served; s != NULL; s = s->next) {
-		if (served_check(s) != SERVED_STALE)
-			continue;
-		if (!wait && m->builder != 0)
-			return;
-		build_one(m, s, wait);
-	}
-}
-
-bool
-files_builder_ended(struct master *m, pid_t pid)
-{
-	if (pid != m->builder)
-		return false;
-	m->builder = 0;
-	return true;
-}
-
 static void
 collect_served(struct master *m, const struct conf *conf, struct span text)
 {
@@ -151,7 +86,7 @@ collect_served(struct master *m, const struct conf *conf, struct span text)
 	m->served_arena = arena_new(16u << 20);
 	env.alias_tables = arena_printf(m->served_arena, "%s %s", p->alias_maps, p->alias_database).p;
 	m->served = served_list(text, &env, m->served_arena);
-	build_stale(m, true);
+	builder_run_all(m);
 	for (const struct served *s = m->served; s != NULL; s = s->next)
 		add(m, span_str(s->cdb));
 }
@@ -185,7 +120,7 @@ files_open(const struct watched_file *f)
 void
 files_poll(struct master *m)
 {
-	build_stale(m, false);
+	builder_poll(m);
 	LIST_EACH(n, &m->files) {
 		struct watched_file *f = LIST_ITEM(n, struct watched_file, node);
 		bool changed;

@@ -56,6 +56,14 @@ struct watched_file {
 
 struct served;
 
+/* A child that builds a table; what it has to say comes through a pipe, one line each. */
+struct builder {
+	pid_t pid;              /* 0 = none */
+	int fd;
+	struct loop_fd watch;
+	struct buf in;
+};
+
 struct master {
 	const struct master_options *o;
 	struct loop *loop;
@@ -74,7 +82,7 @@ struct master {
 	int lock_fd;
 	struct served *served;          /* hash: tables to keep built */
 	struct arena *served_arena;
-	pid_t builder;                  /* the child that builds one; 0 = none */
+	struct builder builder;         /* the child that builds one of them */
 	char tag[64];
 };
 
@@ -95,9 +103,15 @@ void listeners_close(struct master *m, bool only_unseen);
 /* files.c: tables that master opens for the others */
 void files_collect(struct master *m, const struct conf *conf);
 void files_poll(struct master *m);
-/* True when the dead child was a table builder. */
-bool files_builder_ended(struct master *m, pid_t pid);
 int files_open(const struct watched_file *f);
+
+/* builder.c: tables that we build (hash: and its kin) */
+/* All that are due, one after the other, waiting for each: before the roles run. */
+void builder_run_all(struct master *m);
+/* The next one that is due, in the background. */
+void builder_poll(struct master *m);
+/* True when the dead child was the builder. */
+bool builder_ended(struct master *m, pid_t pid);
 
 /* spool.c: directories, ownership, marker and lock; false with a fault */
 bool spool_prepare(struct master *m, struct fault *why);
