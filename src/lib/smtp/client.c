@@ -23,7 +23,7 @@ smtpc_init(struct smtpc *c, const struct smtpc_options *opt, int64_t now_us)
 	buf_init(&c->out, OUT_MAX);
 	c->recv = (struct smtpc_cursor){ SMTPC_GREETING, 0 };
 	c->send = (struct smtpc_cursor){ SMTPC_END, 0 };
-	c->request_us = c->active_us = now_us;
+	c->request_us = c->active_us = c->now_us = now_us;
 }
 
 void
@@ -304,7 +304,7 @@ smtpc_feed(struct smtpc *c, struct span bytes, int64_t now_us)
 {
 	if (c->dead)
 		return;
-	c->active_us = now_us;
+	c->now_us = now_us;     /* single bytes are no progress: a reply has its time, however it drips in */
 	if (!smtp_replies_feed(&c->replies, bytes))
 		smtpc_fail(c, present_step(c), "4.5.0", "host %s sent too much while %s", c->opt.peer,
 		    smtpc_step_doing(c, present_step(c)));
@@ -367,7 +367,7 @@ smtpc_next(struct smtpc *c)
 			    c->opt.peer, smtpc_step_doing(c, present_step(c)));
 			break;
 		case SMTP_REPLY_DONE:
-			c->request_us = c->active_us;
+			c->request_us = c->active_us = c->now_us;
 			answer(c);
 			break;
 		}

@@ -158,7 +158,8 @@ struct smtpc {
 	size_t accepted;                /* recipients of this transaction */
 	size_t chunks_sent;
 	int64_t request_us;             /* when the step at the receive cursor began to wait */
-	int64_t active_us;              /* last progress */
+	int64_t active_us;              /* last progress: a whole reply, or bytes written */
+	int64_t now_us;                 /* latest time that we were told */
 	enum smtpc_event queued;        /* said by the next smtpc_next */
 	enum smtpc_content {
 		SMTPC_CONTENT_NONE,     /* not yet, or no more */

@@ -164,6 +164,7 @@ host_records(struct delivery *d, bool native, struct span name, const struct add
 		}
 		if (answers[i]->alias && !span_eq_ci(answers[i]->canon, name))
 			with.canon = arena_dup(d->arena, answers[i]->canon);
+		with.status = answers[i]->status;
 		for (size_t k = 0; k < answers[i]->count; k++)
 			add(d, &with, kinds[i].family, answers[i]->records[k].data);
 	}
@@ -208,9 +209,10 @@ loops(const struct delivery *d, struct fault *why)
 }
 
 static enum map_result
-single_host(struct delivery *d, struct fault *why)
+single_host(struct delivery *d, enum dns_status mx_status, struct fault *why)
 {
-	struct address proto = { .port = d->dest.port, .host = d->dest.domain };
+	struct address proto = { .port = d->dest.port, .host = d->dest.domain, .mx_status = mx_status,
+		.status = DNS_INSECURE };
 	struct missing missing;
 	enum map_result r = host_addresses(d, d->dest.domain, &proto, &missing);
 
@@ -249,7 +251,8 @@ mx_hosts(struct delivery *d, const struct dns_answer *mx, struct mx_search *s)
 	*s = (struct mx_search){ .best_pref = UINT16_MAX };
 	for (size_t i = 0; i < mx->count && i < MX_MAX; i++) {
 		const struct dns_record *r = &mx->records[i];
-		struct address proto = { .port = d->dest.port, .pref = r->pref, .from_mx = true };
+		struct address proto = { .port = d->dest.port, .pref = r->pref, .from_mx = true,
+			.mx_status = mx->status, .status = DNS_INSECURE };
 		struct missing missing;
 
 		if (r->pref < s->best_pref)
@@ -324,9 +327,10 @@ domain_addresses(struct delivery *d, struct fault *why)
 	if (ask(d, false, d->dest.domain, DNS_TYPE_MX, &mx) == MAP_WAIT)
 		return MAP_WAIT;
 	if (dns_known(mx))
-		return mx->count > 0 ? from_mx(d, mx, why) : single_host(d, why);       /* none: implicit MX */
+		return mx->count > 0 ? from_mx(d, mx, why) :
+		    single_host(d, mx->status, why);            /* none: implicit MX */
 	if (d->svc->p->ignore_mx_lookup_error)
-		return single_host(d, why);
+		return single_host(d, DNS_INSECURE, why);
 	fault_set(why, "4.4.3", "Host or domain name not found. Name service error for name=%.*s type=MX: %s",
 	    SPAN_ARG(log_esc(d->dest.domain)), mx->status == DNS_BOGUS ? "DNSSEC validation failed, try again" :
 	    "Host not found, try again");
@@ -356,7 +360,7 @@ dest_resolve(struct delivery *d, struct span nexthop, struct fault *why)
 	if (d->dest.unix_socket)
 		return unix_address(d);
 	if (d->dest.no_mx || !d->svc->dns)
-		r = single_host(d, why);
+		r = single_host(d, DNS_INSECURE, why);
 	else
 		r = domain_addresses(d, why);
 	if (r == MAP_FOUND)

@@ -396,11 +396,49 @@ login_refused(struct conn *c)
 	return give_up(c, why.dsn, why.text, FAIL_THROTTLE, true);
 }
 
+/* A server that has had enough of this connection (421 to MAIL or RCPT) has not judged the message. */
+static bool
+only_tired(const struct conn *c)
+{
+	const struct delivery *d = c->d;
+	bool tired = false;
+
+	if (c->taken == 0)
+		return false;
+	for (size_t i = 0; i < d->n_rcpts; i++) {
+		const struct smtpc_rcpt *r = &d->tx_rcpts[i];
+
+		if (!r->asked && r->outcome != SMTPC_REFUSED)
+			continue;
+		if (r->outcome != SMTPC_REFUSED || (r->at == SMTPC_MAIL && r->code != 421))
+			return false;
+		tired |= r->code == 421;
+	}
+	return tired;
+}
+
+/* The message is as it was: a fresh connection shall try. */
+static bool
+take_back(struct conn *c)
+{
+	struct delivery *d = c->d;
+
+	for (size_t i = 0; i < d->n_rcpts; i++)
+		if (d->outcomes[i].status == OUT_NONE)
+			d->tx_rcpts[i].outcome = SMTPC_PENDING;
+	content_release(d);
+	conn_free(c);
+	deliver_session_over(d, NULL, FAIL_STALE);
+	return false;
+}
+
 static bool
 on_done(struct conn *c)
 {
 	struct delivery *d = c->d;
 
+	if (only_tired(c))
+		return take_back(c);
 	take_facts(d, c);
 	content_release(d);
 	c->d = NULL;
@@ -413,27 +451,27 @@ on_done(struct conn *c)
 	return false;
 }
 
-/* The server closed an idle connection, and we learned it only now: nothing happened. */
+/*
+ * A connection from the cache that breaks before content was due: the server had closed it, or was about
+ * to. Nothing happened.
+ */
 static bool
 was_stale(const struct conn *c)
 {
-	return c->taken > 0 && !c->answered;
+	enum smtpc_step at = c->engine.failed_at;
+
+	return c->taken > 0 && (!c->answered || at == SMTPC_RSET || at == SMTPC_MAIL || at == SMTPC_RCPT);
 }
 
 static bool
 on_failed(struct conn *c)
 {
-	struct delivery *d = c->d;
 	const struct smtpc *e = &c->engine;
 	char dsn[10], text[502];
 
-	if (was_stale(c)) {
-		conn_free(c);
-		content_release(d);
-		deliver_session_over(d, NULL, FAIL_STALE);
-		return false;
-	}
-	content_release(d);
+	if (was_stale(c))
+		return take_back(c);
+	content_release(c->d);
 	if (e->failed_at == SMTPC_STARTTLS && strcmp(e->fault.dsn, "4.4.2") == 0)
 		return handshake_failed(c, "no answer to STARTTLS");
 	if (c->tls_done && may_retry_in_clear(c) && strcmp(e->fault.dsn, "4.4.2") == 0)

@@ -50,6 +50,8 @@ struct address {
 	struct span host;               /* name used to look it up, before CNAME expansion */
 	struct span canon;              /* after it; empty = same */
 	bool from_mx;
+	enum dns_status mx_status;      /* of the MX answer; of the absence of one for an implicit MX */
+	enum dns_status status;         /* of the address answer */
 };
 
 /* Addresses of one next hop, in the order to be tried. */

@@ -206,6 +206,32 @@ a_dead_cached_connection_is_no_failure(void **state)
 }
 
 static void
+a_server_tired_of_a_connection_gets_a_new_one(void **state)
+{
+	static const struct world_rule tired[] = { { NULL, "MAIL", "421 4.7.0 too many messages\r\n" },
+		{ NULL, "RCPT", "421 4.7.0 bye\r\n" }, { NULL, "DATA", "421 4.7.0 bye\r\n" }, { 0 } };
+	static const struct world_rule hangs_up[] = { { NULL, "RCPT", "!" }, { 0 } };
+	static const struct world_rule *const both[] = { tired, hangs_up };
+	struct world w;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct world_mail m = { .nexthop = HOP, .backlog = true };
+
+		world_open(&w, "", NULL);
+		world_mail(&w, m);
+		w.rules = both[i];
+		world_send(&w, &m);
+		while (w.connections < 2)
+			loop_turn(w.loop, 100);
+		w.rules = NULL;
+		world_wait(&w, 2);
+		assert_outcome(&w, 0, "0 2.0.0");
+		world_close(&w);
+	}
+}
+
+static void
 a_soft_answer_on_a_cached_connection_is_final_without_other_servers(void **state)
 {
 	static const struct world_rule rules[] = { { NULL, "RCPT TO:<g@", "450 4.2.0 greylisted\r\n" }, { 0 } };
@@ -427,6 +453,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(a_fallback_relay_that_does_not_exist_is_our_mistake),
 	KIT_TEST(connections_are_used_again),
 	KIT_TEST(a_dead_cached_connection_is_no_failure),
+	KIT_TEST(a_server_tired_of_a_connection_gets_a_new_one),
 	KIT_TEST(a_soft_answer_on_a_cached_connection_is_final_without_other_servers),
 	KIT_TEST(content_from_a_file),
 	KIT_TEST(lmtp_answers_for_each),
