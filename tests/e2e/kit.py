@@ -500,7 +500,9 @@ def send(host="127.0.0.1", port=25, sender="sender@test.example", rcpts=("rcpt@e
         if starttls:
             s.starttls(context=context)
             s.ehlo()
-        s.mail(sender, kw.get("mail_options", ()))
+        code, text = s.mail(sender, kw.get("mail_options", ()))
+        if code // 100 != 2:
+            return "%d %s" % (code, text.decode())
         for r in ([rcpts] if isinstance(rcpts, str) else rcpts):
             code, text = s.rcpt(r, kw.get("rcpt_options", ()))
             if code // 100 != 2:

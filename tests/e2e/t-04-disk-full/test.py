@@ -15,11 +15,10 @@ def run(env):
     ok = kit.send(rcpts="user@example.com")
     kit.check(ok.startswith("250 "), ok)
     s.wait_log(r"%s: removed" % kit.queue_id(ok))
-    with open(os.path.join(spool, "ballast"), "wb") as f:
+    with open(os.path.join(spool, "ballast"), "wb", buffering=0) as f:
         try:
             while True:
                 f.write(b"x" * 4096)
-                f.flush()
         except OSError:
             pass
     before = len(sink.messages)
