@@ -54,7 +54,7 @@ intake_mime_error(struct intake *i, const char *text, struct span content)
 		return;
 	log_event(i, "reject", arena_cstr(i->scratch, arena_printf(i->scratch, "mime-error %s:", text)), content,
 	    SPAN(""));
-	intake_decide(i, INTAKE_REJECT, "550 5.6.0 Error: %s", text);
+	intake_decide(i, INTAKE_REJECT, "550 5.6.0 %s", text);
 }
 
 enum intake_result
@@ -73,7 +73,7 @@ intake_check_find(struct intake *i, struct maps *maps, struct span text, bool he
 	case MAP_ABSENT:
 		return INTAKE_OK;
 	case MAP_DEFER:
-		log_warning(&i->log, "%s checks map lookup problem -- message not accepted, try again later: %s",
+		log_cleanup_warning(&i->log, "%s checks map lookup problem -- message not accepted, try again later: %s",
 		    header ? "header" : "body", why.text);
 		intake_decide_fault(i, &why);
 		return INTAKE_OK;
@@ -82,7 +82,7 @@ intake_check_find(struct intake *i, struct maps *maps, struct span text, bool he
 	}
 	if (check_parse(hit.value, header, check_r, &why))
 		return INTAKE_OK;
-	log_warning(&i->log, "%.*s: %s -- message not accepted, try again later", SPAN_ARG(hit.table), why.text);
+	log_cleanup_warning(&i->log, "%.*s: %s -- message not accepted, try again later", SPAN_ARG(hit.table), why.text);
 	intake_decide(i, INTAKE_REJECT, "451 4.3.5 Error: server configuration error");
 	return INTAKE_OK;
 }
@@ -103,11 +103,11 @@ reject(struct intake *i, struct span text)
 	struct span reply;
 
 	if (text.n == 0) {
-		intake_decide(i, INTAKE_REJECT, "550 5.7.1 Error: message content rejected");
-		return SPAN("5.7.1");
+		intake_decide(i, INTAKE_REJECT, "550 5.7.1 message content rejected");
+		return SPAN("5.7.1 message content rejected");
 	}
 	reply = with_code(text, i->scratch);
-	intake_decide(i, INTAKE_REJECT, "%s %.*s", reply.p[0] == '4' ? "450" : "550", SPAN_ARG(reply));
+	intake_decide(i, INTAKE_REJECT, "%s %.*s", reply.p[0] == '4' ? "451" : "550", SPAN_ARG(reply));
 	return reply;
 }
 

@@ -9,6 +9,7 @@
 #include "conf/params.h"
 #include "intake/intake.h"
 #include "intake/rewrite.h"
+#include "log/lines_cleanup.h"
 #include "mail/address.h"
 #include "maps/maps.h"
 
@@ -42,7 +43,7 @@ has_room(const struct expand *x)
 {
 	if (arena_bytes(x->r.arena) + LOOKUP_ROOM <= INTAKE_ENVELOPE_ROOM)
 		return true;
-	log_warning(x->r.log, "alias expansion takes too much memory -- message not accepted, try again later");
+	log_cleanup_warning(x->r.log, "alias expansion takes too much memory -- message not accepted, try again later");
 	return fault_set(x->r.why, "4.6.0", "Alias expansion error");
 }
 
@@ -60,7 +61,7 @@ worse(enum map_result a, enum map_result b)
 static enum map_result
 refuse_expansion(const struct expand *x, const char *what, struct span addr)
 {
-	log_warning(x->r.log, "unreasonable virtual_alias_maps map %s for %.*s -- message not accepted, "
+	log_cleanup_warning(x->r.log, "unreasonable virtual_alias_maps map %s for %.*s -- message not accepted, "
 	    "try again later", what, SPAN_ARG(log_esc(addr)));
 	fault_set(x->r.why, "4.6.0", "Alias expansion error");
 	return MAP_DEFER;

@@ -171,8 +171,11 @@ extract_one(void *ctx, struct span addr)
 static void
 note_received(struct intake *i)
 {
-	if (++i->hops > i->in.conf->p->hopcount_limit)
-		intake_decide(i, INTAKE_REJECT, "554 5.4.0 Error: too many hops");
+	/* Our own header counts, and the limit itself is one too many: as Postfix does (measured). */
+	if (++i->hops < i->in.conf->p->hopcount_limit || i->in.internal || i->decided)
+		return;
+	log_cleanup_warning(&i->log, "message rejected: hopcount exceeded");
+	intake_decide(i, INTAKE_REJECT, "554 5.4.0 Error: too many hops");
 }
 
 /* RFC 8689 section 5: "TLS-Required: No" asks for delivery even where the policy could not be met. */

@@ -241,7 +241,7 @@ clean(struct intake *i, struct span line)
 	if (!(kinds & ~(unsigned)INTAKE_BYTE_8BIT) || i->in.internal)
 		return line;
 	if (kinds & INTAKE_BYTE_REJECT)
-		intake_decide(i, INTAKE_REJECT, "550 5.7.1 Error: message content rejected");
+		intake_decide(i, INTAKE_REJECT, "550 5.7.1 disallowed character");
 	p = arena_alloc(i->own_line, line.n);
 	for (size_t k = 0; k < line.n; k++) {
 		unsigned kind = c->bytes[(unsigned char)line.p[k]];

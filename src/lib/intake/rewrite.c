@@ -2,6 +2,7 @@
 #include "intake/rewrite.h"
 
 #include "conf/params.h"
+#include "log/lines_cleanup.h"
 #include "mail/address.h"
 #include "mail/header.h"
 #include "maps/addrkeys.h"
@@ -153,7 +154,7 @@ rewrite_lookup(const struct rewrite *r, struct maps *maps, const char *name, str
 	q.local_domain = res == MAP_FOUND;
 	res = addrkeys_find(maps, &q, r->asks, r->arena, &hit, &ext, r->why);
 	if (res == MAP_DEFER)
-		log_warning(r->log, "%s map lookup problem for %.*s -- message not accepted, try again later",
+		log_cleanup_warning(r->log, "%s map lookup problem for %.*s -- message not accepted, try again later",
 		    name, SPAN_ARG(log_esc(addr)));
 	if (res != MAP_FOUND)
 		return res;
@@ -161,7 +162,7 @@ rewrite_lookup(const struct rewrite *r, struct maps *maps, const char *name, str
 		g.extension = ext;
 	header_each_address(hit.value, SIZE_MAX, gather, &g, r->arena);
 	if (g.count == 0) {
-		log_warning(r->log, "%s: no address in the result for %.*s -- message not accepted, "
+		log_cleanup_warning(r->log, "%s: no address in the result for %.*s -- message not accepted, "
 		    "try again later", name, SPAN_ARG(log_esc(addr)));
 		fault_set(r->why, "4.3.5", "%s: no address in the result for %.*s", name, SPAN_ARG(addr));
 		return MAP_DEFER;
@@ -188,14 +189,14 @@ map_to_rest(const struct rewrite *r, struct maps *maps, const char *name, struct
 		if (res != MAP_FOUND)
 			return res;
 		if (count > 1)
-			log_warning(r->log, "multi-valued %s entry for %.*s", name, SPAN_ARG(log_esc(*addr)));
+			log_cleanup_warning(r->log, "multi-valued %s entry for %.*s", name, SPAN_ARG(log_esc(*addr)));
 		if (address_same(list[0], *addr))
 			return MAP_FOUND;
 		if (list[0].n > ADDRESS_MAX)
 			break;
 		*addr = list[0];
 	}
-	log_warning(r->log, "unreasonable %s map nesting for %.*s -- message not accepted, try again later",
+	log_cleanup_warning(r->log, "unreasonable %s map nesting for %.*s -- message not accepted, try again later",
 	    name, SPAN_ARG(log_esc(first)));
 	fault_set(r->why, "4.6.0", "Alias expansion error");
 	return MAP_DEFER;

@@ -13,5 +13,8 @@ log_bounce_notice(const struct log *l, enum log_bounce kind, struct span new_qid
 void
 log_bounce_discarded(const struct log *l)
 {
-	log_warning(l, "undeliverable postmaster notification discarded");
+	/* The queue id behind the word "warning", as Postfix has it. */
+	struct log plain = { .tag = l->tag };
+
+	log_warning(&plain, "%s: undeliverable postmaster notification discarded", l->qid);
 }

@@ -23,7 +23,7 @@ test_lines(void **state)
 		log_bounce_notice(&l, rows[i].kind, SPAN("NEW"));
 		assert_true(kit_logged(rows[i].line));
 	}
-	expect_log("undeliverable postmaster notification discarded");
+	expect_log("warning: OLD: undeliverable postmaster notification discarded");
 	log_bounce_discarded(&l);
 }
 

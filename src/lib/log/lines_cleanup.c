@@ -43,3 +43,19 @@ log_cleanup_removed(const struct log *l, bool discarded)
 {
 	log_info(l, "removed (%s)", discarded ? "discarded" : "canceled");
 }
+
+void
+log_cleanup_warning(const struct log *l, const char *fmt, ...)
+{
+	struct log plain = { .tag = l != NULL ? l->tag : NULL };
+	const char *qid = l != NULL ? l->qid : "";
+	struct buf b;
+	va_list ap;
+
+	buf_init(&b, 8192);
+	va_start(ap, fmt);
+	buf_vaddf(&b, fmt, ap);
+	va_end(ap);
+	log_warning(&plain, "%s%s%s", qid, qid[0] != '\0' ? ": " : "", buf_cstr(&b));
+	buf_release(&b);
+}

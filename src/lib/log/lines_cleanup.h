@@ -20,5 +20,8 @@ struct log_cleanup_check {
 void log_cleanup_check(const struct log *l, const struct log_cleanup_check *ev);
 /* "message-id=<x@y>", "resent-message-id=<x@y>" */
 void log_cleanup_message_id(const struct log *l, struct span id, bool resent);
+/* "warning: QID: text": unlike our own warnings, Postfix's cleanup puts the queue id behind the word. `l` may be NULL. */
+void log_cleanup_warning(const struct log *l, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 /* "removed (canceled)": client gone or message refused; "removed (discarded)": DISCARD */
 void log_cleanup_removed(const struct log *l, bool discarded);

@@ -24,6 +24,8 @@ test_lines(void **state)
 	assert_true(kit_logged("4Pw1y93jKXz3w: message-id=<x@y>"));
 	log_cleanup_message_id(&l, SPAN("<x@y>"), true);
 	assert_true(kit_logged("4Pw1y93jKXz3w: resent-message-id=<x@y>"));
+	expect_log("warning: 4Pw1y93jKXz3w: message rejected: hopcount exceeded");
+	log_cleanup_warning(&l, "message rejected: %s", "hopcount exceeded");
 	log_cleanup_removed(&l, false);
 	assert_true(kit_logged("4Pw1y93jKXz3w: removed (canceled)"));
 	log_cleanup_removed(&l, true);
