@@ -13,6 +13,7 @@ import signal
 import smtplib
 import socket
 import socketserver
+import ssl
 import subprocess
 import sys
 import threading
@@ -421,8 +422,9 @@ class Sink:
     def _say(self, conn, text):
         conn.sendall(text.replace("\n", "\r\n").encode() + b"\r\n")
 
-    def _ehlo(self):
-        lines = ["sink"] + self.keywords
+    def _ehlo(self, conn):
+        """STARTTLS is not announced inside TLS (RFC 3207 section 4.2)."""
+        lines = ["sink"] + [k for k in self.keywords if k != "STARTTLS" or not isinstance(conn, ssl.SSLSocket)]
         return "\n".join("250%s%s" % ("-" if i + 1 < len(lines) else " ", w) for i, w in enumerate(lines))
 
     def _serve(self, conn):
@@ -455,11 +457,10 @@ class Sink:
                 self._say(conn, "220 go")
                 f.close()
                 conn = self.tls.wrap_socket(conn, server_side=True)
-                self.keywords = [k for k in self.keywords if k != "STARTTLS"]
                 f = conn.makefile("rb")
                 continue
             if answer is None:
-                answer = self._default(verb, text, mail)
+                answer = self._default(conn, verb, text, mail)
             self._say(conn, answer)
             if verb == "DATA" and answer.startswith("3"):
                 body = []
@@ -481,9 +482,9 @@ class Sink:
             if verb == "QUIT":
                 return
 
-    def _default(self, verb, text, mail):
+    def _default(self, conn, verb, text, mail):
         if verb in ("EHLO", "LHLO"):
-            return self._ehlo()
+            return self._ehlo(conn)
         if verb == "MAIL":
             mail.clear()
             mail.update(sender=text, rcpts=[])

@@ -1,6 +1,11 @@
 /* The SMTP and LMTP client role: its page of the tree of processes. */
+#include <dirent.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/log.h"
 #include "base/panic.h"
 #include "role/roles.h"
 #include "role/smtpc/smtpc.h"
@@ -15,31 +20,78 @@ smtpc_idle_check(struct smtpc_role *s)
 	}
 }
 
-static void
-allow_dir_of(struct role *r, const char *path)
-{
-	struct span p = span_str(path);
-	ptrdiff_t slash = span_rindex(p, '/');
-	struct smtpc_role *s = r->state;
+/* ---- what stays reachable behind the sandbox */
 
-	if (p.n > 0 && slash > 0)
-		role_allow_dir(r, arena_cstr(s->arena, span_slice(p, 0, (size_t)slash)), false);
+enum { DIRS_MAX = 16 };
+
+struct dirs {
+	struct role *role;
+	char *list[DIRS_MAX];
+	size_t count;
+};
+
+static void
+allow(struct dirs *d, const char *path)
+{
+	for (size_t i = 0; i < d->count; i++)
+		if (strcmp(d->list[i], path) == 0)
+			return;
+	if (d->count == DIRS_MAX) {
+		log_warning(NULL, "too many directories of certificates: %s stays out of reach", path);
+		return;
+	}
+	d->list[d->count++] = strdup(path);
+	role_allow_dir(d->role, path, false);
 }
 
-/* What stays reachable behind the sandbox: roots that OpenSSL opens when needed, LMTP sockets in the queue directory. */
+/* The directory where the file behind `path` really is: the sandbox knows no symbolic links. */
+static void
+allow_dir_of(struct dirs *d, const char *path)
+{
+	char *real = realpath(path, NULL), *slash = real == NULL ? NULL : strrchr(real, '/');
+
+	if (slash != NULL && slash != real) {
+		*slash = '\0';
+		allow(d, real);
+	}
+	free(real);
+}
+
+/* A CApath, which OpenSSL reads when it needs to, and the places its links point to. */
+static void
+allow_capath(struct dirs *d, const char *path)
+{
+	DIR *dir = opendir(path);
+	struct dirent *e;
+	char name[PATH_MAX];
+
+	allow(d, path);
+	while (dir != NULL && (e = readdir(dir)) != NULL) {
+		if (e->d_type != DT_LNK)
+			continue;
+		snprintf(name, sizeof(name), "%s/%s", path, e->d_name);
+		allow_dir_of(d, name);
+	}
+	if (dir != NULL)
+		closedir(dir);
+}
+
 static void
 allow_dirs(struct role *r)
 {
 	struct smtpc_role *s = r->state;
+	struct dirs d = { .role = r };
 
 	for (size_t i = 0; i < s->n_services; i++) {
 		const struct params *p = s->services[i].p;
 
 		if (p->smtp_tls_CApath[0] != '\0')
-			role_allow_dir(r, p->smtp_tls_CApath, false);
-		allow_dir_of(r, p->smtp_tls_trust_anchor_file);
+			allow_capath(&d, p->smtp_tls_CApath);
+		if (p->smtp_tls_trust_anchor_file[0] != '\0')
+			allow_dir_of(&d, p->smtp_tls_trust_anchor_file);
 	}
-	role_allow_dir(r, "/etc", false);
+	for (size_t i = 0; i < d.count; i++)
+		free(d.list[i]);
 }
 
 void

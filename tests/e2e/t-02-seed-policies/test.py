@@ -27,7 +27,7 @@ def run(env):
         hosts[domain] = ("127.0.0.%d" % n, cert, key)
 
     env.ca("otherca")
-    host("binblog.de", 11, "mx.binblog.de", *env.cert("whatever.example"))
+    host("binblog.de", 11, "mx.binblog.de", *env.cert("mx.binblog.de"))
     host("example.com", 12, "mx1.example.com", *env.cert("mx1.example.com"))
     host("scsy.de", 13, "vortex.f00.net", *env.cert("vortex.f00.net"))
     host("selfsigned.example", 14, "mx.selfsigned.example", *env.cert("anything.invalid", ca=None))
