@@ -13,6 +13,7 @@
 struct maps;
 struct maps_env;
 struct params;
+struct route;
 struct strlist;
 
 enum intake_class {
@@ -47,6 +48,8 @@ struct intake_conf {
 	struct maps *sender_bcc_maps, *recipient_bcc_maps;
 	struct maps *virtual_alias_maps;
 	struct strlist *mydestination, *masquerade_exceptions;
+	/* Set by the role when it has one: then address literals of ours count as our own domain, too. Not released. */
+	const struct route *route;
 
 	unsigned canonical_classes, sender_canonical_classes, recipient_canonical_classes;
 	unsigned masquerade_classes;    /* bits of enum intake_class */

@@ -84,7 +84,6 @@ test_canonical_form(void **state)
 	static const char *const rows[][2] = {
 		{ "", "" },
 		{ "user", "user@example.org" },
-		{ "user@", "user@example.org" },
 		{ "user@host", "user@host.example.org" },
 		{ "user@host.", "user@host" },
 		{ "user@host.dom.", "user@host.dom" },
@@ -95,7 +94,6 @@ test_canonical_form(void **state)
 		{ "user%dom@host.x", "user%dom@host.x" },
 		{ "@a,@b:user@c.d", "user@c.d" },
 		{ "a@b@c.d", "a@b@c.d" },
-		{ "!user", "!user@example.org" },
 	};
 
 	(void)state;
@@ -105,7 +103,7 @@ test_canonical_form(void **state)
 	assert_span(rewrite_form(t.conf->params, "invalid.example", SPAN("user"), t.a), "user@invalid.example");
 	/* Doing it again changes nothing. */
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		if (i != 4)
+		if (i != 3)
 			assert_span(rewrite_form(t.conf->params, NULL, span_str(rows[i][1]), t.a), rows[i][1]);
 	teardown();
 }

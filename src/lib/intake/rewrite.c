@@ -8,69 +8,18 @@
 #include "maps/addrkeys.h"
 #include "maps/maps.h"
 #include "maps/strlist.h"
+#include "route/rewrite.h"
+#include "route/route.h"
 
 /* A canonical table that has not come to rest after so many steps never will. */
 #define CANONICAL_STEPS 1000
 
-/* --- canonical form --- */
-
-static struct span
-drop_route(struct span addr)
-{
-	ptrdiff_t colon = span_index(addr, ':');
-
-	if (addr.n == 0 || addr.p[0] != '@' || colon < 0)
-		return addr;
-	return span_from(addr, (size_t)colon + 1);
-}
-
-/* site!user -> user@site, user%dom -> user@dom: only without a domain, the bang first. */
-static struct span
-turn_round(const struct params *p, struct span addr, struct arena *a)
-{
-	ptrdiff_t at;
-
-	at = p->swap_bangpath ? span_index(addr, '!') : -1;
-	if (at > 0 && (size_t)at + 1 < addr.n)
-		return arena_printf(a, "%.*s@%.*s", SPAN_ARG(span_from(addr, (size_t)at + 1)), (int)at, addr.p);
-	at = p->allow_percent_hack ? span_rindex(addr, '%') : -1;
-	if (at > 0 && (size_t)at + 1 < addr.n)
-		return arena_printf(a, "%.*s@%.*s", (int)at, addr.p, SPAN_ARG(span_from(addr, (size_t)at + 1)));
-	return addr;
-}
-
-static struct span
-complete_domain(const struct params *p, const char *origin, struct span addr, struct arena *a)
-{
-	const char *parent = origin != NULL ? origin : p->mydomain;
-	struct span local, domain;
-
-	address_split(addr, &local, &domain);
-	if (domain.n > 1 && domain.p[domain.n - 1] == '.')
-		return span_slice(addr, 0, addr.n - 1);
-	if (domain.n == 0 || domain.p[0] == '[' || span_index(domain, '.') >= 0 ||
-	    !p->append_dot_mydomain || parent[0] == '\0')
-		return addr;
-	return arena_printf(a, "%.*s.%s", SPAN_ARG(addr), parent);
-}
-
 struct span
 rewrite_form(const struct params *p, const char *origin, struct span addr, struct arena *a)
 {
-	const char *add = origin != NULL ? origin : p->myorigin;
-	struct span local, domain;
-
-	addr = drop_route(addr);
-	if (addr.n == 0 || (addr.n == 1 && addr.p[0] == '@'))
-		return addr;
-	if (addr.n > 1 && addr.p[addr.n - 1] == '@')    /* "user@": no domain at all */
-		addr = span_slice(addr, 0, addr.n - 1);
-	if (!address_split(addr, &local, &domain)) {
-		addr = turn_round(p, addr, a);
-		if (!address_split(addr, &local, &domain) && p->append_at_myorigin && add[0] != '\0')
-			addr = arena_printf(a, "%.*s@%s", SPAN_ARG(addr), add);
-	}
-	return complete_domain(p, origin, addr, a);
+	if (origin == NULL)
+		return route_rewrite_local(p, addr, a);
+	return route_rewrite(p, span_str(origin), span_str(origin), addr, a);
 }
 
 /* --- tables --- */
@@ -80,6 +29,8 @@ rewrite_domain_is_ours(const struct rewrite *r, struct span domain)
 {
 	if (domain.n == 0 || span_eq_ci(domain, span_str(r->conf->p->myorigin)))
 		return MAP_FOUND;
+	if (r->conf->route != NULL)
+		return route_domain_is_local(r->conf->route, domain, r->asks, r->arena, r->why);
 	return strlist_find(r->conf->mydestination, domain, r->asks, r->arena, NULL, r->why);
 }
 

@@ -22,9 +22,8 @@ struct rewrite {
 };
 
 /*
- * Canonical form (spec 3.1), internal in and out: source route and trailing dot gone, site!user and
- * user%dom turned round when there is no '@', "@origin" and ".domain" added where they miss. `origin` NULL:
- * $myorigin and $mydomain (local); else both are `origin` (remote_header_rewrite_domain).
+ * Canonical form (route/rewrite.h). `origin` NULL: completed with $myorigin and $mydomain (local); else
+ * with `origin` (remote_header_rewrite_domain).
  */
 struct span rewrite_form(const struct params *p, const char *origin, struct span addr, struct arena *a);
 
