@@ -149,6 +149,7 @@ intake_conf_init(struct intake_conf *c, const struct params *p, const struct map
 	c->bytes['\r'] = c->bytes['\n'] = INTAKE_BYTE_CRLF;
 	compile_chars(p->message_reject_characters, INTAKE_BYTE_REJECT, c->bytes);
 	compile_chars(p->message_strip_characters, INTAKE_BYTE_STRIP, c->bytes);
+	c->any_unwanted = p->message_reject_characters[0] != '\0' || p->message_strip_characters[0] != '\0';
 	return open_checks(c, env, why) && open_rewriting(c, env, why);
 }
 

@@ -54,6 +54,7 @@ struct intake_conf {
 	unsigned canonical_classes, sender_canonical_classes, recipient_canonical_classes;
 	unsigned masquerade_classes;    /* bits of enum intake_class */
 	unsigned propagate;             /* bits of enum intake_propagate */
+	bool any_unwanted;              /* message_{reject,strip}_characters name some */
 	uint8_t bytes[256];             /* bits of enum intake_byte: what each byte of content means */
 };
 

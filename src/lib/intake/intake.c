@@ -63,13 +63,36 @@ intake_decided(const struct intake *i)
 	return i->decided;
 }
 
+/* Hand out what was gathered. */
+static void
+flush_run(struct intake *i)
+{
+	if (i->run.n > 0)
+		i->in.sink(i->in.sink_ctx, i->run);
+	i->run = SPAN("");
+}
+
+/*
+ * Lines that stand behind each other in the caller's bytes go out in one piece: most of a
+ * body is one call of the sink. Other memory does not live long enough to be gathered.
+ */
 void
 intake_emit(struct intake *i, struct span bytes)
 {
+	bool lasts = bytes.p >= i->input.p && bytes.p + bytes.n <= i->input.p + i->input.n;
+
 	if (i->decided || bytes.n == 0)
 		return;
 	i->out_bytes += bytes.n;
-	i->in.sink(i->in.sink_ctx, bytes);
+	if (lasts && i->run.n > 0 && i->run.p + i->run.n == bytes.p) {
+		i->run.n += bytes.n;
+		return;
+	}
+	flush_run(i);
+	if (lasts)
+		i->run = bytes;
+	else
+		i->in.sink(i->in.sink_ctx, bytes);
 }
 
 void
@@ -89,7 +112,14 @@ emit_checked(struct intake *i, const struct check *c, struct span line, bool eol
 		return;
 	if (c->action == CHECK_PREPEND)
 		intake_emit_line(i, c->text);
-	intake_emit(i, c->action == CHECK_REPLACE ? c->text : line);
+	if (c->action == CHECK_REPLACE)
+		line = c->text;
+	/* Untouched, the line still has its CRLF behind it. */
+	if (eol && line.p == i->raw.p && line.n == i->raw.n) {
+		intake_emit(i, span_of(line.p, line.n + 2));
+		return;
+	}
+	intake_emit(i, line);
 	if (eol)
 		intake_emit(i, SPAN("\r\n"));
 }
@@ -226,17 +256,34 @@ take_header_line(struct intake *i, struct span line, bool eol, bool first)
 
 /* --- lines --- */
 
+/* Bits of enum intake_byte that occur in a line. */
+static unsigned
+kinds_of(const struct intake_conf *c, struct span line)
+{
+	unsigned kinds = 0;
+
+	if (c->any_unwanted) {
+		for (size_t k = 0; k < line.n; k++)
+			kinds |= c->bytes[(unsigned char)line.p[k]];
+		return kinds;
+	}
+	/* Without message_{reject,strip}_characters the C library's searches do, at many bytes a cycle. */
+	if (span_index(line, '\r') >= 0 || span_index(line, '\n') >= 0)
+		kinds |= INTAKE_BYTE_CRLF;
+	if (!span_is_ascii(line))
+		kinds |= INTAKE_BYTE_8BIT;
+	return kinds;
+}
+
 /* Strays become blanks, unwanted bytes go; in scratch when something had to change. */
 static struct span
 clean(struct intake *i, struct span line)
 {
 	const struct intake_conf *c = i->in.conf;
-	unsigned kinds = 0;
+	unsigned kinds = kinds_of(c, line);
 	size_t n = 0;
 	char *p;
 
-	for (size_t k = 0; k < line.n; k++)
-		kinds |= c->bytes[(unsigned char)line.p[k]];
 	i->eightbit = i->eightbit || (kinds & INTAKE_BYTE_8BIT);
 	if (!(kinds & ~(unsigned)INTAKE_BYTE_8BIT) || i->in.internal)
 		return line;
@@ -264,6 +311,7 @@ take_line(struct intake *i, struct span raw, bool eol)
 	if (i->decided)
 		return INTAKE_OK;
 	arena_clear(i->own_line);
+	i->raw = raw;
 	line = clean(i, raw);
 	if (mime_where(i->mime) == MIME_BODY)
 		res = take_body(i, line, bol, eol);
@@ -357,10 +405,13 @@ take_bytes(struct intake *i, struct span bytes, size_t *used_r)
 	enum intake_result res = INTAKE_OK;
 
 	*used_r = 0;
+	i->input = bytes;
 	if (i->line_ready)
 		res = take_held(i);
 	while (res == INTAKE_OK && *used_r < bytes.n && !i->decided)
 		res = step(i, span_from(bytes, *used_r), used_r);
+	flush_run(i);
+	i->input = SPAN("");
 	if (i->decided)
 		*used_r = bytes.n;
 	return res;

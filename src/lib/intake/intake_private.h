@@ -34,6 +34,9 @@ struct intake {
 	struct mime *mime;
 	struct buf line;                /* the line that has not all come yet */
 	struct buf header;              /* the logical header whose end has not come yet */
+	struct span input;              /* the caller's bytes, while they are being taken */
+	struct span run;                /* part of `input` that is to go out next */
+	struct span raw;                /* the current line as it came; its CRLF stands behind it when it has one */
 	struct mime_qp *qp;             /* force_mime_input_conversion; NULL = off */
 	struct buf converted;           /* what it made and nobody took yet */
 	bool line_ready;                /* `line` is complete and waits to be taken */
