@@ -22,6 +22,7 @@ static struct loop_fd watch;
 static struct loop *ring_loop;
 static struct loop_hook hook;
 static unsigned long lost;
+static bool echo;
 
 static bool
 add_record(int64_t wall_us, enum log_level level, const char *tag, const char *line)
@@ -58,6 +59,8 @@ static void
 sink(void *ctx, int64_t wall_us, enum log_level level, const char *tag, const char *line)
 {
 	(void)ctx;
+	if (echo)
+		fprintf(stderr, "%s: %s\n", tag, line);
 	note_lost(tag);
 	if (lost > 0 || !add_record(wall_us, level, tag, line))
 		lost++;
@@ -111,8 +114,15 @@ logring_open(struct loop *l)
 }
 
 void
+logring_echo(void)
+{
+	echo = true;
+}
+
+void
 logring_set_pipe(int fd)
 {
+	echo = false;
 	if (pipe_fd >= 0) {
 		loop_fd_release(&watch);
 		fd_close(&pipe_fd);

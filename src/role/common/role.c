@@ -1,8 +1,10 @@
 /* The shared first page of every role, and its life with master. */
 #include "role/common/role.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +21,7 @@
 
 #define CHANNEL 3
 #define START_MS 30000
-#define MAX_DIRS 32
+#define MAX_DIRS 128
 #define MAX_SHARED 8
 #define ARENA_MAX (64u << 20)
 
@@ -478,9 +480,41 @@ static const struct asks_ops asks_ops = { ask_map, ask_dns };
 void
 role_allow_dir(struct role *r, const char *path, bool write)
 {
-	ensure(r->priv->n_dirs < MAX_DIRS);
+	for (size_t i = 0; i < r->priv->n_dirs; i++)
+		if (strcmp(r->priv->dirs[i].path, path) == 0 && r->priv->dirs[i].write >= write)
+			return;
+	if (r->priv->n_dirs == MAX_DIRS)
+		fatal("%s: more than %d directories in the configuration: put certificates and tables together",
+		    ipc_role_name(r->spec->role), MAX_DIRS);
 	r->priv->dirs[r->priv->n_dirs].path = arena_cstr(r->priv->arena, span_str(path));
 	r->priv->dirs[r->priv->n_dirs++].write = write;
+}
+
+/* Where one link of a directory leads to, when it leads out of it. */
+static void
+allow_target(struct role *r, const char *dir, const char *name)
+{
+	char path[PATH_MAX], real[PATH_MAX], *slash;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	if (realpath(path, real) == NULL || (slash = strrchr(real, '/')) == NULL || slash == real)
+		return;
+	*slash = '\0';
+	role_allow_dir(r, real, false);
+}
+
+void
+role_allow_linked_dir(struct role *r, const char *path)
+{
+	DIR *d = opendir(path);
+	struct dirent *e;
+
+	role_allow_dir(r, path, false);
+	while (d != NULL && (e = readdir(d)) != NULL && r->priv->n_dirs < MAX_DIRS - 4)
+		if (e->d_type == DT_LNK)
+			allow_target(r, path, e->d_name);
+	if (d != NULL)
+		closedir(d);
 }
 
 int

@@ -300,6 +300,9 @@ master_main(const struct master_options *o)
 	m->cores = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
 	if (m->cores < 1)
 		m->cores = 1;
+	m->loop = loop_new();
+	logring_open(m->loop);
+	logring_echo();
 	load(m);
 	m->shared_counters = shared_memory("signet-counters", COUNTERS_BYTES);
 	m->shared_tickets = shared_memory("signet-tickets", TICKETS_BYTES);
@@ -308,8 +311,6 @@ master_main(const struct master_options *o)
 		fatal("cannot map shared memory");
 	rand_bytes(tickets, TICKETS_BYTES);
 	munmap(tickets, TICKETS_BYTES);
-	m->loop = loop_new();
-	logring_open(m->loop);
 	confine_raise_files();
 	arm(m);
 	children_start(m);

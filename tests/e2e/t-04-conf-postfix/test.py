@@ -8,7 +8,8 @@ OURS = """alias_database alias_maps authorized_verp_clients command_directory co
 enable_long_queue_ids html_directory local_recipient_maps mail_name mail_owner mail_release_date mail_spool_directory mail_version
 mailq_path manpage_directory meta_directory milter_macro_v multi_instance_name newaliases_path process_id process_name proxy_read_maps
 proxy_write_maps queue_directory readme_directory sample_directory sendmail_path service_name setgid_group shlib_directory
-smtpd_authorized_verp_clients syslog_name import_environment openssl_path""".split()
+smtpd_authorized_verp_clients syslog_name import_environment openssl_path smtp_tls_mandatory_protocols
+lmtp_tls_mandatory_protocols""".split()
 
 MAIN = """
 myhostname = box.example.com

@@ -52,10 +52,10 @@ def run(env):
     box = "/var/mail/signetuser"
     env.at_end(lambda: os.path.exists(box) and os.unlink(box))
     env.dns(["example.com. MX 10 mx.example.com.", "mx.example.com. A 127.0.0.2"])
-    sink = env.sink("127.0.0.2")
+    sink = env.sink("127.0.0.2", port=2525)
     cert, key = env.cert("host.example.org")
     s = env.signet("deb", start=False, files={"aliases": "# aliases\npostmaster: root\nroot: signetuser\nteam: signetuser,\n  outside@example.com\n"})
-    own = "queue_directory = %s\ndata_directory = %s\nmaillog_file = %s\nmaillog_file_prefixes = /\nmail_owner = %s\n%s" % (
+    own = "queue_directory = %s\ndata_directory = %s\nmaillog_file = %s\nmaillog_file_prefixes = /\nmail_owner = %s\ntransport_maps = inline:{{example.com=smtp:[127.0.0.2]:2525}}\n%s" % (
         s.queue, s.data, s.maillog, kit.owner(), env.dns_params)
     env.write("deb/etc/main.cf", MAIN.format(cert=cert, key=key, etc=s.conf) + own)
     shutil.copy(master, os.path.join(s.conf, "master.cf"))
