@@ -1,10 +1,8 @@
 /* The shared first page of every role, and its life with master. */
 #include "role/common/role.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,7 +83,7 @@ role_open_file(struct role *r, const char *path)
 	int fd;
 
 	if (f == NULL || f->fd < 0)
-		return fd_open(AT_FDCWD, path, O_RDONLY, 0);
+		return fd_open(AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
 	fd = fcntl(f->fd, F_DUPFD_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
@@ -488,33 +486,6 @@ role_allow_dir(struct role *r, const char *path, bool write)
 		    ipc_role_name(r->spec->role), MAX_DIRS);
 	r->priv->dirs[r->priv->n_dirs].path = arena_cstr(r->priv->arena, span_str(path));
 	r->priv->dirs[r->priv->n_dirs++].write = write;
-}
-
-/* Where one link of a directory leads to, when it leads out of it. */
-static void
-allow_target(struct role *r, const char *dir, const char *name)
-{
-	char path[PATH_MAX], real[PATH_MAX], *slash;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	if (realpath(path, real) == NULL || (slash = strrchr(real, '/')) == NULL || slash == real)
-		return;
-	*slash = '\0';
-	role_allow_dir(r, real, false);
-}
-
-void
-role_allow_linked_dir(struct role *r, const char *path)
-{
-	DIR *d = opendir(path);
-	struct dirent *e;
-
-	role_allow_dir(r, path, false);
-	while (d != NULL && (e = readdir(d)) != NULL && r->priv->n_dirs < MAX_DIRS - 4)
-		if (e->d_type == DT_LNK)
-			allow_target(r, path, e->d_name);
-	if (d != NULL)
-		closedir(d);
 }
 
 int

@@ -68,8 +68,6 @@ _Noreturn void role_main(const struct role_spec *spec);
 
 /* In open(): the directory stays reachable after the sandbox closed; what is below it, too. */
 void role_allow_dir(struct role *r, const char *path, bool write);
-/* The same for reading, and the directories that symbolic links in it lead to (hashed CA directories). */
-void role_allow_linked_dir(struct role *r, const char *path);
 /* A memory area shared by the workers of a role (smtpd): its descriptor, -1 when there is none. */
 int role_shared(struct role *r, const char *name);
 /* Open a file named in the configuration: what master handed over when there is something, else open(2). -errno on failure. */
