@@ -2,6 +2,8 @@
  * The SMTP client's session: greeting, EHLO, STARTTLS, AUTH, RSET, QUIT, each alone on the wire; output,
  * deadlines and the end. Transactions are in client_tx.c.
  */
+#include "smtp/client.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 

@@ -1,4 +1,6 @@
 /* The SMTP and LMTP client role: its page of the tree of processes. */
+#include "role/smtpc/smtpc.h"
+
 #include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
@@ -8,7 +10,6 @@
 #include "base/log.h"
 #include "base/panic.h"
 #include "role/roles.h"
-#include "role/smtpc/smtpc.h"
 #include "tls/library.h"
 
 void
