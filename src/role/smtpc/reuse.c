@@ -35,6 +35,7 @@ find(struct smtpc_role *s, struct span key)
 	return NULL;
 }
 
+/* In the delivery's arena: the connection's would grow with every message. */
 static void
 log_reused(struct conn *c)
 {
@@ -43,7 +44,7 @@ log_reused(struct conn *c)
 	struct tls_info info;
 
 	if (!c->tls_done || c->svc->p->smtp_tls_loglevel < 1 ||
-	    !stream_info(&c->stream, c->decision.digest_name, c->arena, &info))
+	    !stream_info(&c->stream, c->decision.digest_name, c->d->arena, &info))
 		return;
 	v = stream_verdict(&c->stream, clock_wall_us() / US_PER_S);
 	log_tls_client_summary(&l, tls_trust_name(v->trust), true, span_str(c->peer_port), &info.wire);
