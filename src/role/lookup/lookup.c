@@ -116,6 +116,9 @@ lookup_open(struct role *r)
 	conf_write(r->conf, &text);
 	scan_labels(buf_span(&text), "lmdb", on_lmdb, &state);
 	scan_labels(buf_span(&text), "unix", on_unix, &state);
+	/* Local delivery asks who its users are whether or not a parameter names the table. */
+	on_unix(&state, SPAN("unix:passwd.byname"), SPAN("passwd.byname"));
+	on_unix(&state, SPAN("unix:group.byname"), SPAN("group.byname"));
 	buf_release(&text);
 }
 
