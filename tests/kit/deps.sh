@@ -2,8 +2,8 @@
 # Install what is missing for the named purposes (build, run, check, bench), or print the line that would.
 set -eu
 build="gcc meson ninja-build pkg-config python3 libevent-dev libunbound-dev libssl-dev libpcre2-dev liblmdb-dev libcdb-dev libidn2-dev libjansson-dev libcmocka-dev dns-root-data"
-run="openssl swaks nsd ldnsutils"
-check="clang libclang-rt-14-dev openssl swaks nsd ldnsutils iproute2 util-linux passwd postfix postfix-pcre gnutls-bin procps"
+run="openssl swaks libnet-ssleay-perl nsd ldnsutils"
+check="clang libclang-rt-14-dev openssl swaks libnet-ssleay-perl nsd ldnsutils iproute2 util-linux passwd postfix postfix-pcre gnutls-bin procps"
 bench="openssl procps iproute2"
 want=""
 for purpose in "$@"; do
