@@ -1,4 +1,6 @@
 /* signet send: sendmail's options, for cron, PHP and people. */
+#include "signet/send.h"
+
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +13,6 @@
 #include "conf/params.h"
 #include "mail/address.h"
 #include "signet/cli.h"
-#include "signet/send.h"
 
 #define ARENA_MAX ((size_t)256 << 20)
 

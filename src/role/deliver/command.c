@@ -18,6 +18,9 @@
 /* The poll wakes at least this often to see whether the command has ended (kernels without pidfd). */
 #define TICK_MS 1000
 
+/* SIGTERM: deliver stops, and the command with it. */
+static volatile sig_atomic_t stop_asked;
+
 struct running {
 	const struct command *c;
 	struct command_result *r;
@@ -25,7 +28,7 @@ struct running {
 	int in, out, pidfd;             /* its stdin (we write), its output (we read) */
 	int64_t deadline_us;
 	size_t kept;
-	bool ended, timed_out;
+	bool ended, timed_out, stopped;
 	int wait_status;
 };
 
@@ -157,9 +160,17 @@ reap(struct running *x, int flags)
 }
 
 static void
+on_term(int signo)
+{
+	(void)signo;
+	stop_asked = 1;
+}
+
+static void
 kill_group(struct running *x)
 {
-	x->timed_out = true;
+	x->timed_out = stop_asked == 0;
+	x->stopped = stop_asked != 0;
 	kill(-x->pid, SIGKILL);
 	kill(x->pid, SIGKILL);
 	reap(x, 0);
@@ -179,7 +190,7 @@ wait_turn(struct running *x, bool want_write)
 	};
 	int64_t left_ms = (x->deadline_us - clock_mono_us()) / US_PER_MS;
 
-	if (left_ms <= 0) {
+	if (left_ms <= 0 || stop_asked) {
 		kill_group(x);
 		return false;
 	}
@@ -230,7 +241,10 @@ conclude(struct running *x)
 	while (!x->ended && wait_turn(x, false))
 		;
 	take_output(x);
-	if (x->timed_out) {
+	if (x->stopped) {
+		r->end = COMMAND_NOT_RUN;
+		fault_set(&r->why, "4.3.2", "the mail system is stopping");
+	} else if (x->timed_out) {
 		r->end = COMMAND_TIMED_OUT;
 	} else if (WIFSIGNALED(x->wait_status)) {
 		r->end = COMMAND_SIGNALED;
@@ -282,6 +296,8 @@ command_run(const struct command *c, struct command_result *r)
 		return;
 	}
 	signal(SIGPIPE, SIG_IGN);
+	/* Without SA_RESTART: a wait ends at once. */
+	sigaction(SIGTERM, &(struct sigaction){ .sa_handler = on_term }, NULL);
 	failed = start(&x);
 	if (failed < 0)
 		fault_set(&r->why, "4.3.0", "cannot start a process: %s", fd_error(failed));

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -139,6 +140,24 @@ test_time_limit_kills_the_group(void **state)
 }
 
 static void
+test_stop_ends_the_group(void **state)
+{
+	int status;
+	pid_t pid;
+
+	(void)state;
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		struct command_result r = run("kill -TERM $PPID; sleep 600 & wait", SPAN("x\r\n"), 600000);
+
+		_exit(r.end == COMMAND_NOT_RUN && strcmp(r.why.text, "the mail system is stopping") == 0 ? 0 : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void
 test_signal(void **state)
 {
 	struct command_result r = run("kill -9 $$", SPAN("x\r\n"), 60000);
@@ -167,6 +186,7 @@ main(void)
 		KIT_TEST(test_argv_is_not_split),
 		KIT_TEST(test_big_echo),
 		KIT_TEST(test_time_limit_kills_the_group),
+		KIT_TEST(test_stop_ends_the_group),
 		KIT_TEST(test_signal),
 		KIT_TEST(test_background_child),
 	};

@@ -26,6 +26,8 @@
 #define READ_LIMIT_MS 60000
 /* A child ends its command itself; this much later the child is ended, too. */
 #define GRACE_MS 10000
+/* Time for commands that still run when the system stops; master gives four seconds in all. */
+#define COMMANDS_AT_STOP_MS 2500
 
 struct deliver {
 	struct role *role;
@@ -34,6 +36,7 @@ struct deliver {
 	size_t n_running, n_waiting;
 	struct pickup pickup;
 	struct loop_signal child_signal;
+	struct loop_timer stop_timer;
 	uint64_t done_count;
 };
 
@@ -144,6 +147,23 @@ on_report(void *ctx, unsigned ready)
 		return;
 	if (got <= 0 || !buf_add(&j->got, chunk, (size_t)got))
 		finish(j);
+}
+
+/*
+ * Stopped means stopped: a command that still runs would go on for its whole time limit, and nobody would
+ * take its result. Mailbox writes are short, and are never cut.
+ */
+static void
+on_stop(void *ctx)
+{
+	struct deliver *d = ctx;
+
+	LIST_EACH(n, &d->running) {
+		struct job *j = LIST_ITEM(n, struct job, node);
+
+		if (!j->is_read && j->run.kind == RUN_COMMAND)
+			kill(j->pid, SIGTERM);
+	}
 }
 
 /* Its own limit did not work: it hangs in the file system. The answer need not wait for its end. */
@@ -381,6 +401,7 @@ deliver_start(struct role *r)
 	struct deliver *d = r->state;
 
 	loop_signal_init(&d->child_signal, r->loop, SIGCHLD, on_child, d);
+	loop_timer_init(&d->stop_timer, r->loop, on_stop, d);
 }
 
 static void
@@ -395,9 +416,10 @@ deliver_drain(struct role *r, bool stop)
 {
 	struct deliver *d = r->state;
 
-	(void)stop;
 	if (d->n_running == 0)
 		role_done(r);
+	else if (stop)
+		loop_timer_set_ms(&d->stop_timer, COMMANDS_AT_STOP_MS);
 }
 
 static void

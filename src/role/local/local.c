@@ -14,6 +14,7 @@
 #include "mail/qid.h"
 #include "maps/strlist.h"
 #include "role/local/notice.h"
+#include "role/local/pipe_args.h"
 #include "role/local/delivery.h"
 #include "role/local/maildrop.h"
 #include "role/roles.h"
@@ -161,6 +162,21 @@ set_tags(struct local *l)
 	snprintf(l->pickup_tag, sizeof(l->pickup_tag), "%s/pickup", name);
 }
 
+/* What a pipe service cannot do here is said at the start, not with the first message. */
+static void
+check_pipes(struct local *l)
+{
+	const struct conf *c = l->role->conf;
+
+	for (const struct conf_service *s = NULL; (s = conf_next_command(c, "pipe", s)) != NULL;) {
+		struct pipe_args args;
+		struct fault why = { 0 };
+
+		if (!pipe_args_parse(span_str(s->args), l->arena, &args, &why))
+			log_error(NULL, "%s:%u: service %s: %s; its mail will be deferred", s->file, s->line, s->name, why.text);
+	}
+}
+
 static void
 local_start(struct role *r)
 {
@@ -171,6 +187,7 @@ local_start(struct role *r)
 	if (!intake_conf_init(&l->intake, r->conf->params, &r->maps_env, &why))
 		fatal("%s", why.text);
 	notice_init(l);
+	check_pipes(l);
 	l->maildrop = maildrop_new(l);
 }
 
