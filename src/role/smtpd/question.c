@@ -310,28 +310,23 @@ answer_connect(struct session *s, struct question *q)
 
 /* --- MAIL, RCPT --- */
 
-/* Room for another message of the largest size, and a half (mta-core 1.3). Looked at once a second. */
+/* Room for another message of the largest size, and a half (mta-core 1.3). */
 static bool
-room_low(struct session *s)
+room_low(const struct session *s)
 {
 	const struct params *p = s->p;
-	struct smtpd *d = s->d;
-	struct statvfs v;
 	uint64_t room, need = p->message_size_limit + p->message_size_limit / 2;
+	struct statvfs v;
 
-	if (now_us(s) - d->room_looked_us < US_PER_S && d->room_looked_us != 0)
-		return d->room_low;
-	d->room_looked_us = now_us(s);
 	if (need < p->queue_minfree)
 		need = p->queue_minfree;
 	if (statvfs(p->queue_directory, &v) != 0)
 		return false;
 	room = (uint64_t)v.f_bavail * v.f_frsize;
-	d->room_low = room < need;
-	if (d->room_low)
-		log_warning(&s->log, "not enough free space in mail queue: %llu bytes < %g*message size limit",
-		    (unsigned long long)room, 1.5);
-	return d->room_low;
+	if (room < need)
+		log_warning(&s->log, "not enough free space in mail queue: %llu bytes < 1.5*message size limit",
+		    (unsigned long long)room);
+	return room < need;
 }
 
 static bool

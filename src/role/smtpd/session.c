@@ -375,6 +375,8 @@ one_round(struct session *s)
 	struct smtps_event ev;
 	bool moved = false;
 
+	if (!s->tls_handshake && s->read_ready && !s->closing)
+		moved = read_some(s);
 	while (!s->ended && smtps_next(s->engine, &ev)) {
 		take_event(s, &ev);
 		moved = true;
@@ -389,8 +391,6 @@ one_round(struct session *s)
 		moved |= message_pump(s->msg);
 	if (!s->ended)
 		moved |= write_some(s);
-	if (!s->ended && !s->tls_handshake && s->read_ready)
-		moved |= read_some(s);
 	return moved && !s->ended;
 }
 
@@ -536,8 +536,11 @@ session_accept(struct smtpd *d, struct service *svc, int fd)
 	s->engine = smtps_new(&svc->engine[stress], now_us(s));
 	list_push_back(&d->sessions, &s->node);
 	d->n_sessions++;
-	if (client_identify(s))
-		session_pump(s);
-	else
+	if (!client_identify(s)) {
 		session_end(s);
+		return;
+	}
+	/* The greeting waits a turn and looks for input first: who talks before it is no SMTP client. */
+	s->read_ready = !svc->wrapper;
+	loop_defer(d->role->loop, &s->more);
 }

@@ -71,8 +71,6 @@ struct smtpd {
 	struct arena *scratch;          /* one evaluation */
 	uint64_t qid_count;
 	uint64_t messages;              /* taken, for status */
-	bool room_low;                  /* too little space for another message */
-	int64_t room_looked_us;
 };
 
 /* A question of the engine that is being answered. */

@@ -54,8 +54,10 @@ def run(env):
     before = {r: s.pids(r) for r in ("smtpd", "queue", "smtpc", "resolver")}
 
     # speaking before the greeting; HTTP; binary garbage; an endless line
-    kit.check(b"554 5.5.0 Error: SMTP protocol synchronization" in raw(b"EHLO early.example\r\nMAIL FROM:<a@b>\r\n"), "early talk")
-    s.wait_log(r"improper command pipelining after CONNECT from")
+    def early():        # the greeting may be faster than the bytes that should have waited for it: then it is "after EHLO"
+        kit.check(b"554 5.5.0 Error: SMTP protocol synchronization" in raw(b"EHLO early.example\r\nMAIL FROM:<a@b>\r\n"), "early talk")
+        return s.has_log(r"improper command pipelining after CONNECT from")
+    kit.wait_until("a client before the greeting", early)
     kit.check(b"221 2.7.0 Error: I can break rules, too. Goodbye." in b"".join(talk(b"GET / HTTP/1.1\r\n")), "HTTP")
     s.wait_log(r"warning: non-SMTP command from")
     raw(os.urandom(100000), wait=2)
@@ -76,7 +78,9 @@ def run(env):
     kit.check(b"552 5.3.4" in talk(b"EHLO x\r\n", b"MAIL FROM:<a@b.example>\r\n", b"RCPT TO:<user@example.com>\r\n", b"BDAT 99999999999999999999 LAST\r\n")[-1] or True, "")
     c = socket.create_connection(("127.0.0.1", 25), 20)
     c.recv(1000)
-    c.sendall(b"EHLO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<user@example.com>\r\n")
+    c.sendall(b"EHLO x\r\n")
+    c.recv(4000)
+    c.sendall(b"MAIL FROM:<a@b.example>\r\nRCPT TO:<user@example.com>\r\n")
     c.sendall(b"BDAT 1000000\r\nonly a little")
     c.close()
     half = socket.create_connection(("127.0.0.1", 25), 20)
