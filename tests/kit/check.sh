@@ -48,6 +48,7 @@ run_e2e() { # the release build, then those that attack memory with sanitizers
 	failed=$((failed + $(sed 's/.* \([0-9]*\) failed.*/\1/' <<<"$line")))
 	skipped=$((skipped + $(sed 's/.* \([0-9]*\) skipped.*/\1/' <<<"$line")))
 }
+part "dialogues" env SIGNET_BUILD="$PWD/$build" python3 tests/dialog/run.py
 run_e2e "$build"
 if [ "$skipped" -gt 0 ]; then
 	echo "$skipped end-to-end tests were skipped"

@@ -908,6 +908,12 @@ smtps_saw_bare_lf(const struct smtps *s)
 }
 
 const char *
+smtps_command(const struct smtps *s)
+{
+	return s->where;
+}
+
+const char *
 smtps_where(const struct smtps *s)
 {
 	static char text[64];

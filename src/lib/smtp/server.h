@@ -224,6 +224,7 @@ bool smtps_tls(const struct smtps *s);
 bool smtps_idle(const struct smtps *s);                        /* no command under way, no transaction */
 bool smtps_pipelined_early(const struct smtps *s);             /* for reject_unauth_pipelining */
 bool smtps_saw_bare_lf(const struct smtps *s);                 /* notes=bare_lf */
+const char *smtps_command(const struct smtps *s);               /* "DATA": the command begun last */
 const char *smtps_where(const struct smtps *s);                /* "CONNECT", "RCPT", "DATA (12 bytes)": after what */
 struct smtps_count smtps_count(const struct smtps *s, enum smtps_verb verb);
 const char *smtps_verb_name(enum smtps_verb verb);             /* "MAIL" */

@@ -367,6 +367,7 @@ rbl_reply(struct acl_eval *e, const struct acl_rule *r, const struct rbl_facts *
 	struct buf out;
 	struct span text;
 	uint64_t code = (uint64_t)e->p->maps_rbl_reject_code;
+	char dsn[12];
 
 	buf_init(&out, 1000);
 	rbl_expand(e, b, template, &out, 0);
@@ -374,7 +375,8 @@ rbl_reply(struct acl_eval *e, const struct acl_rule *r, const struct rbl_facts *
 	buf_release(&out);
 	if (text.n > 4 && text.p[3] == ' ' && span_u64(span_slice(text, 0, 3), 599, &code) && code >= 400)
 		text = span_trim(span_from(text, 4));
-	return acl_reject(e, r->row->subject, (unsigned)code, "5.7.1", "%.*s", SPAN_ARG(text));
+	text = acl_split_dsn(text, "5.7.1", dsn);
+	return acl_reject(e, r->row->subject, (unsigned)code, dsn, "%.*s", SPAN_ARG(text));
 }
 
 static enum acl_verdict

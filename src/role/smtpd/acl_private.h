@@ -150,6 +150,8 @@ acl_fn acl_unauth_destination, acl_auth_destination, acl_unlisted, acl_login_mis
 enum acl_verdict acl_unlisted_recipient(struct acl_eval *e);
 /* The name as a host (A-labels) in DNS: the answer, NULL when it is no host name. FOUND or WAIT. */
 enum map_result acl_dns_get(struct acl_eval *e, struct span name, unsigned type, const struct dns_answer **answer_r);
+/* "5.7.1 text": code and text taken apart; `fallback` where no code stands. */
+struct span acl_split_dsn(struct span text, const char *fallback, char dsn[12]);
 /* Act on the value of an access table (access(5)). */
 enum acl_verdict acl_action(struct acl_eval *e, const struct acl_rule *r, struct span key, struct span value);
 

@@ -8,9 +8,8 @@
 
 /* --- what a value means --- */
 
-/* "5.7.1 text": code and text taken apart; the default code where none stands. */
-static struct span
-split_dsn(struct span text, const char *fallback, char dsn[12])
+struct span
+acl_split_dsn(struct span text, const char *fallback, char dsn[12])
 {
 	struct span word, rest;
 	unsigned dots = 0;
@@ -41,7 +40,7 @@ act_reject(struct acl_eval *e, const struct acl_rule *r, struct span text, int c
 {
 	char own[12];
 
-	text = split_dsn(text, dsn, own);
+	text = acl_split_dsn(text, dsn, own);
 	return acl_reject_named(e, r->row->subject, (unsigned)code, own, "%.*s", SPAN_ARG(or_default(text, "Access denied")));
 }
 
@@ -52,7 +51,7 @@ act_defer_if(struct acl_eval *e, const struct acl_rule *r, struct span text, boo
 	struct span name = acl_subject_name(e, s), full;
 	char dsn[12];
 
-	text = or_default(split_dsn(text, "4.7.1", dsn), "Service unavailable");
+	text = or_default(acl_split_dsn(text, "4.7.1", dsn), "Service unavailable");
 	full = arena_printf(e->a, "<%.*s>: %s rejected: %.*s", SPAN_ARG(name), acl_subject_class(e, s), SPAN_ARG(text));
 	return (permit ? acl_defer_if_permit : acl_defer_if_reject)(e, s, (unsigned)e->p->access_map_defer_code, dsn, full);
 }

@@ -311,6 +311,33 @@ static const struct rcpt_case {
 	    "504 5.5.2 <joe@localhost>: Recipient address rejected: need fully-qualified address" },
 	{ "clear text", RCPT "reject_plaintext_session\n", "joe@here.example",
 	    "450 4.7.1 <mail.bad.example[1.2.3.4]>: Client host rejected: Session encryption is required" },
+	{ "the code of a list's reject", "reject_code = 521\n" RCPT "reject\n", "joe@here.example",
+	    "521 5.7.1 <joe@here.example>: Recipient address rejected: Access denied" },
+	{ "the code of a table's REJECT", "access_map_reject_code = 550\n" RCPT "check_recipient_access inline:{ {joe@here.example=REJECT} }\n",
+	    "joe@here.example", "550 5.7.1 <joe@here.example>: Recipient address rejected: Access denied" },
+	{ "the code of relay control", "relay_domains_reject_code = 550\n", "x@else.example",
+	    "450 4.7.1 <x@else.example>: Relay access denied" },
+	{ "the code of an unknown user", "unknown_local_recipient_reject_code = 450\n", "ann@here.example",
+	    "450 4.1.1 <ann@here.example>: Recipient address rejected: User unknown in local recipient table" },
+	{ "the code of an unknown virtual alias", "unknown_virtual_alias_reject_code = 551\n", "b@alias.example",
+	    "551 5.1.1 <b@alias.example>: Recipient address rejected: User unknown in virtual alias table" },
+	{ "the code of an unknown mailbox", "unknown_virtual_mailbox_reject_code = 552\n", "v@box.example",
+	    "552 5.1.1 <v@box.example>: Recipient address rejected: User unknown in virtual mailbox table" },
+	{ "the code of an unknown relay recipient", "unknown_relay_recipient_reject_code = 450\n", "s@relay.example",
+	    "450 4.1.1 <s@relay.example>: Recipient address rejected: User unknown in relay recipient table" },
+	{ "the code of clear text", "plaintext_reject_code = 554\n" RCPT "reject_plaintext_session\n", "joe@here.example",
+	    "554 5.7.1 <mail.bad.example[1.2.3.4]>: Client host rejected: Session encryption is required" },
+	{ "unknown users are let in", "smtpd_reject_unlisted_recipient = no\n", "ann@here.example", "ok" },
+	{ "the same by receive_override_options", "receive_override_options = no_unknown_recipient_checks\n", "ann@here.example", "ok" },
+	{ "the code of a form", "non_fqdn_reject_code = 550\n" RCPT "reject_non_fqdn_recipient\n", "joe@localhost",
+	    "550 5.5.2 <joe@localhost>: Recipient address rejected: need fully-qualified address" },
+	{ "the code of DNS lists", "maps_rbl_reject_code = 550\n" RCPT "reject_rbl_client bl.example\n", "joe@here.example",
+	    "550 5.7.1 Service unavailable; Client host [1.2.3.4] blocked using bl.example; listed, see http://bl.example/" },
+	{ "a list's own reply, filtered", "rbl_reply_maps = inline:{ { bl.example = 571 5.7.9 No: $$rbl_reason $${rbl_txt?for $$client_address} } }\n"
+	    "smtpd_expansion_filter = abcdefghijklmnopqrstuvwxyz:/.,1234\\40\n" RCPT "reject_rbl_client bl.example\n", "joe@here.example",
+	    "571 5.7.9 No: listed, see http://bl.example/ for 1.2.3.4" },
+	{ "a permit is logged", "smtpd_log_access_permit_actions = permit_auth_destination\n" RCPT "permit_auth_destination\n", "joe@here.example",
+	    "[permit action=permit_auth_destination for Recipient address=joe@here.example] ok" },
 	{ "a bare table is the list's own check", "smtpd_sender_restrictions = inline:{ {good.example=REJECT} }\n", "joe@here.example",
 	    "554 5.7.1 <a@good.example>: Sender address rejected: Access denied" },
 };
@@ -398,7 +425,15 @@ test_helo(void **state)
 	    "450 4.7.1 <nowhere.example>: Helo command rejected: Host not found");
 	f.helo = SPAN("host.example");
 	check("in DNS", "smtpd_helo_restrictions = reject_unknown_helo_hostname\n", ACL_AT_RCPT, &f, "ok");
+	f.helo = SPAN("nowhere.example");
+	check("its code", "unknown_hostname_reject_code = 550\nsmtpd_helo_restrictions = reject_unknown_helo_hostname\n", ACL_AT_RCPT, &f,
+	    "550 5.7.1 <nowhere.example>: Helo command rejected: Host not found");
+	f.helo = SPAN("-");
+	check("the code of a bad name", "invalid_hostname_reject_code = 550\nsmtpd_helo_restrictions = reject_invalid_helo_hostname\n",
+	    ACL_AT_RCPT, &f, "550 5.5.2 <->: Helo command rejected: Invalid name");
 	f.helo = SPAN("tempfail.example");
+	check("DNS cannot say, and that is final", "reject_tempfail_action = defer\nsmtpd_helo_restrictions = reject_unknown_helo_hostname, reject\n",
+	    ACL_AT_RCPT, &f, "450 4.7.1 <tempfail.example>: Helo command rejected: Host not found");
 	check("DNS cannot say", "smtpd_helo_restrictions = reject_unknown_helo_hostname\n", ACL_AT_RCPT, &f,
 	    "450 4.7.1 <tempfail.example>: Helo command rejected: Host not found");
 }
@@ -412,6 +447,8 @@ test_senders(void **state)
 	f.sender = SPAN("a@nowhere.example");
 	check("unknown domain", "smtpd_sender_restrictions = reject_unknown_sender_domain\n", ACL_AT_RCPT, &f,
 	    "450 4.1.8 <a@nowhere.example>: Sender address rejected: Domain not found");
+	check("its code", "unknown_address_reject_code = 554\nsmtpd_sender_restrictions = reject_unknown_sender_domain\n", ACL_AT_RCPT, &f,
+	    "554 5.1.8 <a@nowhere.example>: Sender address rejected: Domain not found");
 	f.sender = SPAN("a@null.example");
 	check("null MX", "smtpd_sender_restrictions = reject_unknown_sender_domain\n", ACL_AT_RCPT, &f,
 	    "550 5.7.27 <a@null.example>: Sender address rejected: Domain null.example does not accept mail (nullMX)");
@@ -427,7 +464,18 @@ test_senders(void **state)
 	f.sender = SPAN("");
 	check("null sender key", "smtpd_sender_restrictions = check_sender_access inline:{ {<>=DEFER} }\n", ACL_AT_RCPT, &f,
 	    "450 4.7.1 <>: Sender address rejected: Access denied");
+	check("another null sender key", "smtpd_null_access_lookup_key = nobody\n"
+	    "smtpd_sender_restrictions = check_sender_access inline:{ {nobody=REJECT} }\n", ACL_AT_RCPT, &f,
+	    "554 5.7.1 <>: Sender address rejected: Access denied");
 	f.rcpts = 2;
+	check("its code", "multi_recipient_bounce_reject_code = 554\nsmtpd_data_restrictions = reject_multi_recipient_bounce\n", ACL_AT_DATA, &f,
+	    "554 5.5.3 <DATA>: Data command rejected: Multi-recipient bounce");
+	check("at the end of the message", "smtpd_end_of_data_restrictions = check_client_access inline:{ {1.2.3.4=REJECT too late} }\n", ACL_AT_END,
+	    &f, "554 5.7.1 <mail.bad.example[1.2.3.4]>: Client host rejected: too late");
+	f.etrn = SPAN("site.example");
+	check("ETRN", "smtpd_etrn_restrictions = check_etrn_access inline:{ {site.example=OK} }, reject\n", ACL_AT_ETRN, &f, "ok");
+	check("ETRN of another", "smtpd_etrn_restrictions = permit_inet_interfaces, reject\n", ACL_AT_ETRN, &f,
+	    "554 5.7.1 <site.example>: Etrn command rejected: Access denied");
 	check("bounce to many", "smtpd_data_restrictions = reject_multi_recipient_bounce\n", ACL_AT_DATA, &f,
 	    "550 5.5.3 <DATA>: Data command rejected: Multi-recipient bounce");
 	f.pipelined_early = true;

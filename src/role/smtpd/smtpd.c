@@ -1,4 +1,6 @@
 /* The SMTP server role: its page of the tree of processes. */
+#include "role/smtpd/smtpd.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -9,7 +11,6 @@
 #include "base/log.h"
 #include "base/panic.h"
 #include "role/roles.h"
-#include "role/smtpd/smtpd.h"
 
 #define ACCEPTS_PER_TURN 64
 #define SPARE_DESCRIPTORS 200u
