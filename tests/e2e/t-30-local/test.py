@@ -21,6 +21,7 @@ virtual_gid_maps = static:{gid}
 virtual_minimum_uid = 100
 transport_maps = inline:{{ {{pipe.test = catch:}} }}
 catch_destination_recipient_limit = 1
+mailbox_transport_maps = inline:{{ {{sgt-passed = catch:hop}} }}
 """
 ALIASES = """
 toalice: sgt-a
@@ -30,6 +31,7 @@ cmd: "|exit 67"
 script: "|cat > {dir}/out/script; env >> {dir}/out/script; id >> {dir}/out/script"
 tofile: {dir}/out/box
 list: :include:{etc}/members
+away: someone@pipe.test
 owner-list: sgt-b
 """
 
@@ -120,6 +122,17 @@ def run(env):
     mail("m@virt.test", r"relay=virtual, .*status=sent \(delivered to mailbox\)")
     kit.check(len(kit.maildir(env.path("vmail", "virt", "u"))) == 1, "virtual maildir")
     mail("x@pipe.test", r"relay=catch, .*status=sent \(delivered via catch service \(sgt-b@mta.test x@pipe.test\)\)")
+
+    # a mailbox that another transport has, and a large message that is forwarded: both are new messages
+    since = s.mark()
+    mail("sgt-passed@mta.test", r"relay=local, .*status=sent \(forwarded as ")
+    s.wait_log(r"to=<sgt-passed@mta.test>, relay=catch, .*status=sent \(delivered via catch service \(sgt-b@mta.test sgt-passed@mta.test\)\)", since)
+    since = s.mark()
+    mail("away@mta.test", r"relay=local, .*status=sent \(forwarded as ", body="Subject: large\n\n" + "0123456789\n" * 60000)
+    s.wait_log(r"to=<someone@pipe.test>, orig_to=<away@mta.test>, relay=catch, .*status=sent", since)
+    with open(env.path("out", "pipe")) as f:
+        text = f.read()
+    kit.check(text.count("0123456789\n") == 60000 and "\nDelivered-To: away@mta.test\n" in text, "the forwarded message is whole")
 
     # a home that is gone, a disk that is full: deferred, and nothing half written
     small = env.path("small")
