@@ -1,5 +1,4 @@
 /* signet check: names in one place that must exist in another: transports, users, ports, domains. */
-#include <grp.h>
 #include <netdb.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -73,9 +72,6 @@ check_owner(const struct fit *f)
 
 	if (i != NULL && i->value != NULL && getpwnam(i->value) == NULL)
 		check_say(f->c, CONF_WARNING, i, "create the user, or set mail_owner", "there is no user %s", i->value);
-	i = check_find(f->items, f->n, "setgid_group");
-	if (i != NULL && i->value != NULL && getgrnam(i->value) == NULL)
-		check_say(f->c, CONF_NOTE, i, "create the group, or set setgid_group", "there is no group %s", i->value);
 	i = check_find(f->items, f->n, "default_privs");
 	if (i != NULL && i->value != NULL && getpwnam(i->value) == NULL)
 		check_say(f->c, CONF_ERROR, i, "create the user, or set default_privs", "there is no user %s", i->value);

@@ -18,7 +18,7 @@ struct reader {
 	struct send_mail *m;
 	int in;
 	bool dots_are_text, ended, eof;
-	bool first, line_start;
+	bool first, line_start, keep_cr;
 	struct buf have, out;
 	struct fault *why;
 };
@@ -57,7 +57,7 @@ take_line(struct reader *r, struct span line, bool ended)
 {
 	bool whole = r->line_start && ended;
 
-	if (ended && line.n > 0 && line.p[line.n - 1] == '\r')
+	if (ended && !r->keep_cr && line.n > 0 && line.p[line.n - 1] == '\r')
 		line.n--;
 	if (whole && !r->dots_are_text && span_eq(line, SPAN("."))) {
 		r->ended = true;
@@ -72,6 +72,15 @@ take_line(struct reader *r, struct span line, bool ended)
 	return put_line(r, line, ended);
 }
 
+/* sendmail_fix_line_endings: strict takes CRLF for a line end when the first line ends with it. */
+static bool
+keeps_cr(const char *how, struct span first)
+{
+	if (strcmp(how, "strict") == 0)
+		return first.n == 0 || first.p[first.n - 1] != '\r';
+	return strcmp(how, "never") == 0;
+}
+
 static bool
 take_lines(struct reader *r)
 {
@@ -81,6 +90,8 @@ take_lines(struct reader *r)
 
 		if (lf < 0 && r->have.n < LINE_MAX_KEPT && !(r->eof && r->have.n > 0))
 			return true;
+		if (r->first && lf >= 0)
+			r->keep_cr = keeps_cr(r->m->p->sendmail_fix_line_endings, span_slice(buf_span(&r->have), 0, (size_t)lf));
 		fine = take_line(r, span_slice(buf_span(&r->have), 0, lf >= 0 ? (size_t)lf : r->have.n),
 		    lf >= 0 || r->eof);
 		buf_consume(&r->have, lf >= 0 ? (size_t)lf + 1 : r->have.n);
@@ -151,6 +162,8 @@ add_rcpt(void *ctx, struct span addr)
 	struct send_mail *m = ctx;
 	struct envelope_rcpt r = { .addr = addr };
 
+	if (m->p->extract_recipient_limit > 0 && m->env.rcpt_count >= (size_t)m->p->extract_recipient_limit)
+		return;
 	if (addr.n > 0 && addr.n <= ADDRESS_MAX)
 		envelope_add_rcpt(&m->env, m->arena, &r);
 }

@@ -129,13 +129,13 @@ may_submit(struct maildrop *m, const char *login)
 }
 
 static bool
-sender_listed(struct span list, struct span sender)
+sender_listed(struct span list, struct span sender, struct span null_key)
 {
 	struct span word, local, domain;
 
 	address_split(sender, &local, &domain);
 	while (span_token(&list, ", \t\n", &word)) {
-		if (span_eq(word, SPAN("*")) || (sender.n == 0 && span_eq(word, SPAN("<>"))))
+		if (span_eq(word, SPAN("*")) || (sender.n == 0 && span_eq(word, null_key)))
 			return true;
 		if (word.p[0] == '@' ? span_eq_ci(span_from(word, 1), domain) : span_eq_ci(word, sender))
 			return true;
@@ -160,7 +160,8 @@ may_send_as(struct maildrop *m, const char *login, struct fault *why)
 	maps_unref(&maps);
 	if (r != MAP_FOUND)
 		return r;
-	return sender_listed(hit.value, m->head.env.sender) ? MAP_FOUND : MAP_ABSENT;
+	return sender_listed(hit.value, m->head.env.sender,
+	    span_str(m->l->role->conf->params->empty_address_local_login_sender_maps_lookup_key)) ? MAP_FOUND : MAP_ABSENT;
 }
 
 /* ---- into the queue */

@@ -72,6 +72,17 @@ spool_prepare(struct master *m, struct fault *why)
 	    owner != NULL ? owner->pw_gid : (gid_t)-1, why);
 }
 
+static bool
+maillog_allowed(const char *prefixes, struct span path)
+{
+	struct span rest = span_str(prefixes), prefix;
+
+	while (span_token(&rest, ", \t\n", &prefix))
+		if (span_starts(path, prefix))
+			return true;
+	return false;
+}
+
 int
 maillog_open(struct master *m, struct fault *why)
 {
@@ -80,6 +91,10 @@ maillog_open(struct master *m, struct fault *why)
 
 	if (*path == '\0')
 		return -1;
+	if (!maillog_allowed(m->conf->params->maillog_file_prefixes, span_str(path))) {
+		fault_set(why, NULL, "parameter maillog_file: %s begins with none of maillog_file_prefixes", path);
+		return -1;
+	}
 	if (strcmp(path, "/dev/stdout") == 0)
 		fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
 	else

@@ -43,9 +43,9 @@ resolve_free(struct resolve **vp)
 	free(v);
 }
 
-/* FILTER and content_filter: "transport:nexthop" for every recipient; an empty nexthop is the recipient's domain. */
+/* FILTER and content_filter: "transport:nexthop" for every recipient; without nexthop default_filter_nexthop, or the recipient's domain. */
 static bool
-by_filter(const struct envelope *env, struct span addr, struct span *transport_r, struct span *nexthop_r)
+by_filter(const struct params *p, const struct envelope *env, struct span addr, struct span *transport_r, struct span *nexthop_r)
 {
 	struct span local;
 
@@ -53,6 +53,8 @@ by_filter(const struct envelope *env, struct span addr, struct span *transport_r
 		return false;
 	if (!span_cut(env->filter, ':', transport_r, nexthop_r))
 		*transport_r = env->filter;
+	if (nexthop_r->n == 0)
+		*nexthop_r = span_str(p->default_filter_nexthop);
 	if (nexthop_r->n == 0)
 		address_split(addr, &local, nexthop_r);
 	return true;
@@ -66,7 +68,7 @@ resolve_rcpt(struct resolve *v, const struct envelope *env, struct span addr, st
 	enum map_result result;
 
 	*r_r = (struct resolved){ .rcpt = addr };
-	if (by_filter(env, addr, &r_r->transport, &r_r->nexthop))
+	if (by_filter(v->conf->params, env, addr, &r_r->transport, &r_r->nexthop))
 		return MAP_FOUND;
 	result = route_resolve(v->route, env->sender, addr, env->kind == ENVELOPE_PROBE ? ROUTE_PROBE : 0, asks, a,
 	    &answer, why);

@@ -41,7 +41,7 @@ parse_host(struct service *svc, struct span text, struct arena *a, struct dest *
 
 	if (!cut_port(&text, &port))
 		return bad_form(d->nexthop, "empty port", why);
-	d->port = port.n > 0 ? service_port(port) : svc->port;
+	d->port = port.n > 0 ? service_port(svc->p, port) : svc->port;
 	if (d->port == 0)
 		return bad_form(d->nexthop, "no such port", why);
 	if (text.n > 1 && text.p[0] == '[' && text.p[text.n - 1] == ']') {

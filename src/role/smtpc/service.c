@@ -10,22 +10,32 @@
 #include "maps/strlist.h"
 #include "role/smtpc/smtpc.h"
 
-uint16_t
-service_port(struct span name)
+/* known_tcp_ports: "name=port" or "name=name=port". */
+static bool
+known_port(struct span list, struct span name, uint64_t *port_r)
 {
-	static const struct {
-		const char *name;
-		uint16_t port;
-	} known[] = { { "smtp", 25 }, { "submission", 587 }, { "submissions", 465 }, { "smtps", 465 }, { "lmtp", 24 } };
+	struct span item, one;
+
+	while (span_token(&list, ", \t\n", &item)) {
+		bool same = false;
+
+		while (span_cut(item, '=', &one, &item))
+			same |= span_eq_ci(one, name);
+		if (same && span_u64(item, 65535, port_r))
+			return true;
+	}
+	return false;
+}
+
+uint16_t
+service_port(const struct params *p, struct span name)
+{
 	uint64_t number;
 	struct servent entry, *found = NULL;
 	char text[64], space[1024];
 
-	if (span_u64(name, 65535, &number))
+	if (span_u64(name, 65535, &number) || known_port(span_str(p->known_tcp_ports), name, &number))
 		return (uint16_t)number;
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		if (span_eq_ci(name, span_str(known[i].name)))
-			return known[i].port;
 	if (name.n == 0 || name.n >= sizeof(text))
 		return 0;
 	memcpy(text, name.p, name.n);
@@ -316,7 +326,7 @@ service_open(const struct smtpc_role *s, struct service *svc, const struct conf_
 	svc->prefix = svc->lmtp ? "lmtp" : "smtp";
 	svc->discard = smtpc_cap_mask(span_str(svc->p->smtp_discard_ehlo_keywords));
 	svc->families = families_of(svc->p->inet_protocols);
-	svc->port = service_port(span_str(svc->p->smtp_tcp_port));
+	svc->port = service_port(svc->p, span_str(svc->p->smtp_tcp_port));
 	if (svc->port == 0)
 		fatal("service %s: smtp_tcp_port: no such port: %s", svc->name, svc->p->smtp_tcp_port);
 	find_lookup_methods(svc);

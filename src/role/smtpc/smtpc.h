@@ -231,7 +231,7 @@ void smtpc_state_free(struct role *r);
 void services_release(struct smtpc_role *s);
 void services_open(struct smtpc_role *s);
 struct service *service_find(struct smtpc_role *s, struct span name);
-uint16_t service_port(struct span name);        /* number or service name; 0 = unknown */
+uint16_t service_port(const struct params *p, struct span name);       /* number or service name; 0 = unknown */
 void own_addresses_find(struct smtpc_role *s);
 bool own_address(const struct smtpc_role *s, sa_family_t family, const uint8_t *ip);
 

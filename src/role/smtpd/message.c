@@ -319,6 +319,15 @@ sink(void *ctx, struct span bytes)
 		write_failed(m, "too much at once");
 }
 
+/* Mail of our own users comes by the local service, as from Postfix's sendmail command. */
+static bool
+autodetects(const char *classes, bool local)
+{
+	struct span own = local ? SPAN("sendmail") : SPAN("smtpd");
+
+	return intake_list_has(classes, "all", 3) || intake_list_has(classes, own.p, own.n);
+}
+
 static void
 start_intake(struct message *m)
 {
@@ -343,6 +352,7 @@ start_intake(struct message *m)
 		.log = &m->cleanup_log, .qid = span_str(m->log.qid), .now_us = e->arrival_us, .env = e,
 		.origin = s->svc->local ? SPAN("local") : s->facts.namaddr, .full_name = s->full_name, .rewrite_headers = local,
 		.header_checks_off = intake_list_has(p->receive_override_options, SPAN("no_header_body_checks").p, 21),
+		.smtputf8_autodetect = p->smtputf8_enable && autodetects(p->smtputf8_autodetect_classes, s->svc->local),
 		.no_mappings = intake_list_has(p->receive_override_options, SPAN("no_address_mappings").p, 19),
 		.sink = sink, .sink_ctx = m });
 }
