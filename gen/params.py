@@ -309,12 +309,14 @@ def man(path, rows):
     return "".join(out) + ".SH SEE ALSO\nsignet(1), signetd(8)\n"
 
 
-def corpus(root, want_tests):
+def corpus(root, want_tests, prefix=""):
     found = []
     for folder, _, names in os.walk(root):
         if "/build" in folder[len(root):] or "/." in folder[len(root):]:
             continue
         for name in names:
+            if not name.startswith(prefix):
+                continue
             is_test = name.endswith(("_test.c", "_test.py", ".dlg", ".sim")) or "/tests/" in folder + "/"
             if is_test == want_tests and (want_tests or name.endswith((".c", ".h"))):
                 found.append(open(os.path.join(folder, name), errors="replace").read())
@@ -323,8 +325,9 @@ def corpus(root, want_tests):
 
 def names_read(rows, root):
     """Names whose value reaches code: as a member, by conf_get(), through a family of names, or as the default of one that does."""
-    # what only looks at the configuration is no reader
-    code = corpus(os.path.join(root, "src", "lib"), False) + corpus(os.path.join(root, "src", "role"), False)
+    # what only looks at the configuration is no reader; `signet send` does what it says
+    code = corpus(os.path.join(root, "src", "lib"), False) + corpus(os.path.join(root, "src", "role"), False) + \
+        corpus(os.path.join(root, "src", "bin", "signet"), False, "send")
     words = set(re.findall(r"(?:->|\.)\s*([A-Za-z_0-9]+)", code)) | set(re.findall(r'"([A-Za-z_0-9]+)"', code))
     members = {row.name: row.member() for row in rows}
     suffixes = [row.name[1:] for row in rows if row.pattern and row.name[0] == "*" and row.name[2:] in words]
