@@ -141,8 +141,6 @@ job_write(struct flat *f, struct job *j)
 	if (j->fd < 0)
 		return j->fd;
 	r = !create ? write_records(f, j) : op->tmp_name[0] != '\0' ? write_tmp(f, j) : write_new(f, j);
-	if (r == 0)
-		f->io->start_write(f->io->ctx, j->fd);
 	return r;
 }
 
@@ -227,6 +225,8 @@ commit_some(struct flat *f, struct store_op **ops, size_t n)
 		jobs[i] = (struct job){ .op = ops[i], .fd = -1 };
 		before[i] = ops[i]->place;
 		ops[i]->result = ops[i]->replace ? 0 : job_write(f, &jobs[i]);
+		if (n > 1 && ops[i]->result == 0 && jobs[i].fd >= 0)
+			f->io->start_write(f->io->ctx, jobs[i].fd);
 	}
 	for (size_t i = 0; i < n; i++)
 		if (ops[i]->replace)

@@ -17,7 +17,7 @@
 #include "base/panic.h"
 #include "store/store_private.h"
 
-enum { GROUP_SHARE = 64, FREE_AGE_US = 1000000, MAGIC_XFS = 0x58465342, STACK_BYTES = 512 << 10 };
+enum { GROUP_SHARE = 64, FREE_AGE_US = 1000000, MAGIC_XFS = 0x58465342, STACK_BYTES = 512 << 10, LAZY_MAX = 64, LAZY_MS = 20 };
 
 void
 store_op_init(struct store_op *op, enum store_kind kind, struct span qid, store_done_fn *done, void *ctx)
@@ -184,16 +184,25 @@ is_bulk(const struct store_op *op)
 	return op->kind == STORE_LOAD || (op->kind == STORE_CREATE && op->tmp_name[0] != '\0');
 }
 
-/* End of a loop turn: all of its operations go out together, so that the threads can group them. */
+/*
+ * End of a loop turn: all of its operations go out together, so that the threads can group them. Removals wake
+ * nobody while there are few: they go along with what has to be synced, or when their time is up.
+ */
 static void
 hand_out(void *ctx)
 {
 	struct store *s = ctx;
 	unsigned sync = 0, bulk = 0;
 
-	if (s->threads == 0 || list_empty(&s->turn_ops))
+	if (s->threads == 0 || (list_empty(&s->turn_ops) && s->n_lazy < LAZY_MAX))
 		return;
 	pthread_mutex_lock(&s->mutex);
+	if (s->n_lazy > 0) {
+		move_all(&s->lazy_ops, &s->sync_ops);
+		loop_timer_stop(&s->lazy);
+		s->n_lazy = 0;
+		sync = list_empty(&s->turn_ops);
+	}
 	LIST_EACH(n, &s->turn_ops) {
 		bool b = is_bulk(LIST_ITEM(n, struct store_op, node));
 
@@ -213,7 +222,24 @@ void
 store_submit(struct store *s, struct store_op *op)
 {
 	s->pending++;
-	list_push_back(&s->turn_ops, &op->node);
+	if (op->kind != STORE_REMOVE || s->threads == 0) {
+		list_push_back(&s->turn_ops, &op->node);
+		return;
+	}
+	list_push_back(&s->lazy_ops, &op->node);
+	if (s->n_lazy++ == 0)
+		loop_timer_set_ms(&s->lazy, LAZY_MS);
+}
+
+/* The removals have waited long enough. */
+static void
+on_lazy(void *ctx)
+{
+	struct store *s = ctx;
+
+	move_all(&s->lazy_ops, &s->turn_ops);
+	s->n_lazy = 0;
+	hand_out(s);
 }
 
 size_t
@@ -295,6 +321,7 @@ store_open(const char *dir, unsigned threads, struct loop *loop, const struct st
 	list_init(&s->bulk_ops);
 	list_init(&s->done_ops);
 	list_init(&s->turn_ops);
+	list_init(&s->lazy_ops);
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	ensure(s->wake_fd >= 0);
 	store_empty_dir(fd, "tmp");      /* what an earlier process left there was never acknowledged */
@@ -302,6 +329,7 @@ store_open(const char *dir, unsigned threads, struct loop *loop, const struct st
 		loop_fd_init(&s->wake, loop, s->wake_fd, on_wake, s);
 		loop_fd_want(&s->wake, LOOP_READ);
 		loop_hook_add(loop, &s->hook, hand_out, s);
+		loop_timer_init(&s->lazy, loop, on_lazy, s);
 	}
 	if (threads > 0)
 		start_threads(s);
@@ -311,7 +339,7 @@ store_open(const char *dir, unsigned threads, struct loop *loop, const struct st
 static void
 stop_threads(struct store *s)
 {
-	hand_out(s);
+	on_lazy(s);
 	pthread_mutex_lock(&s->mutex);
 	s->stopping = true;
 	pthread_cond_broadcast(&s->sync_work);
@@ -338,6 +366,7 @@ store_close(struct store **sp)
 		store_run(s);
 	if (s->loop != NULL) {
 		loop_hook_remove(&s->hook);
+		loop_timer_release(&s->lazy);
 		loop_fd_release(&s->wake);
 	}
 	fd_close(&s->wake_fd);

@@ -29,6 +29,9 @@ struct store {
 	struct loop_fd wake;
 	struct loop_hook hook;          /* hands this turn's operations to the threads */
 	struct list turn_ops;           /* submitted in this turn; loop side */
+	struct list lazy_ops;           /* removals that wait for company; loop side */
+	unsigned n_lazy;
+	struct loop_timer lazy;
 
 	struct scan *scan;              /* NULL when none runs; loop side */
 };
