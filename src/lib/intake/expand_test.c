@@ -252,6 +252,40 @@ test_duplicates(void **state)
 	teardown();
 }
 
+/* One sender, recipients, and what they become. */
+static void
+test_parameters_of_rewriting(void **state)
+{
+	static const struct {
+		const char *conf, *sender, *rcpts[3], *new_sender, *want;
+	} rows[] = {
+		{ "canonical_maps = inline:{ {@o.x=@n.x} }\n", "s@o.x", { "r@o.x" }, "s@n.x", "r@n.x" },
+		{ "canonical_maps = inline:{ {@o.x=@n.x} }\ncanonical_classes = envelope_recipient\n", "s@o.x", { "r@o.x" }, "s@o.x", "r@n.x" },
+		{ "sender_canonical_maps = inline:{ {@o.x=@n.x} }\nsender_canonical_classes = header_sender\n", "s@o.x", { "r@o.x" }, "s@o.x", "r@o.x" },
+		{ "recipient_canonical_maps = inline:{ {@o.x=@n.x} }\n", "s@o.x", { "r@o.x" }, "s@o.x", "r@n.x" },
+		{ "recipient_canonical_maps = inline:{ {@o.x=@n.x} }\nrecipient_canonical_classes = header_recipient\n", "s@o.x", { "r@o.x" }, "s@o.x", "r@o.x" },
+		{ "masquerade_domains = foo.org\n", "s@h.foo.org", { "r@h.foo.org" }, "s@foo.org", "r@h.foo.org" },
+		{ "masquerade_domains = foo.org\nmasquerade_classes = envelope_recipient\n", "s@h.foo.org", { "r@h.foo.org" }, "s@h.foo.org", "r@foo.org" },
+		{ "duplicate_filter_limit = 1\n", "s@o.x", { "a@v.x", "b@v.x", "b@v.x" }, "s@o.x", "a@v.x b@v.x b@v.x" },
+		{ "", "s@o.x", { "a@v.x", "b@v.x", "b@v.x" }, "s@o.x", "a@v.x b@v.x" },
+		{ "virtual_alias_maps = inline:{ {a@v.x=b@v.x} }\n", "s@o.x", { "a+t@v.x" }, "s@o.x", "b+t@v.x" },
+		{ "virtual_alias_maps = inline:{ {a@v.x=b@v.x} }\npropagate_unmatched_extensions = canonical\n", "s@o.x", { "a+t@v.x" }, "s@o.x", "b@v.x" },
+		{ "virtual_maps = inline:{ {a@v.x=b@v.x} }\n", "s@o.x", { "a@v.x" }, "s@o.x", "b@v.x" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		setup(rows[i].conf);
+		t.in.sender = span_str(rows[i].sender);
+		for (size_t k = 0; k < 3 && rows[i].rcpts[k] != NULL; k++)
+			add(rows[i].rcpts[k], 0);
+		assert_int_equal(run(0), MAP_FOUND);
+		check(rows[i].want);
+		assert_span(t.out.sender, rows[i].new_sender);
+		teardown();
+	}
+}
+
 static void
 test_dsn_parameters(void **state)
 {
@@ -345,6 +379,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_failed_lookup_refuses_all),
 	KIT_TEST(test_copies),
 	KIT_TEST(test_duplicates),
+	KIT_TEST(test_parameters_of_rewriting),
 	KIT_TEST(test_dsn_parameters),
 	KIT_TEST(test_utf8_orcpt),
 	KIT_TEST(test_questions_travel_together),

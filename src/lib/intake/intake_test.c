@@ -497,6 +497,76 @@ test_tls_required_no(void **state)
 	teardown();
 }
 
+#define MULTI "Content-Type: multipart/mixed; boundary=bb\r\n"
+
+/* Content under one parameter, and without it. */
+static void
+test_parameters_of_content(void **state)
+{
+	static const struct {
+		const char *conf, *text, *want, *reply;
+	} rows[] = {
+		{ "always_add_missing_headers = yes\nmyhostname = mx.example.org\nmyorigin = example.org\n", "To: a@b\r\n\r\n",
+		    "To: a@b\r\nMessage-Id: <QID@mx.example.org>\r\nDate: Thu, 20 Nov 2025 10:00:00 +0000 (UTC)\r\nFrom: sender@example.org\r\n\r\n", "" },
+		{ "message_drop_headers = x-secret\n", "Bcc: a@b\r\nX-Secret: 1\r\n\r\n", "Bcc: a@b\r\n\r\n", "" },
+		{ "cleanup_replace_stray_cr_lf = no\n", "A: b\r\n\r\nd\re\r\n", "A: b\r\n\r\nd\re\r\n", "" },
+		{ "body_checks = inline:{ { rej = REJECT body } }\n", "\r\n0123456789\r\nrej\r\n", NULL, "550 5.7.1 body" },
+		{ "body_checks = inline:{ { rej = REJECT body } }\nbody_checks_size_limit = 10\n", "\r\n0123456789\r\nrej\r\n",
+		    "\r\n0123456789\r\nrej\r\n", "" },
+		/* header_checks see MIME headers, unless mime_header_checks have their own */
+		{ "header_checks = inline:{ { Content-X: 1 = REJECT head } }\n", "Content-X: 1\r\n\r\n", NULL, "550 5.7.1 head" },
+		{ "header_checks = inline:{ { Content-X: 1 = REJECT head } }\nmime_header_checks =\n", "Content-X: 1\r\n\r\n", "Content-X: 1\r\n\r\n", "" },
+		{ "mime_header_checks = inline:{ { X: 1 = REJECT part } }\n", MULTI "\r\n--bb\r\nX: 1\r\n\r\n", NULL, "550 5.7.1 part" },
+		{ "mime_header_checks = inline:{ { X: 1 = REJECT part } }\ndisable_mime_input_processing = yes\n", MULTI "\r\n--bb\r\nX: 1\r\n\r\n",
+		    MULTI "\r\n--bb\r\nX: 1\r\n\r\n", "" },
+		{ "nested_header_checks = inline:{ { Subject: in = REJECT nested } }\n", "Content-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\n",
+		    NULL, "550 5.7.1 nested" },
+		{ "header_checks = inline:{ { Subject: in = REJECT head } }\nnested_header_checks =\n", "Content-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\n",
+		    "Content-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\n", "" },
+		/* a boundary is compared as far as the limit */
+		{ "mime_header_checks = inline:{ { X: 1 = REJECT part } }\nmime_boundary_length_limit = 1\n", MULTI "\r\n--b-other\r\nX: 1\r\n\r\n",
+		    NULL, "550 5.7.1 part" },
+		{ "strict_7bit_headers = yes\nmime_nesting_limit = 1\n", MULTI "\r\n--bb\r\nContent-Type: multipart/mixed; boundary=cc\r\n\r\n",
+		    NULL, "550 5.6.0 MIME nesting exceeds safety limit" },
+		{ "strict_8bitmime = yes\n", "A: \xc3\xa4\r\n\r\n", NULL, "550 5.6.0 improper use of 8-bit data in message header" },
+		{ "strict_8bitmime = yes\n", "\r\n\xc3\xa4\r\n", NULL, "550 5.6.0 improper use of 8-bit data in message body" },
+		{ "remote_header_rewrite_domain = away.example\n", "To: a, b@c.d\r\n\r\n", "To: a@away.example, b@c.d\r\n\r\n", "" },
+		{ "remote_header_rewrite_domain = away.example\nheader_address_token_limit = 1\n", "To: a, b\r\n\r\n", NULL, "" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct intake_input in;
+
+		setup(rows[i].conf);
+		in = input();
+		run_pieces(&in, SPAN(""), span_str(rows[i].text), 1000);
+		if (rows[i].want != NULL && !span_eq(buf_span(&t.out), span_str(rows[i].want)))
+			fail_msg("%s%s: got \"%.*s\"", rows[i].conf, rows[i].text, SPAN_ARG(buf_span(&t.out)));
+		if (!span_eq(t.verdict.reply, span_str(rows[i].reply)))
+			fail_msg("%s%s: reply %.*s", rows[i].conf, rows[i].text, SPAN_ARG(t.verdict.reply));
+		if (strstr(rows[i].conf, "token_limit") != NULL)
+			assert_true(span_find(buf_span(&t.out), SPAN("b@away.example")) < 0);
+		teardown();
+	}
+}
+
+static void
+test_old_form_of_from(void **state)
+{
+	struct intake_input in;
+
+	(void)state;
+	setup("myhostname = mx.example.org\nmyorigin = example.org\nheader_from_format = obsolete\n");
+	in = input();
+	in.rewrite_headers = true;
+	in.full_name = SPAN("Joe User");
+	t.e.sender = SPAN("joe");
+	run_pieces(&in, SPAN(""), SPAN("Message-Id: <1@x>\r\nDate: x\r\n\r\n"), 100);
+	assert_span(buf_span(&t.out), "Message-Id: <1@x>\r\nDate: x\r\nFrom: joe@example.org (Joe User)\r\n\r\n");
+	teardown();
+}
+
 static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_remote_mail_passes_unchanged),
 	KIT_TEST(test_odd_shapes),
@@ -513,5 +583,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_forced_conversion),
 	KIT_TEST(test_undisclosed_recipients),
 	KIT_TEST(test_tls_required_no),
+	KIT_TEST(test_parameters_of_content),
+	KIT_TEST(test_old_form_of_from),
 };
 KIT_MAIN(tests)

@@ -307,6 +307,33 @@ moved_users(void **state)
 	CHECK_ROWS("relocated_maps = inline:{gone=new@y.example @old.example=elsewhere}\n", rows);
 }
 
+/* What parameters change of the rules above. */
+static void
+parameters(void **state)
+{
+	static const struct row moved[] = {
+		{ "without prefix", "", "gone@us.example", "local error:new@y.example gone@us.example" },
+		{ "with a code of the table's own", "", "left@us.example", "local error:4.2.0 back soon left@us.example" },
+	};
+	static const struct row keys[] = {
+		{ "relayhost of the null sender", "", "u@x.example", "default special:[null.example] u@x.example" },
+		{ "of others", "s@y.example", "u@x.example", "default smtp:x.example u@x.example" },
+	};
+	static const struct row names[] = {
+		{ "nobody is somebody else", "", "", "local local:mx.us.example nobody@mx.us.example" },
+		{ "relay class", "", "u@relay.example", "relay back:[inside] u@relay.example" },
+		{ "mailbox class", "", "u@box.example", "virtual boxes:box.example u@box.example" },
+	};
+
+	(void)state;
+	CHECK_ROWS("relocated_prefix_enable = no\nrelocated_maps = inline:{ {gone=new@y.example}, {left=4.2.0 back soon} }\n", moved);
+	CHECK_ROWS("empty_address_relayhost_maps_lookup_key = NOBODY\nempty_address_default_transport_maps_lookup_key = NONE\n"
+	    "sender_dependent_relayhost_maps = inline:{ nobody=[null.example] <>=[wrong] }\n"
+	    "sender_dependent_default_transport_maps = inline:{ none=special <>=wrong }\n", keys);
+	CHECK_ROWS("empty_address_recipient = nobody\nrelay_domains = relay.example\nrelay_transport = back:[inside]\n"
+	    "virtual_mailbox_domains = box.example\nvirtual_transport = boxes\n", names);
+}
+
 static void
 probes(void **state)
 {
@@ -451,7 +478,7 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		KIT_TEST(classes), KIT_TEST(routing_operators), KIT_TEST(as_postfix_says), KIT_TEST(broken_addresses), KIT_TEST(relays),
-		KIT_TEST(transport_table), KIT_TEST(failing_tables_defer), KIT_TEST(moved_users), KIT_TEST(probes),
+		KIT_TEST(transport_table), KIT_TEST(failing_tables_defer), KIT_TEST(moved_users), KIT_TEST(parameters), KIT_TEST(probes),
 		KIT_TEST(double_classes_warn_once), KIT_TEST(refused_configurations), KIT_TEST(known_recipients),
 		KIT_TEST(canonical_form),
 	};

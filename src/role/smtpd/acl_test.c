@@ -259,6 +259,16 @@ static const struct rcpt_case {
 	    "[reject_warning 554 5.7.1 <joe@here.example>: Recipient address rejected: Access denied] ok" },
 	{ "defer_if_permit waits for the end", RCPT "defer_if_permit, permit\n", "joe@here.example",
 	    "450 4.7.1 <joe@here.example>: Recipient address rejected: defer_if_permit requested" },
+	{ "its code", "access_map_defer_code = 455\n" RCPT "check_recipient_access inline:{ {joe@here.example=DEFER} }\n", "joe@here.example",
+	    "455 4.7.1 <joe@here.example>: Recipient address rejected: Access denied" },
+	{ "the code of defer", "defer_code = 451\n" RCPT "defer\n", "joe@here.example",
+	    "451 4.3.2 <joe@here.example>: Recipient address rejected: Try again later" },
+	{ "a routed address is not ours", "smtpd_relay_restrictions = reject_unauth_destination\n", "x%else.example@sub.relay.example",
+	    "554 5.7.1 <x%else.example@sub.relay.example>: Relay access denied" },
+	{ "but may be", "allow_untrusted_routing = yes\nsmtpd_relay_restrictions = reject_unauth_destination\n"
+	    "relay_recipient_maps =\n", "x%else.example@sub.relay.example", "ok" },
+	{ "backup MX in its networks", "smtpd_relay_restrictions = permit_mx_backup, reject_unauth_destination\n"
+	    "permit_mx_backup_networks = 192.0.2.0/24\n", "x@backup.example", "554 5.7.1 <x@backup.example>: Relay access denied" },
 	{ "defer_if_reject softens a later reject", "smtpd_helo_restrictions = defer_if_reject\n" RCPT "reject\n", "joe@here.example",
 	    "450 4.7.1 <c.example>: Helo command rejected: defer_if_reject requested" },
 	{ "a restriction class", "smtpd_restriction_classes = strict\nstrict = reject_unknown_client_hostname, permit\n" RCPT
@@ -432,6 +442,9 @@ test_helo(void **state)
 	check("the code of a bad name", "invalid_hostname_reject_code = 550\nsmtpd_helo_restrictions = reject_invalid_helo_hostname\n",
 	    ACL_AT_RCPT, &f, "550 5.5.2 <->: Helo command rejected: Invalid name");
 	f.helo = SPAN("tempfail.example");
+	check("of this alone", "reject_tempfail_action = defer_if_permit\nunknown_helo_hostname_tempfail_action = defer\n"
+	    "smtpd_helo_restrictions = reject_unknown_helo_hostname, reject\n", ACL_AT_RCPT, &f,
+	    "450 4.7.1 <tempfail.example>: Helo command rejected: Host not found");
 	check("DNS cannot say, and that is final", "reject_tempfail_action = defer\nsmtpd_helo_restrictions = reject_unknown_helo_hostname, reject\n",
 	    ACL_AT_RCPT, &f, "450 4.7.1 <tempfail.example>: Helo command rejected: Host not found");
 	check("DNS cannot say", "smtpd_helo_restrictions = reject_unknown_helo_hostname\n", ACL_AT_RCPT, &f,
