@@ -14,12 +14,12 @@
 static bool
 known_port(struct span list, struct span name, uint64_t *port_r)
 {
-	struct span item, one;
+	struct span item, one, rest;
 
 	while (span_token(&list, ", \t\n", &item)) {
 		bool same = false;
 
-		while (span_cut(item, '=', &one, &item))
+		for (; span_cut(item, '=', &one, &rest); item = rest)
 			same |= span_eq_ci(one, name);
 		if (same && span_u64(item, 65535, port_r))
 			return true;

@@ -442,6 +442,215 @@ many_at_once(void **state)
 	world_close(&w);
 }
 
+/* ---- one parameter, one effect */
+
+#define REPLY(command, reply) { { NULL, command, reply }, { 0 } }
+#define SIZE_10(hello) REPLY(hello, "250-mx.example\r\n250 SIZE 10\r\n")
+
+static const struct effect {
+	const char *conf;
+	struct world_mail mail;
+	struct world_rule rules[3];
+	const char *outcome, *heard, *logged;
+} effects[] = {
+	{ "smtp_never_send_ehlo = yes\n", { .nexthop = HOP }, REPLY("HELO", "250 mx.example\r\n"), "0 2.0.0", "HELO client.example\nMAIL", NULL },
+	{ "smtp_always_send_ehlo = no\n", { .nexthop = HOP }, { { NULL, "HELO", "250 mx.example\r\n" }, { NULL, "", "220 mx.example hello\r\n" }, { 0 } },
+	    "0 2.0.0", "HELO client.example\nMAIL", NULL },
+	{ "smtp_discard_ehlo_keywords = size\n", { .nexthop = HOP }, SIZE_10("EHLO"), "0 2.0.0", NULL, NULL },
+	{ "smtp_discard_ehlo_keyword_address_maps = inline:{ {127.0.0.1=size} }\n", { .nexthop = HOP }, SIZE_10("EHLO"), "0 2.0.0", NULL, NULL },
+	{ "smtp_skip_5xx_greeting = no\n", { .nexthop = HOP }, REPLY("", "554 5.3.2 go away\r\n"), "2 5.3.2 host", NULL, NULL },
+	{ "", { .nexthop = HOP, .rcpts = "x,y@x.org" }, { { 0 } }, "0 2.0.0", "RCPT TO:<\"x,y\"@x.org>", "to=<\"x,y\"@x.org>" },
+	{ "smtp_quote_rfc821_envelope = no\n", { .nexthop = HOP, .rcpts = "x,y@x.org" }, { { 0 } }, "0 2.0.0", "RCPT TO:<x,y@x.org>", NULL },
+	{ "info_log_address_format = internal\n", { .nexthop = HOP, .rcpts = "x,y@x.org" }, { { 0 } }, "0 2.0.0", NULL, "to=<x,y@x.org>" },
+	{ "disable_mime_output_conversion = yes\n", { .nexthop = HOP, .eightbit = true,
+	    .content = "MIME-Version: 1.0\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\303\244\r\n" }, REPLY("EHLO", "250 mx.example\r\n"),
+	    "2 5.6.3 8-bit content, but 8BITMIME was not offered", NULL, NULL },
+	{ "smtp_mx_address_limit = 1\n", { .nexthop = "two.example:%u" }, { { "127.0.0.2", "", "421 4.3.2 busy\r\n" }, { 0 } }, "1 4.3.2 host mxa", NULL, NULL },
+	{ "ignore_mx_lookup_error = yes\n", { .nexthop = "sick.example:%u" }, { { 0 } }, "0 2.0.0", NULL, "relay=sick.example[127.0.0.5]" },
+	{ "smtp_defer_if_no_mx_address_found = yes\n", { .nexthop = "lost.example:%u" }, { { 0 } },
+	    "1 4.4.4 no MX host for lost.example has a valid address record", NULL, NULL },
+	{ "smtp_bind_address = 192.0.2.77\n", { .nexthop = HOP }, { { 0 } }, "0 2.0.0", NULL, "bind 192.0.2.77" },
+	{ "smtp_bind_address = 192.0.2.77\nsmtp_bind_address_enforce = yes\n", { .nexthop = HOP }, { { 0 } }, "1 4.", NULL, "bind 192.0.2.77" },
+	{ "delay_logging_resolution_limit = 0\n", { .nexthop = HOP }, { { 0 } }, "0 2.0.0", NULL, "delays=0/0/0/0," },
+	{ "known_tcp_ports = first=odd=1\nsmtp_tcp_port = odd\n", { .nexthop = "[127.0.0.1]" }, { { 0 } }, "1 4.4.1 connect to 127.0.0.1[127.0.0.1]:1:", NULL, NULL },
+	{ "smtp_sasl_auth_enable = yes\nsmtp_sasl_security_options =\nsmtp_sasl_password_maps = static:u|p\nsmtp_sasl_password_result_delimiter = |\n",
+	    { .nexthop = HOP }, { { NULL, "EHLO", "250-mx\r\n250 AUTH PLAIN\r\n" }, { NULL, "AUTH PLAIN AHUAcA==", "235 2.7.0 ok\r\n" }, { 0 } },
+	    "0 2.0.0", "MAIL FROM:<a@client.example>\n", NULL },
+	{ "smtp_sasl_auth_enable = yes\nsmtp_sasl_security_options =\nsmtp_sasl_password_maps = static:u:p\nsmtp_send_dummy_mail_auth = yes\n",
+	    { .nexthop = HOP }, { { NULL, "EHLO", "250-mx\r\n250 AUTH PLAIN\r\n" }, { NULL, "AUTH PLAIN AHUAcA==", "235 2.7.0 ok\r\n" }, { 0 } },
+	    "0 2.0.0", "MAIL FROM:<a@client.example> AUTH=<>\n", NULL },
+	/* LMTP services have their own */
+	{ "lmtp_discard_lhlo_keywords = size\n", { .service = "lmtp", .nexthop = "inet:127.0.0.1:%u" }, SIZE_10("LHLO"), "0 2.0.0", NULL, NULL },
+	{ "lmtp_discard_lhlo_keyword_address_maps = inline:{ {127.0.0.1=size} }\n", { .service = "lmtp", .nexthop = "inet:127.0.0.1:%u" },
+	    SIZE_10("LHLO"), "0 2.0.0", NULL, NULL },
+	{ "lmtp_lhlo_name = other.example\n", { .service = "lmtp", .nexthop = "inet:127.0.0.1:%u" }, { { 0 } }, "0 2.0.0", "LHLO other.example\n", NULL },
+	{ "lmtp_tcp_port = 1\n", { .service = "lmtp", .nexthop = "inet:127.0.0.1" }, { { 0 } }, "1 4.4.1 connect to 127.0.0.1[127.0.0.1]:1:", NULL, NULL },
+	{ "lmtp_fallback_relay = nx.example\n", { .service = "lmtp", .nexthop = "inet:127.0.0.1:1" }, { { 0 } }, "1 4.3.5 Server configuration error", NULL,
+	    "fallback_relay configuration problem" },
+};
+
+static void
+effects_of_parameters(void **state)
+{
+	static const struct world_dns more[] = { { "sick.example", DNS_TYPE_MX, "!" }, { "sick.example", DNS_TYPE_A, "127.0.0.5" },
+		{ "two.example", DNS_TYPE_MX, "20 mxb.example, 10 mxa.example" }, { "mxa.example", DNS_TYPE_A, "127.0.0.2" },
+		{ "mxb.example", DNS_TYPE_A, "127.0.0.3" }, { "lost.example", DNS_TYPE_MX, "10 nowhere.example" }, { 0 } };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(effects) / sizeof(effects[0]); i++) {
+		const struct effect *e = &effects[i];
+		struct world w;
+
+		if (e->logged != NULL && (strstr(e->logged, "bind") != NULL || strstr(e->logged, "problem") != NULL))
+			expect_log(e->logged);
+		world_open(&w, e->conf, NULL);
+		w.dns = more;
+		w.rules = e->rules;
+		world_mail(&w, e->mail);
+		assert_outcome(&w, 0, e->outcome);
+		if (e->heard != NULL && span_find(buf_span(&w.heard), span_str(e->heard)) < 0)
+			fail_msg("%s: heard\n%s", e->conf, buf_cstr(&w.heard));
+		if (e->logged != NULL && !kit_logged(e->logged))
+			fail_msg("%s: no line %s", e->conf, e->logged);
+		world_close(&w);
+	}
+}
+
+static void
+long_lines_are_broken(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_open(&w, "smtp_line_length_limit = 20\n", NULL);
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .content = "A: b\r\n\r\n0123456789012345678901234\r\n" });
+	assert_outcome(&w, 0, "0 2.0.0");
+	assert_true(span_find(buf_span(&w.content), SPAN("0123456789012345678901234")) < 0);
+	assert_true(span_find(buf_span(&w.content), SPAN("0123456789")) > 0);
+	world_close(&w);
+}
+
+/* Four messages to one place: how many connections. */
+static void
+limits_of_reuse(void **state)
+{
+	static const struct {
+		const char *conf;
+		unsigned connections;
+	} rows[] = {
+		{ "", 1 }, { "smtp_connection_cache_on_demand = no\n", 4 }, { "smtp_connection_reuse_count_limit = 2\n", 2 },
+		{ "smtp_connection_reuse_time_limit = 0\n", 4 }, { "smtp_connection_cache_time_limit = 0\n", 4 },
+		{ "connection_cache_ttl_limit = 0\n", 4 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct world w;
+
+		world_open(&w, rows[i].conf, NULL);
+		for (int k = 0; k < 4; k++)
+			world_mail(&w, (struct world_mail){ .nexthop = HOP, .backlog = true });
+		if (w.connections != rows[i].connections)
+			fail_msg("%s: %u connections", rows[i].conf, w.connections);
+		world_close(&w);
+	}
+}
+
+/* A server falls silent at one point: the limit for that step ends the wait. */
+static void
+silence(void **state)
+{
+	static const struct {
+		const char *conf, *command, *outcome;
+	} rows[] = {
+		{ "smtp_mail_timeout = 1s\n", "MAIL", "timed out while sending MAIL FROM" },
+		{ "smtp_rcpt_timeout = 1s\n", "RCPT", "timed out while sending RCPT TO" },
+		{ "smtp_data_init_timeout = 1s\n", "DATA", "timed out while sending DATA command" },
+		{ "smtp_data_done_timeout = 1s\n", ".", "timed out while sending end of data" },
+		{ "smtp_tls_security_level = encrypt\nsmtp_starttls_timeout = 1s\n", "STARTTLS", "1 4.7.5 Cannot start TLS" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct world_rule rules[] = { { NULL, "EHLO", "250-mx.example\r\n250 STARTTLS\r\n" }, { NULL, rows[i].command, "" }, { 0 } };
+		struct world w;
+
+		world_open(&w, rows[i].conf, NULL);
+		w.rules = rules;
+		world_mail(&w, (struct world_mail){ .nexthop = HOP });
+		assert_outcome(&w, 0, rows[i].outcome);
+		world_close(&w);
+	}
+}
+
+/* The message is through with; the connection does not outlive the limit, which is far below the usual one. */
+static void
+silence_afterwards(void **state)
+{
+	static const struct {
+		const char *conf, *service, *command;
+	} rows[] = {
+		{ "smtp_quit_timeout = 1s\nsmtp_skip_quit_response = no\n", "smtp", "QUIT" },
+		{ "lmtp_skip_quit_response = yes\n", "lmtp", "QUIT" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct world_rule rules[] = { { NULL, rows[i].command, "" }, { 0 } };
+		struct world w;
+		int64_t end = clock_mono_us() + 30 * US_PER_S;
+
+		world_open(&w, rows[i].conf, NULL);
+		w.rules = rules;
+		world_mail(&w, (struct world_mail){ .service = rows[i].service,
+		    .nexthop = rows[i].service[0] == 'l' ? "inet:127.0.0.1:%u" : HOP });
+		while (w.closed == 0 && clock_mono_us() < end)
+			loop_turn(w.loop, 100);
+		if (w.closed == 0)
+			fail_msg("%s: still connected; heard\n%s", rows[i].conf, buf_cstr(&w.heard));
+		if (span_find(buf_span(&w.heard), span_str(rows[i].command)) < 0)
+			fail_msg("%s: heard\n%s", rows[i].conf, buf_cstr(&w.heard));
+		world_close(&w);
+	}
+}
+
+/* A cached connection with an open transaction is asked first, for no longer than this; the usual limit is 20 s. */
+static void
+silence_of_a_cached_connection(void **state)
+{
+	static const struct world_rule refuses[] = { { NULL, "EHLO", "250 mx.example\r\n" }, { NULL, "RCPT", "550 5.1.1 no\r\n" }, { 0 } };
+	static const struct world_rule silent[] = { { NULL, "RSET", "" }, { 0 } };
+	struct world w;
+	int64_t begun;
+
+	(void)state;
+	world_open(&w, "smtp_rset_timeout = 1s\n", NULL);
+	w.rules = refuses;
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .backlog = true });
+	assert_outcome(&w, 0, "2 5.1.1");
+	w.rules = silent;
+	begun = clock_mono_us();
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .backlog = true });
+	assert_outcome(&w, 0, "0 2.0.0");
+	assert_true(span_find(buf_span(&w.heard), SPAN("RSET\n")) > 0);
+	assert_true(clock_mono_us() - begun < 15 * US_PER_S);
+	assert_int_equal(w.connections, 2);
+	world_close(&w);
+}
+
+static void
+lmtp_may_be_the_end(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_open(&w, "lmtp_assume_final = yes\n", NULL);
+	world_mail(&w, (struct world_mail){ .service = "lmtp", .nexthop = "inet:127.0.0.1:%u", .notify = ENVELOPE_NOTIFY_SUCCESS });
+	assert_outcome(&w, 0, "0 2.0.0");
+	assert_int_equal(w.done.outcomes[0].flags, 2);
+	world_close(&w);
+}
+
 static const struct CMUnitTest tests[] = {
 	KIT_TEST(a_message_is_delivered),
 	KIT_TEST(refusals),
@@ -465,6 +674,13 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(checks_and_filters),
 	KIT_TEST(own_services_have_their_own_parameters),
 	KIT_TEST(many_at_once),
+	KIT_TEST(effects_of_parameters),
+	KIT_TEST(long_lines_are_broken),
+	KIT_TEST(limits_of_reuse),
+	KIT_TEST(silence),
+	KIT_TEST(silence_afterwards),
+	KIT_TEST(silence_of_a_cached_connection),
+	KIT_TEST(lmtp_may_be_the_end),
 };
 
 KIT_MAIN(tests)

@@ -233,6 +233,58 @@ free_certs(void **state)
 	return 0;
 }
 
+static void
+parameters(void **state)
+{
+	static const struct world_rule early[] = { { NULL, "", "TLS" }, { NULL, "EHLO", "250-mx.example\r\n250 PIPELINING\r\n250 2.1.0 early\r\n" }, { 0 } };
+	static const struct world_rule wrapped_auth[] = { { NULL, "", "TLS" }, { NULL, "EHLO", "250-mx.example\r\n250 AUTH PLAIN\r\n" },
+		{ NULL, "AUTH PLAIN", "235 2.7.0 ok\r\n" }, { 0 } };
+	static const struct world_rule lmtp[] = { { NULL, "LHLO", "250-mx.example\r\n250 STARTTLS\r\n" }, { 0 } };
+	static const struct {
+		const char *conf, *service;
+		const struct world_rule *rules;
+		const char *outcome;
+	} rows[] = {
+		{ "smtp_tls_per_site = static:MUST_NOPEERMATCH\n", "smtp", plain, "1 4.7.4 TLS is required, but was not offered" },
+		{ "smtp_tls_wrappermode = yes\nsmtp_tls_security_level = encrypt\nsmtp_tls_block_early_mail_reply = yes\n", "smtp", early,
+		    "1 4.7.0 unexpected server message" },
+		{ "smtp_tls_wrappermode = yes\nsmtp_tls_security_level = encrypt\nsmtp_sasl_auth_enable = yes\nsmtp_sasl_password_maps = static:u:p\n"
+		    "smtp_sasl_tls_security_options = noanonymous\n", "smtp", wrapped_auth, "0 2.0.0" },
+		{ "smtp_tls_wrappermode = yes\nsmtp_tls_security_level = encrypt\nsmtp_sasl_auth_enable = yes\nsmtp_sasl_password_maps = static:u:p\n"
+		    "smtp_sasl_security_options = noanonymous\nsmtp_sasl_tls_security_options = noplaintext\n", "smtp", wrapped_auth,
+		    "1 4.7.0 SASL authentication failed: server 127.0.0.1[127.0.0.1] offered no compatible" },
+		{ "lmtp_tls_CAfile = $smtp_tls_CAfile\nlmtp_tls_security_level = secure\nlmtp_tls_secure_cert_match = mx.example\n", "lmtp", lmtp, "0 2.0.0" },
+		{ "lmtp_tls_CAfile = $smtp_tls_CAfile\nlmtp_tls_security_level = secure\nlmtp_tls_secure_cert_match = other.example\n", "lmtp", lmtp,
+		    "1 4.7.5 Server certificate not verified" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct world w;
+
+		open_world(&w, rows[i].conf);
+		w.rules = rows[i].rules;
+		world_mail(&w, (struct world_mail){ .service = rows[i].service, .nexthop = rows[i].service[0] == 'l' ? "inet:127.0.0.1:%u" : HOP });
+		assert_outcome(&w, 0, rows[i].outcome);
+		world_close(&w);
+	}
+}
+
+/* A line without the TLS part is what programs written for older logs know. */
+static void
+log_without_tls(void **state)
+{
+	struct world w;
+
+	(void)state;
+	open_world(&w, "smtp_tls_security_level = may\nsmtp_log_tls_feature_status = no\n");
+	world_mail(&w, (struct world_mail){ .nexthop = HOP });
+	assert_outcome(&w, 0, "0 2.0.0");
+	assert_true(kit_logged("status=sent"));
+	assert_false(kit_logged("tls=may"));
+	world_close(&w);
+}
+
 static const struct CMUnitTest tests[] = {
 	KIT_TEST(outcomes),
 	KIT_TEST(a_wrong_server_learns_nothing),
@@ -240,6 +292,8 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(tls_connections_are_used_again),
 	KIT_TEST(passwords_only_for_verified_servers),
 	KIT_TEST(no_clear_text_with_a_login),
+	KIT_TEST(parameters),
+	KIT_TEST(log_without_tls),
 };
 
 int
