@@ -269,7 +269,7 @@ agent_local_plan(struct delivery *d, struct fault *why)
 	struct plan_conf c = {
 		.delimiter = p->recipient_delimiter, .myorigin = p->myorigin,
 		.owner_request_special = p->owner_request_special,
-		.expand_owner_alias = p->expand_owner_alias, .reset_owner_alias = p->reset_owner_alias,
+		.expand_owner_alias = p->expand_owner_alias,
 		.commands_in_alias = local_list_has(p->allow_mail_to_commands, "alias"),
 		.commands_in_forward = local_list_has(p->allow_mail_to_commands, "forward"),
 		.commands_in_include = local_list_has(p->allow_mail_to_commands, "include"),

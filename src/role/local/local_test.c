@@ -217,6 +217,7 @@ make_conf(void)
 	    "alias_maps = inline:{ {toalice = alice}, {two = alice, bob}, {cmd = \"|cat >/dev/null; id -u; exit 67\"},\n"
 	    "  {file = %s/out/box}, {rem = x@remote.example}, {list = alice, x@remote.example}, {owner-list = bob},\n"
 	    "  {loopa = loopb}, {loopb = loopa}, {slow = \"|sleep 600\"}, {incl = :include:%s/out/list} }\n"
+	    "deliver_lock_attempts = 2\ndeliver_lock_delay = 2s\nstale_lock_time = 50s\nbounce_size_limit = 40\nenable_threaded_bounces = yes\n"
 	    "alias_database =\nbounce_template_file = %s/data/bounce.cf\ncommand_time_limit = 3s\nlocal_recipient_maps =\nvirtual_mailbox_domains = virt.example\n"
 	    "virtual_mailbox_base = %s/out\nvirtual_minimum_uid = 100\nvirtual_gid_maps = static:20001\n"
 	    "virtual_mailbox_maps = inline:{ {u@virt.example = virt/u/}, {m@virt.example = mbox}, {low@virt.example = x/},\n"
@@ -234,6 +235,21 @@ make_conf(void)
 	    "lfall unix - n n - - local -o fallback_transport=pip:hop\n"
 	    "lback unix - n n - - local -o mailbox_transport=local:x\n"
 	    "lsoft unix - n n - - local -o soft_bounce=yes\n"
+	    "lnocmd unix - n n - - local -o allow_mail_to_commands=\n"
+	    "lnofile unix - n n - - local -o allow_mail_to_files=\n"
+	    "lfilter unix - n n - - local -o { mailbox_command = echo $USER; exit 3 } -o command_expansion_filter=ae\n"
+	    "ldir unix - n n - - local -o { local_command_shell = /bin/sh -c } -o command_execution_directory=$home -o execution_directory_expansion_filter=x\n"
+	    "lenv unix - n n - - local -o { export_environment = ODD=yes } -o { mailbox_command = env | grep ODD; exit 3 }\n"
+	    "lfmaps unix - n n - - local -o { fallback_transport_maps = inline:{ {nosuch=pip:hop} } }\n"
+	    "lfpath unix - n n - - local -o forward_path=$home/.other\n"
+	    "lffilter unix - n n - - local -o luser_relay=$user@lit.example -o forward_expansion_filter=nosch\n"
+	    "lcmaps unix - n n - - local -o { mailbox_command_maps = inline:{ {alice=echo mapped; exit 3} } }\n"
+	    "lnohead unix - n n - - local -o prepend_delivered_header=file\n"
+	    "lhome unix - n n - - local -o require_home_directory=yes\n"
+	    "llax unix - n n - - local -o strict_mailbox_ownership=no\n"
+	    "lfcntl unix - n n - - local -o mailbox_delivery_lock=fcntl\n"
+	    "vfcntl unix - n n - - virtual -o virtual_mailbox_lock=fcntl\n"
+	    "vsmall unix - n n - - virtual -o virtual_mailbox_limit=10 -o message_size_limit=10 -o virtual_mailbox_lock=fcntl\n"
 	    "pip unix - n n - - pipe flags=DR user=alice argv=/bin/sh -c {cat; echo $$0} ${sender} ${recipient}\n"),
 	    &conf, &report)) {
 		buf_clear(&text);
@@ -649,7 +665,7 @@ static void
 test_notice(void **state)
 {
 	struct ipc_failed f = { .addr = SPAN("x@there.example"), .dsn = SPAN("5.1.1"), .text = SPAN("no such user") };
-	struct envelope e = { .sender = SPAN("sender@from.example"), .arrival_us = clock_wall_us() };
+	struct envelope e = { .sender = SPAN("sender@from.example"), .arrival_us = clock_wall_us(), .message_id = SPAN("<orig@from.example>") };
 	struct ipc_bounce_compose m = { .kind = 0, .qid = SPAN("4bTESTz1"), .to = SPAN("sender@from.example"),
 		.arrival_us = e.arrival_us, .failed = &f, .n_failed = 1, .size = 23 };
 	struct buf text;
@@ -675,6 +691,124 @@ test_notice(void **state)
 	assert_true(kit_logged("4bTESTz1: sender non-delivery notification: 4"));
 	assert_non_null(strstr(w.submitted[0].content, "\r\nSubject: It came back\r\n"));
 	assert_non_null(strstr(w.submitted[0].content, "\r\nhost.example says no, example too.\r\n"));
+	/* enable_threaded_bounces */
+	assert_non_null(strstr(w.submitted[0].content, "\r\nIn-Reply-To: <orig@from.example>\r\n"));
+	assert_non_null(strstr(w.submitted[0].content, "\r\nhello"));
+}
+
+/* Beyond bounce_size_limit the sender gets the headers alone. */
+static void
+test_notice_of_a_large_message(void **state)
+{
+	struct ipc_failed f = { .addr = SPAN("x@there.example"), .dsn = SPAN("5.1.1"), .text = SPAN("no such user") };
+	struct envelope e = { .sender = SPAN("sender@from.example"), .arrival_us = clock_wall_us() };
+	struct span original = SPAN("Subject: orig\r\n\r\nhello, hello, hello, hello\r\n");
+	struct ipc_bounce_compose m = { .kind = 0, .qid = SPAN("4bTESTz1"), .to = SPAN("sender@from.example"),
+		.arrival_us = e.arrival_us, .failed = &f, .n_failed = 1, .size = original.n };
+	struct buf text;
+
+	(void)state;
+	NEEDS_ROOT();
+	e.size = original.n;
+	buf_init(&text, 4096);
+	envelope_write(&e, &text);
+	m.envelope = buf_span(&text);
+	m.file = fd_sealed("original", original);
+	forget_submitted();
+	w.composed = false;
+	assert_true(ipc_ask_bounce_compose(w.to_local, &m, 60000, on_composed, NULL) != 0);
+	spin(&w.composed);
+	fd_close(&m.file);
+	buf_release(&text);
+	assert_non_null(strstr(w.submitted[0].content, "Subject: orig\r\n"));
+	assert_null(strstr(w.submitted[0].content, "hello, hello"));
+}
+
+static void
+test_parameters_of_aliases(void **state)
+{
+	(void)state;
+	NEEDS_ROOT();
+	deliver_by("lnocmd", "host.example", "cmd@host.example", "x\r\n");
+	assert_outcome(2, "5.7.1", "mail to command is restricted");
+	deliver_by("lnofile", "host.example", "file@host.example", "x\r\n");
+	assert_outcome(2, "5.7.1", "mail to file is restricted");
+	forget_submitted();
+	deliver_by("lnohead", "host.example", "rem@host.example", "Subject: x\r\n\r\n");
+	assert_null(strstr(w.submitted[0].content, "Delivered-To:"));
+	forget_submitted();
+	deliver_by("lfmaps", "host.example", "nosuch@host.example", "x\r\n");
+	assert_non_null(strstr(w.submitted[0].envelope, "filter=pip:hop\n"));
+	forget_submitted();
+	deliver_by("lffilter", "host.example", "nosuch@host.example", "x\r\n");
+	assert_non_null(strstr(w.submitted[0].envelope, "rcpt=nos_ch@lit.example"));
+	forget_submitted();
+	write_file(in_root("home/alice/.other"), "bob\n", 20001, 0600);
+	deliver_by("lfpath", "host.example", "alice@host.example", "x\r\n");
+	unlink(in_root("home/alice/.other"));
+	assert_non_null(strstr(w.submitted[0].envelope, "rcpt=bob@host.example"));
+}
+
+static void
+test_parameters_of_commands(void **state)
+{
+	(void)state;
+	NEEDS_ROOT();
+	deliver_by("lfilter", "host.example", "alice@host.example", "x\r\n");
+	assert_outcome(2, "5.3.0", "Command died with status 3: \"echo $USER; exit 3\". Command output: a___e ");
+	deliver_by("lenv", "host.example", "alice@host.example", "x\r\n");
+	assert_outcome(2, "5.3.0", "Command died with status 3: \"env | grep ODD; exit 3\". Command output: ODD=yes ");
+	deliver_by("lcmaps", "host.example", "alice@host.example", "x\r\n");
+	assert_outcome(2, "5.3.0", "Command died with status 3: \"echo mapped; exit 3\". Command output: mapped ");
+	write_file(in_root("home/alice/.forward"), "|pwd; exit 9\n", 20001, 0600);
+	deliver_by("ldir", "host.example", "alice@host.example", "x\r\n");
+	assert_int_equal(w.status, 1);  /* no such directory, with the slashes gone */
+	unlink(in_root("home/alice/.forward"));
+}
+
+static void
+test_parameters_of_mailboxes(void **state)
+{
+	int64_t begun;
+
+	(void)state;
+	NEEDS_ROOT();
+	deliver("carol@host.example");
+	assert_int_equal(w.status, 0);
+	deliver_by("lhome", "host.example", "carol@host.example", "x\r\n");
+	assert_int_equal(w.status, 1);
+	/* a lock of somebody else: two attempts with a pause of 2 s; not asked for; too old */
+	write_file(in_root("spool/carol.lock"), "", 20003, 0600);
+	begun = clock_mono_us();
+	deliver("carol@host.example");
+	assert_int_equal(w.status, 1);
+	assert_true(clock_mono_us() - begun >= 2 * US_PER_S && clock_mono_us() - begun < 18 * US_PER_S);
+	deliver_by("lfcntl", "host.example", "carol@host.example", "x\r\n");
+	assert_outcome(0, "2.0.0", "delivered to mailbox");
+	assert_int_equal(utimensat(AT_FDCWD, in_root("spool/carol.lock"), (const struct timespec[2]){
+	    { .tv_sec = clock_wall_us() / US_PER_S - 100 }, { .tv_sec = clock_wall_us() / US_PER_S - 100 } }, 0), 0);
+	deliver("carol@host.example");
+	assert_outcome(0, "2.0.0", "delivered to mailbox");
+	/* a mailbox of somebody else */
+	unlink(in_root("spool/carol"));
+	write_file(in_root("spool/carol"), "", 20001, 0666);
+	expect_log("specify \"strict_mailbox_ownership = no\" to ignore mailbox ownership mismatch");
+	expect_log("is not owned by recipient");
+	deliver("carol@host.example");
+	assert_int_equal(w.status, 1);
+	deliver_by("llax", "host.example", "carol@host.example", "x\r\n");
+	assert_outcome(0, "2.0.0", "delivered to mailbox");
+	unlink(in_root("spool/carol"));
+	/* virtual mailboxes */
+	write_file(in_root("out/mbox.lock"), "", 0, 0600);
+	deliver_by("virtual", "virt.example", "m@virt.example", "x\r\n");
+	assert_int_equal(w.status, 1);
+	deliver_by("vfcntl", "virt.example", "m@virt.example", "x\r\n");
+	assert_outcome(0, "2.0.0", "delivered to mailbox");
+	unlink(in_root("out/mbox.lock"));
+	deliver_by("vsmall", "virt.example", "m@virt.example", "x\r\n");
+	assert_true(w.status != 0);
+	assert_non_null(strstr(w.text, "mailbox"));
 }
 
 static void
@@ -706,6 +840,10 @@ main(void)
 		KIT_TEST(test_pipe_and_simple),
 		KIT_TEST(test_notice),
 		KIT_TEST(test_soft_bounce),
+		KIT_TEST(test_notice_of_a_large_message),
+		KIT_TEST(test_parameters_of_aliases),
+		KIT_TEST(test_parameters_of_commands),
+		KIT_TEST(test_parameters_of_mailboxes),
 	};
 
 	return cmocka_run_group_tests(tests, set_up_world, tear_down_world);

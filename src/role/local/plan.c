@@ -315,8 +315,6 @@ find_owner(struct planner *p, struct span name, struct scope *s)
 			return MAP_ABSENT;
 	}
 	r = p->ops->alias(p->ctx, owner, &text, p->why);
-	if (r == MAP_ABSENT && p->conf->reset_owner_alias)
-		s->indirect = false;
 	if (r != MAP_FOUND)
 		return r;
 	s->indirect = true;

@@ -51,7 +51,7 @@ struct plan_ops {
 struct plan_conf {
 	const char *delimiter;                  /* recipient_delimiter */
 	const char *myorigin;
-	bool owner_request_special, expand_owner_alias, reset_owner_alias;
+	bool owner_request_special, expand_owner_alias;
 	bool commands_in_alias, commands_in_forward, commands_in_include;
 	bool files_in_alias, files_in_forward, files_in_include;
 	bool extension_to_alias, extension_to_forward, extension_to_include;
