@@ -10,6 +10,8 @@ list=$(find src -name '*_fuzz.c' | LC_ALL=C sort)
 echo "$list" > $dir/fuzz.list
 ninja -C $dir >$dir/ninja.log 2>&1 || { grep -E -A5 'error|FAILED' $dir/ninja.log | head -40; exit 1; }
 ran=0
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
 for exe in $dir/src/fuzz_*; do
 	[ -x "$exe" ] && [ -f "$exe" ] || continue
 	name=$(basename "$exe")
@@ -18,7 +20,7 @@ for exe in $dir/src/fuzz_*; do
 	if [ "$mode" = replay ]; then
 		"$exe" -runs=0 -timeout=20 "$corpus" >$dir/$name.log 2>&1 || { tail -40 $dir/$name.log; exit 1; }
 		# and a moment of the real thing, so that a target that no longer does anything is seen
-		"$exe" -runs=2000 -timeout=20 -rss_limit_mb=4000 "$dir" >>$dir/$name.log 2>&1 </dev/null || { tail -40 $dir/$name.log; exit 1; }
+		"$exe" -runs=2000 -max_len=4096 -timeout=20 -rss_limit_mb=4000 "$scratch" >>$dir/$name.log 2>&1 </dev/null || { tail -40 $dir/$name.log; exit 1; }
 	else
 		echo "== $name"
 		"$exe" -max_total_time="$mode" -timeout=20 -rss_limit_mb=4000 -print_final_stats=1 "$corpus" >$dir/$name.log 2>&1 || { tail -60 $dir/$name.log; exit 1; }

@@ -79,10 +79,11 @@ flush_run(struct intake *i)
 void
 intake_emit(struct intake *i, struct span bytes)
 {
-	bool lasts = bytes.p >= i->input.p && bytes.p + bytes.n <= i->input.p + i->input.n;
+	bool lasts;
 
 	if (i->decided || bytes.n == 0)
 		return;
+	lasts = i->input.n > 0 && bytes.p >= i->input.p && bytes.p + bytes.n <= i->input.p + i->input.n;
 	i->out_bytes += bytes.n;
 	if (lasts && i->run.n > 0 && i->run.p + i->run.n == bytes.p) {
 		i->run.n += bytes.n;

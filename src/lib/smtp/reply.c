@@ -163,8 +163,8 @@ wait_more(struct smtp_replies *r)
 static bool
 next_line(struct smtp_replies *r, struct span *line_r)
 {
-	const char *start = r->in.p + r->at;
-	const char *lf = r->in.n > r->seen ? memchr(r->in.p + r->seen, '\n', r->in.n - r->seen) : NULL;
+	const char *start = r->in.n > r->seen ? r->in.p + r->at : NULL;
+	const char *lf = start != NULL ? memchr(r->in.p + r->seen, '\n', r->in.n - r->seen) : NULL;
 	size_t n;
 
 	if (lf == NULL)
