@@ -153,7 +153,7 @@ reject_text(struct acl_eval *e, enum acl_subject subject, unsigned code, const c
 	return set_reject(e, code, fixed, text);
 }
 
-static struct span
+__attribute__((format(printf, 2, 0))) static struct span
 vprint(struct arena *a, const char *fmt, va_list ap)
 {
 	char text[1500];
