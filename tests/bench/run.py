@@ -9,7 +9,6 @@ file system to measure) change the defaults. Needs root, for Postfix. Prints bot
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import socket
@@ -128,7 +127,7 @@ class Mta:
 
     def start(self, strace=None):
         argv = (["strace", "-f", "-c", "-o", strace, "-e", "trace=fsync,fdatasync,sync_file_range,syncfs"] if strace else []) + self.argv()
-        self.before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.strace = strace
         self.p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_port(IN)
         time.sleep(0.5)
@@ -137,12 +136,21 @@ class Mta:
         if "postfix" in self.name:
             subprocess.run(["postfix", "-c", self.conf, "stop"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         else:
-            self.p.send_signal(signal.SIGTERM)
+            for pid in [self.p.pid] if self.strace is None else children(self.p.pid):
+                os.kill(pid, signal.SIGTERM)
         self.p.wait(60)
 
-    def cpu_since_start(self):
-        """Now, with everything still running: /proc of the whole session plus the ended children."""
-        return tree_cpu(self.p.pid)
+
+def children(parent):
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/stat" % pid) as f:
+                if int(f.read().rsplit(")", 1)[1].split()[1]) == parent:
+                    found.append(int(pid))
+        except OSError:
+            continue
+    return found
 
 
 def tree_cpu(root):
@@ -200,7 +208,8 @@ def fsyncs(mta, tls, certs, messages=400):
     mta.stop()
     with open(trace) as f:
         text = f.read()
-    return {m.group(2): int(m.group(1)) for m in re.finditer(r"(\d+)(?:\s+\d+)?\s+(fsync|fdatasync|syncfs|sync_file_range)$", text, re.M)}, messages
+    rows = [line.split() for line in text.splitlines()]  # % time, seconds, usecs/call, calls, [errors,] syscall
+    return {r[-1]: int(r[3]) for r in rows if len(r) >= 5 and r[-1] in ("fsync", "fdatasync", "syncfs", "sync_file_range")}, messages
 
 
 def show(name, tls, results):
