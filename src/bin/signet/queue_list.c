@@ -159,6 +159,8 @@ each_online(struct control *c, queue_entry_fn *fn, void *ctx, struct fault *why)
 		arena_clear(a);
 		if (ok && !ipc_decode_queue_listed(payload, a, &got))
 			ok = fault_set(why, NULL, "signetd sent a garbled answer");
+		if (ok && got.text.n > 0)
+			ok = fault_set(why, NULL, "%.*s", SPAN_ARG(got.text));
 		for (size_t i = 0; ok && go_on && i < got.n_entries; i++)
 			go_on = fn(ctx, &got.entries[i]);
 		if (ok && got.n_entries > 0)
@@ -199,7 +201,7 @@ queue_list(const struct cli *cli, const struct conf *conf, bool json)
 	else if (!json && l.count == 0)
 		buf_add_str(&l.out, "Mail queue is empty\n");
 	else if (!json)
-		buf_addf(&l.out, "-- %llu Kbytes in %zu Request%s.\n", (unsigned long long)((l.bytes + 1023) / 1024), l.count,
+		buf_addf(&l.out, "-- %llu Kbytes in %zu Request%s.\n", (unsigned long long)(l.bytes / 1024), l.count,
 		    l.count == 1 ? "" : "s");
 	if (status == CLI_DONE)
 		status = cli_print(cli, &l.out);

@@ -13,10 +13,11 @@
 #include "conf/params.h"
 #include "mail/address.h"
 #include "signet/cli.h"
+#include "signet/queue.h"
 
 #define ARENA_MAX ((size_t)256 << 20)
 
-enum mode { MODE_MESSAGE, MODE_SESSION, MODE_VERIFY };
+enum mode { MODE_MESSAGE, MODE_SESSION, MODE_VERIFY, MODE_LIST };
 
 struct options {
 	struct cli *cli;
@@ -80,8 +81,8 @@ set_mode(struct options *o, char what)
 		o->mode = MODE_VERIFY;
 		return true;
 	case 'p':
-		cli_fail(o->cli, EX_USAGE, "-bp: use `signet queue`");
-		return false;
+		o->mode = MODE_LIST;
+		return true;
 	case 'i':
 		cli_fail(o->cli, EX_USAGE, "-bi: use `signet map build`");
 		return false;
@@ -365,6 +366,8 @@ run(struct options *o, const struct conf *conf)
 	struct send_mail m = { .arena = o->arena, .p = conf->params, .fd = -1 };
 	int status;
 
+	if (o->mode == MODE_LIST)
+		return queue_list(o->cli, conf, false);
 	if (o->mode == MODE_SESSION)
 		return send_session(m.p);
 	find_user(&m);

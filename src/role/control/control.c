@@ -100,7 +100,7 @@ static void
 on_listed(void *ctx, enum ipc_result result, struct ipc_queue_listed *m)
 {
 	struct relay *y = ctx;
-	struct ipc_queue_listed none = { 0 };
+	struct ipc_queue_listed none = { .text = SPAN("the queue process does not answer") };
 
 	ipc_reply_queue_listed(y->role->hub, y->from, result == IPC_OK ? m : &none);
 	free(y);
@@ -110,10 +110,15 @@ static void
 on_queue_list(void *ctx, struct ipc_from from, struct ipc_queue_list *m)
 {
 	struct role *r = ctx;
-	struct relay *y = relay_new(r, from);
-	bool may = listed(r, from, r->conf->params->authorized_mailq_users);
+	struct ipc_queue_listed no = { .text = SPAN("authorized_mailq_users does not let you see the queue") };
+	struct relay *y;
 
-	if (!may || ipc_ask_queue_list(ipc_peer_any(r->hub, IPC_ROLE_QUEUE), m, ASK_MS, on_listed, y) == 0)
+	if (!listed(r, from, r->conf->params->authorized_mailq_users)) {
+		ipc_reply_queue_listed(r->hub, from, &no);
+		return;
+	}
+	y = relay_new(r, from);
+	if (ipc_ask_queue_list(ipc_peer_any(r->hub, IPC_ROLE_QUEUE), m, ASK_MS, on_listed, y) == 0)
 		on_listed(y, IPC_LOST, NULL);
 }
 
@@ -133,7 +138,8 @@ on_queue_admin(void *ctx, struct ipc_from from, struct ipc_queue_admin *m)
 	struct role *r = ctx;
 	bool flush = m->op <= 2;
 	bool may = flush ? listed(r, from, r->conf->params->authorized_flush_users) : is_admin(r, from);
-	struct ipc_queue_admin_done no = { .text = span_str(refused) };
+	struct ipc_queue_admin_done no = { .text = flush ? SPAN("authorized_flush_users does not let you flush the queue") :
+		span_str(refused) };
 	struct relay *y;
 
 	if (!may) {
