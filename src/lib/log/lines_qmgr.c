@@ -22,9 +22,3 @@ log_qmgr_expired(const struct log *l, struct span sender, bool forced)
 
 	log_info(l, "from=<%.*s>, status=%s, returned to sender", SPAN_ARG(s), forced ? "force-expired" : "expired");
 }
-
-void
-log_qmgr_discarded(const struct log *l)
-{
-	log_warning(l, "undeliverable postmaster notification discarded");
-}

@@ -10,5 +10,3 @@ void log_qmgr_active(const struct log *l, struct span sender, uint64_t size, siz
 void log_qmgr_removed(const struct log *l);
 /* "QID: from=<s>, status=expired, returned to sender"; `forced`: status=force-expired */
 void log_qmgr_expired(const struct log *l, struct span sender, bool forced);
-/* "QID: undeliverable postmaster notification discarded", a warning */
-void log_qmgr_discarded(const struct log *l);

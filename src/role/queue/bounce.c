@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "base/fd.h"
-#include "log/lines_qmgr.h"
+#include "log/lines_bounce.h"
 #include "mail/address.h"
 #include "mail/dsn.h"
 #include "role/queue/deliver.h"
@@ -133,7 +133,7 @@ failures(struct active *a)
 		return;
 	}
 	if (is_double_bounce(a)) {
-		log_qmgr_discarded(&l); /* never a third generation */
+		log_bounce_discarded(&l); /* never a third generation */
 		told(a, all, all_n);
 		return;
 	}
