@@ -398,9 +398,10 @@ class Postfix(Logged):
 
 class Sink:
     """A small SMTP server for peers that misbehave on purpose. `script`: {verb: reply or callable(conn, line)}.
-    Real servers (Postfix) are used wherever a well-behaved one will do."""
-    def __init__(self, env, address, port=25, greeting="220 sink ESMTP", keywords=("PIPELINING", "8BITMIME"), script=None, tls=None):
-        self.messages, self.commands, self.connections = [], [], 0
+    With lmtp=True the final dot is answered once for each recipient (script "." may be callable(conn, data, rcpt)), and an
+    address with a / is the path of a UNIX socket. Real servers (Postfix) are used wherever a well-behaved one will do."""
+    def __init__(self, env, address, port=25, greeting="220 sink ESMTP", keywords=("PIPELINING", "8BITMIME"), script=None, tls=None, lmtp=False):
+        self.messages, self.commands, self.connections, self.lmtp = [], [], 0, lmtp
         self.script, self.greeting, self.keywords, self.tls = script or {}, greeting, list(keywords), tls
         sink = self
 
@@ -409,8 +410,15 @@ class Sink:
                 sink.connections += 1
                 sink._serve(self.request)
 
+        class V6(socketserver.ThreadingTCPServer):
+            address_family = socket.AF_INET6
+
         socketserver.ThreadingTCPServer.allow_reuse_address = True
-        self.server = socketserver.ThreadingTCPServer((address, port), Handler)
+        if "/" in address:
+            self.server = socketserver.ThreadingUnixStreamServer(address, Handler)
+            os.chmod(address, 0o666)
+        else:
+            self.server = (V6 if ":" in address else socketserver.ThreadingTCPServer)((address, port), Handler)
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         env.at_end(self.close)
@@ -461,6 +469,8 @@ class Sink:
                 continue
             if answer is None:
                 answer = self._default(conn, verb, text, mail)
+            elif answer.startswith("2"):
+                self._default(conn, verb, text, mail)
             self._say(conn, answer)
             if verb == "DATA" and answer.startswith("3"):
                 body = []
@@ -471,16 +481,26 @@ class Sink:
                     body.append(line[1:] if line.startswith(b".") else line)
                 if not line:
                     return
-                end = self.script.get(".", "250 2.0.0 Ok")
-                end = end(conn, b"".join(body)) if callable(end) else end
-                if end is False:
+                if self._dot(conn, mail, b"".join(body)) is False:
                     return
-                if end.startswith("2"):
-                    self.messages.append(dict(mail, data=b"".join(body)))
                 mail = {}
-                self._say(conn, end)
             if verb == "QUIT":
                 return
+
+    def _dot(self, conn, mail, data):
+        """Answers to the final dot: one, or with LMTP one for each recipient that was accepted (RFC 2033 section 4.2)."""
+        script = self.script.get(".", "250 2.0.0 Ok")
+        took = []
+        for r in mail.get("rcpts", []) if self.lmtp else [None]:
+            end = (script(conn, data, r) if self.lmtp else script(conn, data)) if callable(script) else script
+            if end is False:
+                return False
+            if end.startswith("2"):
+                took.append(r)
+            self._say(conn, end)
+        if took:
+            self.messages.append(dict(mail, data=data, rcpts=took if self.lmtp else mail.get("rcpts", [])))
+        return True
 
     def _default(self, conn, verb, text, mail):
         if verb in ("EHLO", "LHLO"):
