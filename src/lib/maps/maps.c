@@ -115,6 +115,9 @@ table_find(struct table *t, const struct lookup *q, struct map_hit *hit, struct 
 
 	if (q->partial && t->type->pattern)
 		return MAP_ABSENT;
+	/* Types that fold are those that keep keys. Patterns see all of a text: a long header must not slip past them. */
+	if (q->key.n > MAPS_KEY_MAX && t->type->fold)
+		return MAP_ABSENT;
 	if (t->type->fold && !(t->flags & MAPS_NO_FOLD))
 		folded.key = arena_lower(q->a, q->key);
 	return t->type->find(t, &folded, hit, why);
@@ -228,7 +231,7 @@ find(const struct maps *m, const struct lookup *q, struct map_hit *hit_r, struct
 	struct map_hit *hit = hit_r != NULL ? hit_r : &unused;
 
 	*hit = (struct map_hit){ 0 };
-	if (m == NULL || q->key.n == 0 || q->key.n > MAPS_KEY_MAX)
+	if (m == NULL || q->key.n == 0)
 		return MAP_ABSENT;
 	for (size_t i = 0; i < m->n; i++) {
 		enum map_result r = table_find(m->v[i], q, hit, why);

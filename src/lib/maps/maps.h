@@ -25,7 +25,7 @@
 struct asks;
 struct maps;
 
-#define MAPS_KEY_MAX 4096u      /* longer keys are absent: no table holds one */
+#define MAPS_KEY_MAX 4096u      /* longer keys are in no table that keeps keys; patterns and static: see them */
 #define MAPS_VALUE_MAX 131072u  /* a longer value is MAP_DEFER; size arenas accordingly */
 #define MAPS_TEXT_MAX (256u << 20)      /* largest text source */
 

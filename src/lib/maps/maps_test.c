@@ -74,6 +74,24 @@ check(const char *spec, const char *key, const char *want)
 	maps_unref(&m);
 }
 
+/* A header of 5 kB is a key that no table keeps, but a pattern has to see it. */
+static void
+long_keys_reach_patterns(void **state)
+{
+	char key[3 * MAPS_KEY_MAX];
+
+	(void)state;
+	memset(key, 'x', sizeof(key));
+	memcpy(key + sizeof(key) - 10, "name=a.exe", 10);
+	key[sizeof(key) - 1] = '\0';
+	check("regexp:{ {/\\.ex$/ REJECT} }", key, "REJECT");
+	check("pcre:{ {/\\.ex$/ REJECT} }", key, "REJECT");
+	check("inline:{a=1}, static:x", key, "x");
+	check("unionmap:{inline:{a=1}, pcre:{ {/\\.ex$/ REJECT} }}", key, "REJECT");
+	check("fail:x", key, "!always fails");
+	check("inline:{a=1}, texthash:/nonexistent/table", key, NULL);
+}
+
 static void
 plain_tables(void **state)
 {
@@ -407,7 +425,7 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		KIT_TEST(plain_tables), KIT_TEST(refused), KIT_TEST(texthash_finds_and_reloads),
+		KIT_TEST(plain_tables), KIT_TEST(long_keys_reach_patterns), KIT_TEST(refused), KIT_TEST(texthash_finds_and_reloads),
 		KIT_TEST(broken_lines), KIT_TEST(no_fold_keeps_case), KIT_TEST(partial_keys_pass_over_patterns),
 		KIT_TEST(remote_tables_need_asks), KIT_TEST(direct_unix), KIT_TEST(built_tables),
 		KIT_TEST(cdb_follows_its_file), KIT_TEST(shared_by_reference),

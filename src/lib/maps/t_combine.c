@@ -131,8 +131,6 @@ pipe_find(struct table *t, const struct lookup *q, struct map_hit *hit, struct f
 	for (size_t i = 0; i < p->n; i++) {
 		enum map_result r;
 
-		if (step.key.n > MAPS_KEY_MAX)
-			return MAP_ABSENT;
 		r = table_find(p->tables[i], &step, hit, why);
 		if (r != MAP_FOUND)
 			return r;
