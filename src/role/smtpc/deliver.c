@@ -268,6 +268,7 @@ next_hop(struct delivery *d)
 {
 	d->hop++;
 	d->resolved = false;
+	d->clear_now = false;
 	if (d->hop >= d->n_hops) {
 		nobody_left(d);
 		return false;
@@ -326,8 +327,10 @@ drop_tried(struct delivery *d)
 	struct dest *dest = &d->dest;
 	size_t out = 0;
 
-	if (d->tried.text.n == 0)
-		return;
+	if (d->tried.text.n == 0 || d->clear_now) {
+		d->tried.text = SPAN("");
+		return;                 /* a retry in clear is for that very server */
+	}
 	for (size_t i = 0; i < dest->count; i++)
 		if (dest->list[i].port != d->tried.port || !span_eq(dest->list[i].text, d->tried.text))
 			dest->list[out++] = dest->list[i];
@@ -395,6 +398,13 @@ host_facts(struct delivery *d, const struct address *a, struct fault *why)
 	return MAP_FOUND;
 }
 
+/* The server of the attempt that failed under TLS? */
+static bool
+is_retried(const struct delivery *d, const struct address *a)
+{
+	return a->port == d->retried_port && span_eq(a->text, d->retried);
+}
+
 static void
 connect_to(struct delivery *d, const struct address *a)
 {
@@ -403,14 +413,16 @@ connect_to(struct delivery *d, const struct address *a)
 
 	d->final = d->hop + 1 >= d->n_hops && (d->addr + 1 >= d->dest.count || (limit > 0 && d->sessions + 1 >= limit));
 	c = conn_new(d, a);
+	/* Allowed for one server under one decision: never carried over to another one. */
+	c->tls_off = d->clear_now && is_retried(d, a);
+	d->clear_now = false;
 	if (!policy_decide(d, a, c->arena, &c->decision)) {
 		conn_free(c);
 		d->addr++;
 		deliver_wake(d);
 		return;
 	}
-	c->tls_off = d->clear_now;
-	d->clear_now = false;
+	c->tls_off = c->tls_off && c->decision.level == TLS_LEVEL_MAY;
 	d->relay = arena_dup(d->arena, SPAN(""));
 	d->stage = STAGE_SESSION;
 	conn_connect(c);

@@ -110,6 +110,8 @@ retry_in_clear(struct conn *c)
 	struct delivery *d = c->d;
 
 	take_facts(d, c);
+	d->retried = arena_dup(d->arena, c->addr.text);
+	d->retried_port = c->addr.port;
 	conn_free(c);
 	d->clear_now = true;
 	deliver_session_over(d, NULL, FAIL_SAME_AGAIN);
@@ -257,7 +259,7 @@ no_starttls(struct conn *c)
 {
 	char text[500];
 
-	if (c->decision.on_no_starttls == TLS_NEXT_CLEAR || c->tls_off) {
+	if (c->decision.on_no_starttls == TLS_NEXT_CLEAR) {
 		tls_settled(c);
 		return session_begin(c);
 	}

@@ -126,6 +126,8 @@ struct delivery {
 	size_t addr;                    /* next one to try */
 	int sessions;                   /* that got past the handshake, for smtp_mx_session_limit */
 	bool clear_now;                 /* the next attempt is the clear-text retry of this address (tls-client.md 1.2) */
+	struct span retried;            /* that address, and its port */
+	uint16_t retried_port;
 	bool resolved;                  /* dest is that of this hop */
 	struct address tried;           /* where a cached connection went; port 0 and no text = nowhere */
 	struct span passed_over;        /* text that was logged last */

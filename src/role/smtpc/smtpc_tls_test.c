@@ -212,6 +212,27 @@ no_clear_text_with_a_login(void **state)
 	world_close(&w);
 }
 
+/* The retry in clear belongs to the server whose TLS failed: one that must be spoken to under TLS does not inherit it. */
+static void
+the_retry_in_clear_is_not_inherited(void **state)
+{
+	static const struct world_rule rules[] = { STARTTLS_EHLO, { "127.0.0.2", "MAIL", "!" }, { 0 } };
+	char hops[100];
+	struct world w;
+
+	(void)state;
+	open_world(&w, "smtp_tls_security_level = may\nsmtp_mx_session_limit = 1\n"
+	    "smtp_tls_policy_maps = regexp:{ {/127\\.0\\.0\\.3/ encrypt} }\n");
+	w.rules = rules;
+	snprintf(hops, sizeof(hops), "[127.0.0.2]:%u, [127.0.0.3]:%u", w.port, w.port);
+	world_mail(&w, (struct world_mail){ .nexthop = hops, .waited_s = 100000 });
+	assert_outcome(&w, 0, "0 2.0.0");
+	assert_true(kit_logged("relay=127.0.0.3[127.0.0.3]:"));
+	assert_true(kit_logged("tls=encrypt,"));
+	assert_true(kit_logged("Trusted TLS connection established to 127.0.0.3"));
+	world_close(&w);
+}
+
 static int
 make_certs(void **state)
 {
@@ -294,6 +315,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(no_clear_text_with_a_login),
 	KIT_TEST(parameters),
 	KIT_TEST(log_without_tls),
+	KIT_TEST(the_retry_in_clear_is_not_inherited),
 };
 
 int
