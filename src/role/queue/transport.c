@@ -4,6 +4,9 @@
 
 #include "role/queue/queue.h"
 
+/* Of one delivery, whatever is configured: the request and its outcomes at their longest fit one frame (8 MB). */
+enum { RCPTS_MAX = 1000 };
+
 struct transport {
 	struct list node;
 	struct queue *q;
@@ -114,6 +117,8 @@ read_limits(struct queue *q, const char *name, const struct conf_service *s, str
 		.transport_delay_us = pause_us(q, name, "transport_rate_delay"),
 		.dead_us = p->minimal_backoff_time_ms * US_PER_MS,
 	};
+	if (l->recipients == 0 || l->recipients > RCPTS_MAX)
+		l->recipients = RCPTS_MAX;
 	/*
 	 * maxproc throttles a transport when master.cf sets it. The default was chosen for a process
 	 * per delivery: taken literally, a hundred dead destinations would stop all the others.

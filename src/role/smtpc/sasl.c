@@ -248,12 +248,15 @@ sasl_begin(struct conn *c, const struct login *login, struct fault *why)
 	return true;
 }
 
-void
+bool
 sasl_step(struct conn *c)
 {
 	int64_t now = loop_now_us(c->role->loop);
 	struct span text = span_trim(span_from(c->engine.reply.text, 4)), reply;
 	struct buf challenge;
+
+	if (c->sasl->loop)
+		return false;           /* each answer has its deadline: without an end there would be none */
 
 	buf_init(&challenge, 16384);
 	if (!text_unbase64(&challenge, text) || !answer(c, buf_span(&challenge), &reply)) {
@@ -263,6 +266,7 @@ sasl_step(struct conn *c)
 		smtpc_auth_respond(&c->engine, reply, now);
 	}
 	buf_release(&challenge);
+	return true;
 }
 
 void

@@ -512,8 +512,7 @@ session_event(struct conn *c, enum smtpc_event ev)
 	case SMTPC_TLS_REFUSED:
 		return on_tls_refused(c);
 	case SMTPC_AUTH_STEP:
-		sasl_step(c);
-		return true;
+		return sasl_step(c) || login_refused(c);
 	case SMTPC_AUTH_OK:
 		c->authenticated = true;
 		return begin_mail(c);

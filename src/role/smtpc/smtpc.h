@@ -296,7 +296,8 @@ enum map_result sasl_login_by_hop(struct delivery *d, struct span nexthop, struc
 enum map_result sasl_login_by_host(struct delivery *d, struct span host, struct login *login_r, struct fault *why);
 /* Begin; false with `why` when no mechanism fits. */
 bool sasl_begin(struct conn *c, const struct login *login, struct fault *why);
-void sasl_step(struct conn *c);
+/* Answer a challenge; false when the server goes on after we cancelled. */
+bool sasl_step(struct conn *c);
 void sasl_refused(const struct conn *c, struct fault *why);
 
 /* reuse.c */
