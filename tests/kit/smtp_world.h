@@ -31,7 +31,7 @@ struct world_rule {
 struct world_dns {
 	const char *name;
 	uint16_t type;
-	const char *data;               /* "10 mx.example, 20 mx2.example" or addresses; "" = nodata, "!" = SERVFAIL, "?" = NXDOMAIN */
+	const char *data;               /* "10 mx.example, 20 mx2.example" or addresses; "" = nodata, "!" = SERVFAIL, "#" = bogus, "?" = NXDOMAIN */
 };
 
 struct world;
@@ -327,6 +327,8 @@ world_answer(void *ctx)
 		rest = span_str(data);
 		if (data[0] == '!')
 			d->status = DNS_FAILED;
+		else if (data[0] == '#')
+			d->status = DNS_BOGUS;
 		else if (data[0] == '?')
 			d->nxdomain = true;
 		else

@@ -188,7 +188,8 @@ host_addresses(struct delivery *d, struct span name, const struct address *proto
 		return MAP_ABSENT;
 	if (d->svc->dns)
 		r = host_records(d, false, name, proto, missing);
-	if (r == MAP_ABSENT && d->svc->native)
+	/* a failed answer (SERVFAIL, a bogus signature) is not a no: the system's way would go round DNSSEC */
+	if (r == MAP_ABSENT && !missing->soft && d->svc->native)
 		r = host_records(d, true, name, proto, missing);
 	return r;
 }

@@ -98,6 +98,22 @@ mx_records_decide(void **state)
 	world_close(&w);
 }
 
+/* The system's way is for names that DNS does not know: asked here, it would put its own words in place of these. */
+static void
+a_bogus_answer_is_not_a_no(void **state)
+{
+	static const struct world_dns forged[] = { { "forged.example", DNS_TYPE_A, "#" }, { 0 } };
+	struct world w;
+
+	(void)state;
+	world_open(&w, "smtp_host_lookup = dns, native\n", NULL);
+	w.dns = forged;
+	world_mail(&w, (struct world_mail){ .nexthop = "[forged.example]:%u" });
+	assert_outcome(&w, 0, "1 4.4.3 Host or domain name not found. Name service error for name=forged.example type=A: "
+	    "DNSSEC validation failed, try again");
+	world_close(&w);
+}
+
 static void
 the_next_server_gets_its_turn(void **state)
 {
@@ -339,7 +355,9 @@ a_probe_ends_after_rcpt(void **state)
 static const struct world_rule auth_rules[] = {
 	{ NULL, "EHLO", "250-mx.example\r\n250 AUTH PLAIN LOGIN\r\n" },
 	{ NULL, "AUTH PLAIN AHUAcA==", "235 2.7.0 ok\r\n" }, { NULL, "AUTH PLAIN", "535 5.7.8 wrong\r\n" },
-	{ NULL, "AUTH LOGIN", "334 VXNlcm5hbWU6\r\n" }, { NULL, "dQ==", "334 UGFzc3dvcmQ6\r\n" }, { NULL, "cA==", "235 2.7.0 ok\r\n" }, { 0 },
+	{ NULL, "AUTH LOGIN", "334 VXNlcm5hbWU6\r\n" }, { NULL, "dQ==", "334 UGFzc3dvcmQ6\r\n" }, { NULL, "cA==", "235 2.7.0 ok\r\n" },
+	/* a server that never ends the exchange */
+	{ NULL, "bG9vcA==", "334 !\r\n" }, { NULL, "*", "334 go on\r\n" }, { 0 },
 };
 
 static void
@@ -358,6 +376,8 @@ login(void **state)
 		{ "smtp_sasl_password_maps = inline:{ {other=u:p} }\n", "0 2.0.0", "MAIL" },
 		{ "smtp_sender_dependent_authentication = yes\nsmtp_sasl_security_options=\n"
 		    "smtp_sasl_password_maps = inline:{ {a@client.example=u:p}, {127.0.0.1=x:y} }\n", "0 2.0.0", "AUTH PLAIN AHUAcA==" },
+		{ "smtp_sasl_security_options =\nsmtp_sasl_mechanism_filter = login\nsmtp_sasl_password_maps = static:loop:p\n",
+		    "1 4.7.0 SASL authentication failed; authentication protocol loop with server 127.0.0.1[127.0.0.1]", "AUTH LOGIN\nbG9vcA==\n*\n" },
 		{ "smtp_sasl_security_options=\nsmtp_sasl_password_maps = fail:x\n", "1 4.3.0 Temporary lookup error", "" },
 	};
 	struct world w;
@@ -656,6 +676,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(refusals),
 	KIT_TEST(nobody_listens),
 	KIT_TEST(mx_records_decide),
+	KIT_TEST(a_bogus_answer_is_not_a_no),
 	KIT_TEST(the_next_server_gets_its_turn),
 	KIT_TEST(the_last_server_decides),
 	KIT_TEST(lists_of_next_hops),
