@@ -133,6 +133,12 @@ take_option(struct options *o, char c, const char *value)
 		return set_notify(o, value) || (cli_fail(o->cli, EX_USAGE, "-N %s is not known", value), false);
 	case 'R':
 		return set_ret(o, value) || (cli_fail(o->cli, EX_USAGE, "-R %s is not known", value), false);
+	case 'X':
+		/* -XV is VERP; any other value is sendmail's traffic log */
+		if (value[0] != 'V')
+			return true;
+		cli_fail(o->cli, EX_USAGE, "-XV (a return path for each recipient) is not supported");
+		return false;
 	case 'b':
 		return set_mode(o, value[0]);
 	case 'o':

@@ -13,7 +13,7 @@
 #include "signet/send.h"
 
 /* A daemon that does not greet is as good as none: the maildrop has the message sooner. */
-#define GREETING_MS 30000
+#define GREETING_MS 15000       /* greeting and EHLO of a daemon that works come at once; else there is the maildrop */
 #define REPLY_MS 300000
 #define RCPTS_AT_ONCE 500
 
@@ -155,10 +155,10 @@ greet(struct talk *t, struct fault *why)
 	if (reply(t) != 220) {
 		r = unwanted(t, why);
 	} else {
-		t->wait_ms = REPLY_MS;
 		buf_addf(&line, "EHLO %s\r\n", t->m->p->myhostname);
 		if (command(t, &line) != 250)
 			r = unwanted(t, why);
+		t->wait_ms = REPLY_MS;
 	}
 	buf_release(&line);
 	return r;
