@@ -18,6 +18,7 @@
 #include "role/local/delivery.h"
 #include "role/local/maildrop.h"
 #include "role/roles.h"
+#include "route/route.h"
 
 bool
 local_list_has(const char *list, const char *word)
@@ -147,7 +148,11 @@ static void
 local_open(struct role *r)
 {
 	struct local *l = local_new(r);
+	struct fault why = { 0 };
 
+	/* Reads the addresses of the interfaces: before the sandbox closes. */
+	if (!route_open(r->conf->params, 0, &r->maps_env, &l->route, &why))
+		fatal("%s", why.text);
 	role_allow_dir(r, r->conf->params->data_directory, false);
 	role_allow_dir(r, role_queue_path(r, l->arena, "maildrop"), false);
 }
@@ -186,6 +191,7 @@ local_start(struct role *r)
 	set_tags(l);
 	if (!intake_conf_init(&l->intake, r->conf->params, &r->maps_env, &why))
 		fatal("%s", why.text);
+	l->intake.route = l->route;
 	notice_init(l);
 	check_pipes(l);
 	l->maildrop = maildrop_new(l);

@@ -24,6 +24,7 @@ struct local {
 	struct agent_conf confs[AGENT_CONFS_MAX];
 	size_t n_confs;
 	struct intake_conf intake;
+	struct route *route;            /* which addresses are ourselves: for intake */
 	char cleanup_tag[80], bounce_tag[80], pickup_tag[80];
 	struct list deliveries, bounces, submissions;
 	size_t n_deliveries, n_bounces, n_submissions;

@@ -39,7 +39,7 @@ struct submission {
 	bool content_done, finished, last_cr;
 	struct intake_verdict verdict;
 	struct submit_result result;
-	bool over;
+	bool over, overflow;
 };
 
 static void
@@ -216,7 +216,7 @@ sink(void *ctx, struct span bytes)
 
 	s->bytes += bytes.n;
 	if (!buf_add_span(&s->out, bytes))
-		panic("intake gave more than %zu bytes for one piece", OUT_MAX);
+		s->overflow = true;     /* checks that add much to each line, and text made for them */
 }
 
 /* Submitted text may end its lines with LF alone. */
@@ -289,6 +289,10 @@ feed_content(struct submission *s)
 		r = intake_feed(s->intake, buf_span(&s->raw), &used);
 		turn += used;
 		buf_consume(&s->raw, used);
+		if (s->overflow) {
+			end_failed(s, "4.3.0", "header or body checks add too much to the message");
+			return STEP_OVER;
+		}
 		if (r == INTAKE_WAIT)
 			return STEP_WAIT;
 		if (turn > TURN_BYTES) {
@@ -305,6 +309,10 @@ finish_content(struct submission *s)
 	if (intake_finish(s->intake, &s->verdict) == INTAKE_WAIT)
 		return STEP_WAIT;
 	s->finished = true;
+	if (s->overflow) {
+		end_failed(s, "4.3.0", "header or body checks add too much to the message");
+		return STEP_OVER;
+	}
 	switch (s->verdict.action) {
 	case INTAKE_ACCEPT:
 		return STEP_ON;
