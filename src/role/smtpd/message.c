@@ -16,6 +16,7 @@
 #define BODY_MAX (64u << 20)    /* what one call of intake may produce, at most */
 #define PIECE 16384u
 #define MESSAGE_ARENA (48u << 20)
+#define RCPTS_ROOM (MESSAGE_ARENA / 2)  /* for recipients, whatever smtpd_recipient_limit says */
 #define ENVELOPE_MAX 3000000u
 #define TMP_MS 60000
 #define SUBMIT_MS 300000
@@ -66,6 +67,9 @@ message_begin(struct session *s, const struct smtps_mail *mail)
 
 	if (s->msg != NULL)
 		return;                 /* asked again */
+	/* Facts are looked up anew for each message: tables change, failures pass, and a long session stays small. */
+	if (s->asks != NULL && asks_waiting(s->asks) == 0)
+		asks_clear(s->asks);
 	m = calloc(1, sizeof(*m));
 	ensure(m != NULL);
 	m->s = s;
@@ -202,7 +206,7 @@ message_add_rcpt(struct message *m, const struct smtps_rcpt *r)
 		.notify = r->notify };
 
 	rcpt.orig = rcpt.addr;
-	if (!envelope_add_rcpt(&m->env, m->arena, &rcpt))
+	if (arena_bytes(m->arena) > RCPTS_ROOM || !envelope_add_rcpt(&m->env, m->arena, &rcpt))
 		return false;
 	if (m->log.qid[0] == '\0')
 		name_message(m);

@@ -9,6 +9,9 @@
 #include "role/smtpd/smtpd.h"
 
 #define ETRN_MS 30000
+/* Actions that are kept about a client, in the session's arena. */
+#define STANDING_MAX 64u
+#define STANDING_ARG_MAX 4096u
 
 void
 question_take(struct session *s, const struct smtps_event *ev)
@@ -126,24 +129,30 @@ static void
 keep_standing(struct session *s, const struct acl_action *act)
 {
 	struct acl_action *copy, **tail = &s->standing;
+	unsigned n = 0;
 
 	if (act->act > ACL_ACT_PREPEND)
 		return;
+	for (; *tail != NULL; tail = &(*tail)->next, n++)
+		if ((*tail)->act == act->act && span_eq((*tail)->arg, act->arg))
+			return;         /* said before: a client may repeat EHLO as often as it likes */
+	if (n == STANDING_MAX)
+		return;
 	copy = ARENA_NEW(s->arena, struct acl_action);
 	copy->act = act->act;
-	copy->arg = arena_dup(s->arena, act->arg);
-	while (*tail != NULL)
-		tail = &(*tail)->next;
+	copy->arg = arena_dup(s->arena, span_slice(act->arg, 0, STANDING_ARG_MAX));
 	*tail = copy;
 }
 
 static void
-do_actions(struct session *s, const struct acl_result *res)
+do_actions(struct session *s, const struct smtps_event *ev, const struct acl_result *res)
 {
+	bool about_client = ev->kind == SMTPS_ASK_CONNECT || ev->kind == SMTPS_ASK_HELO;
+
 	for (const struct acl_action *act = res->actions; act != NULL; act = act->next) {
 		if (s->msg != NULL)
 			message_act(s->msg, act);
-		else
+		else if (about_client)  /* what VRFY's address would get is not for the next message */
 			keep_standing(s, act);
 	}
 }
@@ -191,7 +200,7 @@ access_check(struct session *s, struct question *q)
 		return WAITING;
 	log_actions(s, &q->ev, &f, &res);
 	if (!res.reject) {
-		do_actions(s, &res);
+		do_actions(s, &q->ev, &res);
 		return PASSED;
 	}
 	log_reject(s, &q->ev, &f, &res);

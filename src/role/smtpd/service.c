@@ -164,8 +164,10 @@ service_open(struct smtpd *d, struct service *svc, const struct conf_service *cs
 	svc->discard = smtps_keywords(span_str(svc->p->smtpd_discard_ehlo_keywords), &unknown);
 	if (local)
 		svc->discard = SMTPS_KW_STARTTLS | SMTPS_KW_ETRN | SMTPS_KW_VRFY | SMTPS_KW_SILENT;
-	return acl_open(cs, env, &svc->acl, why) && intake_conf_init(&svc->intake, svc->p, env, why) && open_lists(svc, env, why) &&
-	    (local || open_tls(d, svc, why));
+	if (!acl_open(cs, env, &svc->acl, why) || !intake_conf_init(&svc->intake, svc->p, env, why))
+		return false;
+	svc->intake.route = acl_route(svc->acl);
+	return open_lists(svc, env, why) && (local || open_tls(d, svc, why));
 }
 
 void

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/panic.h"
 #include "role/roles.h"
+#include "tls/library.h"
 
 #define ACCEPTS_PER_TURN 64
 #define SPARE_DESCRIPTORS 200u
@@ -99,7 +100,10 @@ smtpd_open(struct role *r)
 {
 	static struct smtpd state;
 	struct smtpd *d = &state;
+	struct fault why = { 0 };
 
+	if (!tls_library_open(r->conf->params->tls_config_file, r->conf->params->tls_config_name, &why))
+		fatal("%s", why.text);
 	*d = (struct smtpd){ .role = r, .arena = arena_new(SESSION_ARENA), .scratch = arena_new(QUESTION_ARENA) };
 	r->state = d;
 	list_init(&d->sessions);

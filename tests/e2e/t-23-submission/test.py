@@ -2,6 +2,7 @@
 in the middle, a restart of the queue under a client."""
 import os
 import socket
+import subprocess
 
 import kit
 
@@ -34,6 +35,23 @@ def run(env):
     qid = kit.queue_id(kit.send(rcpts="tag@example.com"))
     s.wait_log(r"%s: removed" % qid)
     kit.check(len(sink.messages) == count + 1 and sink.messages[-1]["data"].startswith(b"X-Tag: yes\r\nReceived: "), sink.messages[-1]["data"])
+
+    # what is asked of another address by VRFY is not done to the next message
+    c = socket.create_connection(("127.0.0.1", 25), 20)
+    f = c.makefile("rb")
+    f.readline()
+    for line in (b"HELO verify.example", b"VRFY tag@example.com", b"MAIL FROM:<a@b.example>", b"RCPT TO:<user@example.com>", b"DATA",
+                 b"Subject: no tag\r\n\r\nx\r\n."):
+        c.sendall(line + b"\r\n")
+        answer = f.readline()
+        kit.check(answer[:1] in b"23", answer)
+    f.close()
+    c.close()
+    s.wait_log(r"%s: removed" % kit.queue_id(answer.decode()))
+    kit.check(b"X-Tag" not in sink.messages[-1]["data"], sink.messages[-1]["data"])
+
+    refused = subprocess.run([os.path.join(kit.BUILD, "src", "signet"), "-c", s.conf, "send", "-XV", "user@example.com"], input=b"x\n", capture_output=True)
+    kit.check(refused.returncode == 64 and b"-XV" in refused.stderr, "-XV is refused by name: %r" % refused)
 
     qid = kit.queue_id(kit.send(port=587, rcpts="user@example.com"))
     s.wait_log(r"%s: removed" % qid)
