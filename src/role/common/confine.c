@@ -99,10 +99,19 @@ confine_no_new_privs(void)
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
+/* The address sanitizer maps terabytes of shadow memory: no limit fits it. */
+#if defined(__SANITIZE_ADDRESS__)
+#define NO_MEMORY_LIMIT 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define NO_MEMORY_LIMIT 1
+#endif
+#endif
+
 void
 confine_memory(uint64_t bytes)
 {
-#if !defined(__SANITIZE_ADDRESS__)
+#if !defined(NO_MEMORY_LIMIT)
 	struct rlimit limit = { bytes, bytes };
 
 	if (bytes > 0)
