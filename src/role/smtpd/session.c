@@ -402,7 +402,9 @@ waits_for_client(const struct session *s)
 {
 	if (s->tls_handshake || s->closing || smtps_output(s->engine).n > 0)
 		return true;
-	return list_empty(&s->questions) && (s->msg == NULL || !message_busy(s->msg)) && smtps_content(s->engine).n == 0;
+	/* A body that waits for memory counts as well: if all of them did without an end, none would ever give any back. */
+	return list_empty(&s->questions) && (s->msg == NULL || !message_busy(s->msg)) &&
+	    (smtps_content(s->engine).n == 0 || memory_tight(s));
 }
 
 static void
