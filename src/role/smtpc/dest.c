@@ -209,6 +209,13 @@ loops(const struct delivery *d, struct fault *why)
 	return fault_set(why, "5.4.6", "mail for %.*s loops back to myself", SPAN_ARG(log_esc(d->dest.domain)));
 }
 
+static bool
+not_found(struct span host, const struct missing *m, struct fault *why)
+{
+	return fault_set(why, m->soft ? "4.4.3" : "5.4.4", "Host or domain name not found. "
+	    "Name service error for name=%.*s type=%s: %s", SPAN_ARG(log_esc(host)), m->type, m->word);
+}
+
 static enum map_result
 single_host(struct delivery *d, enum dns_status mx_status, struct fault *why)
 {
@@ -218,9 +225,7 @@ single_host(struct delivery *d, enum dns_status mx_status, struct fault *why)
 	enum map_result r = host_addresses(d, d->dest.domain, &proto, &missing);
 
 	if (r == MAP_ABSENT)
-		fault_set(why, missing.soft ? "4.4.3" : "5.4.4", "Host or domain name not found. "
-		    "Name service error for name=%.*s type=%s: %s", SPAN_ARG(log_esc(d->dest.domain)), missing.type,
-		    missing.word);
+		not_found(d->dest.domain, &missing, why);
 	if (r != MAP_FOUND)
 		return r;
 	for (size_t i = 0; i < d->dest.count; i++) {
@@ -242,7 +247,8 @@ is_null_mx(const struct dns_answer *mx)
 
 struct mx_search {
 	uint16_t best_pref;
-	bool soft;              /* some host could not be looked up */
+	struct missing missing; /* of `host`, the last that has no address, or rather the last that DNS could not say */
+	struct span host;
 	bool wait;
 };
 
@@ -267,7 +273,10 @@ mx_hosts(struct delivery *d, const struct dns_answer *mx, struct mx_search *s)
 			break;
 		case MAP_ABSENT:
 		case MAP_DEFER:
-			s->soft |= missing.soft;
+			if (s->missing.soft && !missing.soft)
+				break;
+			s->missing = missing;
+			s->host = proto.host;
 			break;
 		}
 	}
@@ -294,7 +303,7 @@ drop_self(struct delivery *d, const struct mx_search *s, struct fault *why)
 		return true;
 	if (s->best_pref == self)
 		return loops(d, why);
-	return fault_set(why, s->soft ? "4.4.4" : "5.4.4", "unable to find primary relay for %.*s",
+	return fault_set(why, s->missing.soft ? "4.4.4" : "5.4.4", "unable to find primary relay for %.*s",
 	    SPAN_ARG(log_esc(dest->domain)));
 }
 
@@ -302,7 +311,6 @@ static enum map_result
 from_mx(struct delivery *d, const struct dns_answer *mx, struct fault *why)
 {
 	struct mx_search s;
-	bool soft;
 
 	if (is_null_mx(mx)) {
 		fault_set(why, "5.1.10", "Domain %.*s does not accept mail (nullMX)", SPAN_ARG(log_esc(d->dest.domain)));
@@ -314,9 +322,10 @@ from_mx(struct delivery *d, const struct dns_answer *mx, struct fault *why)
 	d->dest.best_mx_known = true;
 	if (d->dest.count > 0)
 		return drop_self(d, &s, why) ? MAP_FOUND : MAP_ABSENT;
-	soft = s.soft || d->svc->p->smtp_defer_if_no_mx_address_found;
-	fault_set(why, soft ? "4.4.4" : "5.4.4", "no MX host for %.*s has a valid address record",
-	    SPAN_ARG(log_esc(d->dest.domain)));
+	log_warning(NULL, "no MX host for %.*s has a valid address record", SPAN_ARG(log_esc(d->dest.domain)));
+	not_found(s.host, &s.missing, why);
+	if (d->svc->p->smtp_defer_if_no_mx_address_found)
+		why->dsn[0] = '4';
 	return MAP_ABSENT;
 }
 
