@@ -83,6 +83,7 @@ list_hops(struct delivery *d)
 	d->hops = ARENA_ARRAY(d->arena, struct span, max);
 	while (span_token(&rest, ", \t\r\n", &word))
 		d->hops[d->n_hops++] = word;
+	d->n_given = d->n_hops;
 	if (d->nexthop.n > 0 && span_starts(d->nexthop, SPAN("unix:")))
 		return;                 /* a path has no fallback, and may have blanks */
 	while (span_token(&fallback, ", \t\r\n", &word))
@@ -342,8 +343,11 @@ static bool
 stage_resolve(struct delivery *d)
 {
 	struct fault why;
+	enum map_result r = dest_resolve(d, d->hops[d->hop], &why);
 
-	switch (dest_resolve(d, d->hops[d->hop], &why)) {
+	if (d->dest.ours && d->hop < d->n_given)
+		d->n_hops = d->n_given;
+	switch (r) {
 	case MAP_FOUND:
 		d->resolved = true;
 		drop_tried(d);

@@ -230,6 +230,7 @@ single_host(struct delivery *d, enum dns_status mx_status, struct fault *why)
 		return r;
 	for (size_t i = 0; i < d->dest.count; i++) {
 		if (is_self(d, &d->dest.list[i])) {
+			d->dest.ours = true;
 			loops(d, why);
 			return MAP_ABSENT;
 		}
@@ -295,6 +296,7 @@ drop_self(struct delivery *d, const struct mx_search *s, struct fault *why)
 			self = dest->list[i].pref;
 	if (self > UINT16_MAX)
 		return true;
+	dest->ours = true;
 	for (size_t i = 0; i < dest->count; i++)
 		if (dest->list[i].pref < self)
 			dest->list[out++] = dest->list[i];

@@ -63,6 +63,7 @@ struct dest {
 	bool unix_socket;
 	struct address *list;
 	size_t count;
+	bool ours;                      /* we are a server of this domain: a fallback relay could only send it back */
 	bool best_mx_known;             /* the list came from MX records: a server that says our name is a loop */
 };
 
@@ -121,6 +122,7 @@ struct delivery {
 	} stage;
 	struct span *hops;              /* nexthop list, then fallback relays */
 	size_t n_hops, hop;
+	size_t n_given;                 /* those of `hops` that are no fallback relays */
 	struct dest dest;
 	struct address *address_space;  /* storage of dest.list */
 	size_t addr;                    /* next one to try */
