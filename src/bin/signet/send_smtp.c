@@ -394,22 +394,24 @@ int
 send_session(const struct params *p)
 {
 	int fd = send_connect(p);
-	bool typing = true;
+	bool typing = true, greeted = false;
 
 	if (fd < 0) {
 		printf("421 4.3.0 the mail system is not running\r\n");
 		return EX_TEMPFAIL;
 	}
+	/* A script gives all it has at once, and ends: before the greeting the daemon would take that for a client that left. */
 	for (;;) {
 		struct pollfd both[2] = {
 			{ .fd = fd, .events = POLLIN },
-			{ .fd = typing ? STDIN_FILENO : -1, .events = POLLIN },
+			{ .fd = typing && greeted ? STDIN_FILENO : -1, .events = POLLIN },
 		};
 
 		if (poll(both, 2, -1) < 0)
 			continue;
 		if (both[0].revents != 0 && !pass(fd, STDOUT_FILENO))
 			break;
+		greeted |= both[0].revents != 0;
 		if (both[1].revents != 0 && !pass(STDIN_FILENO, fd)) {
 			typing = false;
 			shutdown(fd, SHUT_WR);
