@@ -5,7 +5,7 @@ ASAN ?= build-asan
 CCACHE := $(shell command -v ccache 2>/dev/null)
 JOBS ?= $(shell nproc)
 
-.PHONY: all deps run check check-unit check-e2e asan fuzz bench install tail clean check-all
+.PHONY: all deps run check asan fuzz bench install tail clean
 all: deps
 	@tests/kit/build.sh $(BUILD) gcc
 
@@ -33,10 +33,6 @@ fuzz:
 bench: all
 	@tests/kit/deps.sh bench
 	@tests/bench/run.py
-
-# the other compiler, the analyzers
-check-all: check
-	@tests/kit/check-all.sh
 
 install: all
 	meson install -C $(BUILD)

@@ -3,8 +3,10 @@
 set -eu
 build="gcc meson ninja-build pkg-config python3 libevent-dev libunbound-dev libssl-dev libpcre2-dev liblmdb-dev libcdb-dev libidn2-dev libjansson-dev libcmocka-dev dns-root-data"
 run="openssl swaks libnet-ssleay-perl nsd ldnsutils"
-check="clang libclang-rt-14-dev openssl swaks libnet-ssleay-perl nsd ldnsutils iproute2 util-linux passwd postfix postfix-pcre gnutls-bin procps"
-bench="openssl procps iproute2"
+check="clang libclang-rt-14-dev openssl swaks libnet-ssleay-perl nsd ldnsutils iproute2 util-linux passwd procps gnutls-bin"
+# Postfix as a peer and as the measure: 3.10 or later, which bookworm has in its backports
+peers="postfix postfix-pcre postfix-cdb postfix-lmdb"
+bench="openssl procps iproute2 strace"
 want=""
 for purpose in "$@"; do
 	case $purpose in
@@ -19,11 +21,12 @@ missing=""
 for p in $want; do
 	dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"
 done
-# bench measures against Postfix 3.10 or later, which bookworm has in its backports
 backports=""
 case " $* " in
-*" bench "*)
-	dpkg --compare-versions "$(dpkg-query -W -f '${Version}' postfix 2>/dev/null || echo 0)" ge 3.10 || backports="postfix"
+*" check "* | *" bench "*)
+	for p in $peers; do
+		dpkg --compare-versions "$(dpkg-query -W -f '${Version}' "$p" 2>/dev/null || echo 0)" ge 3.10 || backports="$backports $p"
+	done
 	;;
 esac
 [ -n "$missing$backports" ] || exit 0
