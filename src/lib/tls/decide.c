@@ -161,20 +161,26 @@ unix_level(struct making *m)
 static bool
 dane_level(struct making *m)
 {
-	if (!tls_level_is_dane(m->d->level) || m->f->dane != NULL)
+	if (!tls_level_is_dane(m->d->level))
 		return true;
 	return invalid(m, arena_printf(m->a, "next-hop destination \"%.*s\": level %s is not available yet",
 	    SPAN_ARG(log_esc(m->f->nexthop)), tls_level_name(m->d->level)));
 }
 
 static bool
-decide_level(struct making *m)
+asked_level(struct making *m)
 {
 	if (!global_level(m) || !table_entry(m))
 		return false;
 	tls_required_no(m);
 	m->d->asked = m->d->level;
-	return unix_level(m) && dane_level(m);
+	return true;
+}
+
+static bool
+decide_level(struct making *m)
+{
+	return asked_level(m) && unix_level(m) && dane_level(m);
 }
 
 /* --- names --- */
@@ -580,6 +586,16 @@ begin(struct making *m)
 	d->verifydepth = m->p->verifydepth;
 	d->groups_curves = span_str(m->p->eecdh_auto_curves);
 	d->groups_ffdhe = span_str(m->p->ffdhe_auto_groups);
+}
+
+enum tls_level
+tls_policy_asked(const struct tls_facts *facts, struct arena *a)
+{
+	struct tls_decision d;
+	struct making m = { .f = facts, .p = facts->params, .a = a, .d = &d };
+
+	begin(&m);
+	return asked_level(&m) ? d.asked : TLS_LEVEL_NONE;
 }
 
 bool

@@ -80,6 +80,7 @@ struct tls_params {
 	bool transitional_idna : 1;     /* enable_idna2003_compatibility */
 	bool allow_null_ciphers : 1;    /* the switch of 20.12: grade `null` may be used */
 	bool cn_fallback : 1;           /* compare the subject CN when there is no dNSName (not RFC 9525) */
+	bool force_insecure_host_tlsa_lookup : 1;
 };
 
 /* The global level from smtp_tls_security_level or the legacy booleans; false + why for an unknown word. */
@@ -194,6 +195,8 @@ struct tls_facts {
 	bool tls_required_no : 1;       /* header "TLS-Required: no" is in force (section 17, 20.8) */
 	struct span myhostname;
 	struct tls_table_answer table;
+	bool from_mx : 1, mx_secure : 1;        /* the host comes from an MX record; that answer was validated */
+	struct span mx_owner;           /* the next-hop domain after CNAME expansion; empty = no alias */
 	const struct tls_dane_facts *dane;
 };
 
@@ -258,6 +261,9 @@ struct tls_decision {
 	struct tls_step *trail;
 	size_t n_trail;
 };
+
+/* The level that parameters, table and message ask for, before DNS is looked at; NONE when the policy is unusable. */
+enum tls_level tls_policy_asked(const struct tls_facts *facts, struct arena *a);
 
 /*
  * Decide how to speak to one server. Pure: no clock, no network, no log. Everything lives

@@ -22,7 +22,7 @@ static void on_again(void *ctx);
 static void
 name_peer(struct conn *c)
 {
-	const struct address *a = &c->addr;
+	const struct hop_address *a = &c->addr;
 
 	snprintf(c->peer, sizeof(c->peer), "%.*s[%.*s]", SPAN_ARG(span_slice(a->host, 0, 255)),
 	    SPAN_ARG(span_slice(a->text, 0, 110)));
@@ -33,7 +33,7 @@ name_peer(struct conn *c)
 }
 
 struct conn *
-conn_new(struct delivery *d, const struct address *addr)
+conn_new(struct delivery *d, const struct hop_address *addr)
 {
 	struct conn *c = calloc(1, sizeof(*c));
 
@@ -281,7 +281,7 @@ void
 conn_start_tls(struct conn *c, enum conn_phase phase)
 {
 	struct span helo = span_str(c->engine_ready ? c->engine.server_name : "");
-	struct span key = tls_session_key(c->arena, c->svc->name, c->d->policy_key, c->addr.host, c->addr.text, helo,
+	struct span key = tls_session_key(c->arena, c->svc->name, c->d->facts.key, c->addr.host, c->addr.text, helo,
 	    &c->decision);
 	int64_t now_s = clock_wall_us() / US_PER_S;
 	struct fault why;
@@ -365,7 +365,7 @@ union any_address {
 };
 
 static socklen_t
-fill_address(union any_address *u, const struct address *a)
+fill_address(union any_address *u, const struct hop_address *a)
 {
 	memset(u, 0, sizeof(*u));
 	u->sa.sa_family = a->family;
@@ -405,7 +405,7 @@ bind_local(struct conn *c, const char **reason_r)
 	const struct params *p = c->svc->p;
 	bool v6 = c->addr.family == AF_INET6;
 	struct span text = span_str(v6 ? p->smtp_bind_address6 : p->smtp_bind_address);
-	struct address local = { .family = c->addr.family };
+	struct hop_address local = { .family = c->addr.family };
 	union any_address u;
 	size_t n;
 	socklen_t len;

@@ -27,7 +27,7 @@ release(struct delivery *d)
 
 	ensure(d->conn == NULL);
 	content_release(d);
-	dest_forget(d);
+	asks_free(&d->native);
 	asks_free(&d->asks);
 	loop_task_cancel(&d->task);
 	fd_close(&d->file);
@@ -174,6 +174,8 @@ delivery_new(struct smtpc_role *s, struct service *svc, struct ipc_from from, st
 	copy_request(d, m);
 	copy_rcpts(d, m);
 	d->asks = asks_new(s->role->asks, deliver_ready, d);
+	d->facts = (struct hop){ .svc = &svc->hop, .own = &s->own, .arena = a, .asks = d->asks, .native = native_asks,
+		.native_ctx = d };
 	return d;
 }
 
@@ -225,6 +227,7 @@ deliver_on_start(void *ctx, struct ipc_from from, struct ipc_deliver_start *m)
 		return;
 	}
 	d->tx_sender = d->env.sender;
+	d->facts.tls_required_no = d->env.tls_optional;
 	list_hops(d);
 	deliver_wake(d);
 }
@@ -292,12 +295,13 @@ postpone(struct delivery *d, const struct fault *why)
 static bool
 stage_begin(struct delivery *d)
 {
-	struct span hop = d->hops[d->hop];
 	struct fault why;
-	enum map_result policy = policy_facts(d, hop), login, generic;
+	enum map_result policy, login, generic;
 
+	hop_begin(&d->facts, d->hops[d->hop]);
+	policy = hop_table(&d->facts);
 	fault_clear(&why);
-	login = sasl_login_by_hop(d, d->policy_key, &why);
+	login = sasl_login_by_hop(d, d->facts.key, &why);
 	generic = generic_run(d, &why);
 	if (policy == MAP_WAIT || login == MAP_WAIT || generic == MAP_WAIT)
 		return false;
@@ -325,17 +329,17 @@ stage_begin(struct delivery *d)
 static void
 drop_tried(struct delivery *d)
 {
-	struct dest *dest = &d->dest;
+	struct hop *f = &d->facts;
 	size_t out = 0;
 
 	if (d->tried.text.n == 0 || d->clear_now) {
 		d->tried.text = SPAN("");
 		return;                 /* a retry in clear is for that very server */
 	}
-	for (size_t i = 0; i < dest->count; i++)
-		if (dest->list[i].port != d->tried.port || !span_eq(dest->list[i].text, d->tried.text))
-			dest->list[out++] = dest->list[i];
-	dest->count = out;
+	for (size_t i = 0; i < f->count; i++)
+		if (f->list[i].port != d->tried.port || !span_eq(f->list[i].text, d->tried.text))
+			f->list[out++] = f->list[i];
+	f->count = out;
 	d->tried.text = SPAN("");
 }
 
@@ -343,9 +347,11 @@ static bool
 stage_resolve(struct delivery *d)
 {
 	struct fault why;
-	enum map_result r = dest_resolve(d, d->hops[d->hop], &why);
+	enum map_result r = hop_resolve(&d->facts, &why);
 
-	if (d->dest.ours && d->hop < d->n_given)
+	if (r != MAP_WAIT)
+		policy_log_facts(d);
+	if (d->facts.ours && d->hop < d->n_given)
 		d->n_hops = d->n_given;
 	switch (r) {
 	case MAP_FOUND:
@@ -372,12 +378,12 @@ used_up(const struct delivery *d)
 {
 	int limit = d->svc->p->smtp_mx_session_limit;
 
-	return d->addr >= d->dest.count || (limit > 0 && d->sessions >= limit);
+	return d->addr >= d->facts.count || (limit > 0 && d->sessions >= limit);
 }
 
-/* Facts about one host: its login, the keywords to ignore, its entry in the legacy TLS table. */
+/* Facts about one host: its login, the keywords to ignore, what its TLS decision needs. */
 static enum map_result
-host_facts(struct delivery *d, const struct address *a, struct fault *why)
+host_facts(struct delivery *d, struct hop_address *a, struct fault *why)
 {
 	struct login login;
 	struct map_hit hit;
@@ -397,25 +403,23 @@ host_facts(struct delivery *d, const struct address *a, struct fault *why)
 		if (r == MAP_FOUND)
 			d->discard = smtpc_cap_mask(hit.value);
 	}
-	if (d->svc->per_site != NULL && d->svc->policy == NULL)
-		return policy_per_site(d, d->policy_key, a->host, &d->table);
-	return MAP_FOUND;
+	return hop_host(&d->facts, a);
 }
 
 /* The server of the attempt that failed under TLS? */
 static bool
-is_retried(const struct delivery *d, const struct address *a)
+is_retried(const struct delivery *d, const struct hop_address *a)
 {
 	return a->port == d->retried_port && span_eq(a->text, d->retried);
 }
 
 static void
-connect_to(struct delivery *d, const struct address *a)
+connect_to(struct delivery *d, const struct hop_address *a)
 {
 	struct conn *c;
 	int limit = d->svc->p->smtp_mx_session_limit;
 
-	d->final = d->hop + 1 >= d->n_hops && (d->addr + 1 >= d->dest.count || (limit > 0 && d->sessions + 1 >= limit));
+	d->final = d->hop + 1 >= d->n_hops && (d->addr + 1 >= d->facts.count || (limit > 0 && d->sessions + 1 >= limit));
 	c = conn_new(d, a);
 	/* Allowed for one server under one decision: never carried over to another one. */
 	c->tls_off = d->clear_now && is_retried(d, a);
@@ -436,11 +440,11 @@ static bool
 stage_address(struct delivery *d)
 {
 	struct fault why;
-	const struct address *a;
+	struct hop_address *a;
 
 	if (used_up(d))
 		return next_hop(d);
-	a = &d->dest.list[d->addr];
+	a = &d->facts.list[d->addr];
 	switch (host_facts(d, a, &why)) {
 	case MAP_WAIT:
 		return false;

@@ -60,3 +60,13 @@ native_link(struct smtpc_role *s)
 		s->native = asks_link_new(s->loop, &ops, s, 60000);
 	return s->native;
 }
+
+struct asks *
+native_asks(void *delivery)
+{
+	struct delivery *d = delivery;
+
+	if (d->native == NULL)
+		d->native = asks_new(native_link(d->role), deliver_ready, d);
+	return d->native;
+}

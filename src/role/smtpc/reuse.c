@@ -14,11 +14,11 @@
 struct span
 reuse_key(struct delivery *d, struct arena *a)
 {
-	const struct tls_table_answer *t = &d->table;
+	const struct tls_table_answer *t = &d->facts.table;
 	struct span sender = d->svc->p->smtp_sender_dependent_authentication ? d->env.sender : SPAN("");
 
-	return arena_printf(a, "%s\n%.*s\n%.*s\n%d %d %.*s\n%d %d\n%d %.*s %llx", d->svc->name, SPAN_ARG(d->policy_key),
-	    SPAN_ARG(sender), (int)d->svc->level, (int)t->state, SPAN_ARG(t->value), (int)d->env.tls_optional,
+	return arena_printf(a, "%s\n%.*s\n%.*s\n%d %d %.*s\n%d %d\n%d %.*s %llx", d->svc->name, SPAN_ARG(d->facts.key),
+	    SPAN_ARG(sender), (int)d->svc->hop.level, (int)t->state, SPAN_ARG(t->value), (int)d->env.tls_optional,
 	    (int)d->env.requiretls, (int)d->login_by_hop, SPAN_ARG(d->login_by_hop ? d->login.user : SPAN("")),
 	    (unsigned long long)(d->login_by_hop ? span_hash(d->login.password) : 0));
 }
@@ -82,8 +82,8 @@ wanted(const struct conn *c, struct delivery *d)
 
 	if (p->smtp_connection_cache_on_demand && d->backlog)
 		return true;
-	return c->svc->always_cache != NULL && strlist_find(c->svc->always_cache, d->dest.domain.n > 0 ? d->dest.domain :
-	    d->policy_key, NULL, d->arena, NULL, NULL) == MAP_FOUND;
+	return c->svc->always_cache != NULL && strlist_find(c->svc->always_cache, d->facts.domain.n > 0 ? d->facts.domain :
+	    d->facts.key, NULL, d->arena, NULL, NULL) == MAP_FOUND;
 }
 
 static int64_t

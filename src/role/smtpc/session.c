@@ -280,7 +280,7 @@ on_caps(struct conn *c)
 			char text[400];
 
 			snprintf(text, sizeof(text), "mail for %.*s loops back to myself",
-			    SPAN_ARG(span_slice(c->d->dest.domain, 0, 300)));
+			    SPAN_ARG(span_slice(c->d->facts.domain, 0, 300)));
 			return give_up(c, "5.4.6", text, 0, true);
 		}
 	}

@@ -125,7 +125,7 @@ smtpc_state_free(struct role *r)
 	services_release(s);
 	if (s->native != NULL)
 		asks_link_free(&s->native);
-	free(s->own);
+	hop_own_release(&s->own);
 	arena_free(&s->arena);
 	free(s);
 	r->state = NULL;

@@ -1,8 +1,8 @@
 /*
  * The SMTP and LMTP client role: what its files share.
  *
- * A `delivery` is one request of the queue. It resolves its next hops into addresses (dest.c), decides
- * the TLS policy of each (policy.c), takes an idle connection (reuse.c) or makes one (conn.c), and
+ * A `delivery` is one request of the queue. It gathers facts about its next hops (lib/hop), decides
+ * the TLS policy of each address (policy.c), takes an idle connection (reuse.c) or makes one (conn.c), and
  * holds the conversation (session.c, sasl.c, content.c). A `conn` belongs to one delivery, or to the
  * cache when idle. Both live in lists of the role; either may end first and tells the other.
  */
@@ -13,6 +13,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "dns/dns.h"
+#include "hop/hop.h"
 #include "mail/envelope.h"
 #include "role/common/role.h"
 #include "smtp/client.h"
@@ -26,45 +27,13 @@ struct service {
 	const struct params *p;
 	const char *name, *prefix;      /* prefix: "smtp" or "lmtp", names parameters */
 	bool lmtp;
-	struct tls_params tls;
+	struct hop_service hop;         /* TLS parameters, policy tables, lookup methods, port */
 	struct tls_client_ctx *tls_ctx; /* NULL: no TLS, `tls_fault` says why when there should be */
 	struct fault tls_fault;
-	enum tls_level level;
-	struct maps *policy, *per_site, *passwords, *generic, *discard_by_address;
+	struct maps *passwords, *generic, *discard_by_address;
 	struct maps *header_checks, *reply_filter, *status_filter;
 	struct strlist *always_cache, *mechanisms, *mydestination;
 	unsigned discard;               /* EHLO keywords */
-	unsigned families;              /* bit 0 IPv4, bit 1 IPv6 */
-	bool dns, native;               /* smtp_host_lookup */
-	uint16_t port;                  /* smtp_tcp_port */
-};
-
-/* ---- where to go */
-
-struct address {
-	sa_family_t family;             /* AF_INET, AF_INET6, AF_UNIX */
-	uint8_t ip[16];
-	uint16_t port;
-	uint16_t pref;
-	struct span text;               /* printable address, or path */
-	struct span host;               /* name used to look it up, before CNAME expansion */
-	struct span canon;              /* after it; empty = same */
-	bool from_mx;
-	enum dns_status mx_status;      /* of the MX answer; of the absence of one for an implicit MX */
-	enum dns_status status;         /* of the address answer */
-};
-
-/* Addresses of one next hop, in the order to be tried. */
-struct dest {
-	struct span nexthop;            /* as written */
-	struct span domain;             /* without brackets and port, A-label form */
-	uint16_t port;
-	bool no_mx;                     /* [host] or address */
-	bool unix_socket;
-	struct address *list;
-	size_t count;
-	bool ours;                      /* we are a server of this domain: a fallback relay could only send it back */
-	bool best_mx_known;             /* the list came from MX records: a server that says our name is a loop */
 };
 
 /* ---- who we are there */
@@ -123,21 +92,18 @@ struct delivery {
 	struct span *hops;              /* nexthop list, then fallback relays */
 	size_t n_hops, hop;
 	size_t n_given;                 /* those of `hops` that are no fallback relays */
-	struct dest dest;
-	struct address *address_space;  /* storage of dest.list */
+	struct hop facts;               /* about hops[hop] */
 	size_t addr;                    /* next one to try */
 	int sessions;                   /* that got past the handshake, for smtp_mx_session_limit */
 	bool clear_now;                 /* the next attempt is the clear-text retry of this address (tls-client.md 1.2) */
 	struct span retried;            /* that address, and its port */
 	uint16_t retried_port;
-	bool resolved;                  /* dest is that of this hop */
-	struct address tried;           /* where a cached connection went; port 0 and no text = nowhere */
+	bool resolved;                  /* the addresses of `facts` are those of this hop */
+	struct hop_address tried;           /* where a cached connection went; port 0 and no text = nowhere */
 	struct span passed_over;        /* text that was logged last */
-	struct tls_table_answer table;
-	struct span policy_key;         /* the next hop as tables are asked for it */
 	struct login login;
 	bool login_by_hop;
-	struct address current;
+	struct hop_address current;
 	bool final;                     /* no server is left after this one */
 
 	/* the conversation */
@@ -190,7 +156,7 @@ struct conn {
 	struct stream stream;
 	struct smtpc engine;
 	bool engine_ready;
-	struct address addr;
+	struct hop_address addr;
 	char peer[400];                 /* "host[addr]" */
 	char peer_port[410];            /* "host[addr]:port" */
 	struct tls_decision decision;
@@ -215,11 +181,7 @@ struct smtpc_role {
 	struct list deliveries, conns, idle;
 	size_t n_deliveries, n_conns, n_idle;
 	uint64_t total_sent, total_failed;
-	struct own_address {
-		sa_family_t family;
-		uint8_t ip[16];
-	} *own;                         /* inet_interfaces, proxy_interfaces */
-	size_t n_own;
+	struct hop_own own;             /* inet_interfaces, proxy_interfaces */
 	struct asks_link *native;       /* questions with native = true */
 	struct span bind4, bind6;       /* the only address of inet_interfaces, if there is just one */
 };
@@ -235,9 +197,7 @@ void smtpc_state_free(struct role *r);
 void services_release(struct smtpc_role *s);
 void services_open(struct smtpc_role *s);
 struct service *service_find(struct smtpc_role *s, struct span name);
-uint16_t service_port(const struct params *p, struct span name);       /* number or service name; 0 = unknown */
 void own_addresses_find(struct smtpc_role *s);
-bool own_address(const struct smtpc_role *s, sa_family_t family, const uint8_t *ip);
 
 /* deliver.c */
 void deliver_on_start(void *ctx, struct ipc_from from, struct ipc_deliver_start *m);
@@ -261,23 +221,13 @@ void outcome_rest(struct delivery *d, const struct fault *why);
 bool outcome_remembered(struct delivery *d);     /* decide by earlier answers that were passed over; any? */
 void outcome_report(struct delivery *d);        /* log and answer the queue */
 
-/* dest.c: MAP_FOUND (d->dest is filled), MAP_WAIT, MAP_ABSENT (`why` filled, whatever its class) */
-enum map_result dest_resolve(struct delivery *d, struct span nexthop, struct fault *why);
-/* Parse only: the key for tables needs no address. */
-bool dest_parse(struct service *svc, struct span nexthop, struct arena *a, struct dest *dest_r, struct fault *why);
-void dest_forget(struct delivery *d);
-/* dest_sort.c */
-void dest_sort(struct service *svc, struct dest *dest);
-
-/* policy.c: facts of the next hop (MAP_FOUND or MAP_WAIT), then one decision per host */
-enum map_result policy_facts(struct delivery *d, struct span nexthop);
-/* The legacy table's answer for one host (smtp_tls_per_site), FOUND or WAIT. */
-enum map_result policy_per_site(struct delivery *d, struct span nexthop, struct span host,
-    struct tls_table_answer *t_r);
-bool policy_decide(struct delivery *d, const struct address *addr, struct arena *a, struct tls_decision *dec_r);
+/* policy.c: false with d->fault (and a line in the log) when this server cannot be used */
+bool policy_decide(struct delivery *d, const struct hop_address *addr, struct arena *a, struct tls_decision *dec_r);
+/* Warnings that gathering facts left. */
+void policy_log_facts(const struct delivery *d);
 
 /* conn.c */
-struct conn *conn_new(struct delivery *d, const struct address *addr);
+struct conn *conn_new(struct delivery *d, const struct hop_address *addr);
 void conn_connect(struct conn *c);
 void conn_free(struct conn *c);
 void conn_pump(struct conn *c);                 /* act on events, write, watch; it may be freed inside */
@@ -320,3 +270,5 @@ struct span generic_head(const struct delivery *d, uint64_t *replaced_r);       
 
 /* native.c: name lookups by the system's ways (smtp_host_lookup = native), done by the resolver role */
 struct asks_link *native_link(struct smtpc_role *s);
+struct asks *native_asks(void *delivery);       /* for struct hop */
+

@@ -1,0 +1,44 @@
+/*
+ * DANE for SMTP (RFC 6698, 7671, 7672): what is known about the TLSA records of one server, and which of them
+ * may authenticate it. Pure: who asks DNS is lib/hop, who compares certificates is verify.c.
+ */
+#pragma once
+
+#include "base/arena.h"
+#include "base/span.h"
+#include "dns/dns.h"
+
+struct tls_params;
+
+/* What became of a record (spec tls-client.md 7.3, RFC 7671 sections 5 and 9). */
+enum tls_tlsa_fate {
+	TLS_TLSA_USABLE,
+	TLS_TLSA_USAGE,                 /* 0, 1 or undefined (RFC 7672 section 3.1.3) */
+	TLS_TLSA_SELECTOR,
+	TLS_TLSA_MATCHING,              /* a digest that is not in tls_dane_digests, or undefined */
+	TLS_TLSA_LENGTH,                /* of the digest is wrong, or there are no data */
+	TLS_TLSA_DATA,                  /* full certificate or key that cannot be decoded */
+	TLS_TLSA_WEAKER,                /* digest agility: the set has a stronger one for this usage and selector */
+};
+
+struct tls_tlsa {
+	uint8_t usage, selector, matching;
+	struct span data;
+	enum tls_tlsa_fate fate;
+};
+
+enum tls_dane_state {
+	TLS_DANE_ABSENT,                /* no records, or nothing that is proven: as good as none */
+	TLS_DANE_FAILED,                /* lookup failed or bogus: the host is unusable (RFC 7672 section 2.1.2) */
+	TLS_DANE_FOUND,
+};
+
+/* Answers about one server's records. `why` says in words where ABSENT or FAILED comes from. */
+struct tls_dane_facts {
+	enum tls_dane_state state;
+	struct span base;               /* TLSA base domain (RFC 7672 section 2.2.3); the last one tried unless FOUND */
+	struct span qname;              /* "_25._tcp." + base; empty = no question was asked */
+	struct span why;
+	struct tls_tlsa *records;       /* of FOUND, in answer order, fates not yet judged */
+	size_t count;
+};
