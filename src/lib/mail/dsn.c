@@ -422,6 +422,8 @@ dsn_envelope(const struct dsn_notice *n, struct arena *a, struct envelope *e_r)
 		.smtputf8 = n->smtputf8, .eightbit = n->smtputf8 || n->env->eightbit,
 		.local_origin = true, .no_milters = true, .requiretls = n->env->requiretls,
 		.arrival_us = n->now_us, .begun_us = n->now_us };
+	if (is_for_postmaster(n->kind))
+		e_r->sender = arena_dup(a, n->double_bounce);
 	envelope_add_rcpt(e_r, a, &r);
 }
 

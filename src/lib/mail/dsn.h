@@ -52,6 +52,7 @@ struct dsn_notice {
 	size_t rcpt_count;
 	struct span myhostname, mail_name;
 	struct span to;                 /* where the notice goes; internal form */
+	struct span double_bounce;      /* double_bounce_sender, completed: the sender of what goes to the postmaster */
 	int64_t now_us;                 /* wall clock */
 	uint64_t size_limit;            /* bounce_size_limit */
 	bool smtputf8;                  /* the notice may carry UTF-8 addresses (the message did) */
@@ -76,7 +77,10 @@ void dsn_begin(struct dsn *d, const struct dsn_notice *n, struct arena *a, struc
 bool dsn_feed(struct dsn *d, struct span content, struct buf *out);
 void dsn_end(struct dsn *d, struct buf *out);
 
-/* The envelope of the notice: null sender, one recipient, NOTIFY=NEVER (RFC 3461 section 6.1). */
+/*
+ * The envelope of the notice: one recipient, NOTIFY=NEVER, null sender (RFC 3461 section 6.1). What goes to our own
+ * postmaster comes from the double-bounce address, so that no rule about null senders keeps it away.
+ */
 void dsn_envelope(const struct dsn_notice *n, struct arena *a, struct envelope *e_r);
 
 /* Does this recipient want a notice of that kind (RFC 3461 sections 4.1, 5.2)? `relayed` etc. count as success. */

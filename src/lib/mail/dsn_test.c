@@ -274,8 +274,10 @@ test_envelope(void **state)
 	assert_int_equal(e.rcpts[0].notify, ENVELOPE_NOTIFY_NEVER);
 	assert_int_equal(e.ret, ENVELOPE_RET_NONE);
 	t.n.kind = DSN_DOUBLE;
+	t.n.double_bounce = SPAN("double-bounce@example.org");
 	dsn_envelope(&t.n, t.a, &e);
 	assert_int_equal(e.kind, ENVELOPE_DOUBLE_BOUNCE);
+	assert_span(e.sender, "double-bounce@example.org");
 	teardown();
 }
 

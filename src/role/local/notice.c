@@ -149,6 +149,15 @@ find_value(void *ctx, struct span name, struct arena *a, struct span *value_r)
 	return value != NULL;
 }
 
+/* An address of the configuration, completed. */
+static struct span
+qualified(struct bounce *b, const char *addr)
+{
+	if (span_index(span_str(addr), '@') >= 0)
+		return span_str(addr);
+	return arena_printf(b->arena, "%s@%s", addr, b->l->role->conf->params->myorigin);
+}
+
 static void
 fill_notice(struct bounce *b, const struct ipc_bounce_compose *m)
 {
@@ -163,6 +172,7 @@ fill_notice(struct bounce *b, const struct ipc_bounce_compose *m)
 		.delay_time_s = p->delay_warning_time_ms / 1000, .lifetime_s = p->maximal_queue_lifetime_ms / 1000,
 		.value = find_value, .value_ctx = b,
 	};
+	b->notice.double_bounce = qualified(b, p->double_bounce_sender);
 	take_failed(b, m);
 }
 

@@ -61,6 +61,16 @@ send_file(struct child *c, const struct watched_file *f)
 	fd_close(&fd);
 }
 
+/* All of them, in order before what needs them. */
+static void
+send_files(struct master *m, struct child *c)
+{
+	LIST_EACH(n, &m->files) {
+		ipc_hub_flush(m->hub);
+		send_file(c, LIST_ITEM(n, struct watched_file, node));
+	}
+}
+
 void
 children_tell_file(struct master *m, const struct watched_file *f)
 {
@@ -191,10 +201,7 @@ send_start(struct master *m, struct child *c)
 	connect_log(m, c);
 	send_listeners(m, c);
 	send_shared(m, c);
-	LIST_EACH(n, &m->files) {
-		ipc_hub_flush(m->hub);
-		send_file(c, LIST_ITEM(n, struct watched_file, node));
-	}
+	send_files(m, c);
 	LIST_EACH(n, &m->children) {
 		struct child *other = LIST_ITEM(n, struct child, node);
 
@@ -427,8 +434,10 @@ children_renew(struct master *m)
 
 		if (s->kind->renewed)
 			renew_slot(m, s);
-		else if (s->child != NULL && s->child->peer != NULL)
+		else if (s->child != NULL && s->child->peer != NULL) {
+			send_files(m, s->child);        /* the new values may name tables that the role never had */
 			ipc_send_role_conf(s->child->peer, &conf);
+		}
 		if (s->kind->role == IPC_ROLE_LOG && s->child != NULL)
 			send_log_file(m, s->child);
 	}

@@ -314,6 +314,20 @@ load_failed(struct active *a, int result)
 	}
 }
 
+/* Their place behind the recipients is the same in every pass: records speak of it (RFC 3461 section 5.2.7.3). */
+void
+active_state_init(struct active *a)
+{
+	size_t n = a->env.rcpt_count;
+
+	for (size_t i = 0; i < a->env.expanded_count; i++)
+		envelope_add_rcpt(&a->env, a->arena, &a->env.expanded[i]);
+	state_init(&a->st, a->env.rcpt_count, a->arena);
+	for (size_t i = n; i < a->st.n; i++)
+		a->st.rcpts[i] = (struct rcpt_state){ .stage = RCPT_REPORT, .report = REPORT_EXPANDED,
+			.dsn = SPAN("2.0.0"), .text = SPAN("alias expanded") };
+}
+
 static bool
 take_envelope(struct active *a, const struct store_op *op)
 {
@@ -323,7 +337,7 @@ take_envelope(struct active *a, const struct store_op *op)
 		return true;            /* fresh: only the content was missing */
 	if (!envelope_read(arena_dup(a->arena, op->envelope), a->arena, &a->env, &why) || a->env.rcpt_count == 0)
 		return false;
-	state_init(&a->st, a->env.rcpt_count, a->arena);
+	active_state_init(a);
 	a->st.hold = a->env.hold;
 	a->st.warned = a->env.delay_warned;
 	state_apply(&a->st, op->records, a->arena);

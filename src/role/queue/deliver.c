@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "log/lines_bounce.h"
 #include "log/lines_smtp.h"
 #include "mail/address.h"
 #include "role/queue/queue.h"
@@ -76,6 +77,18 @@ deliver_defer(struct active *a, const uint32_t *rcpts, size_t n, const struct fa
 			state_write_rcpts(journal_records(a->q, a->m), &a->st, &rcpts[i], 1);
 	}
 	a->left -= (uint32_t)n;
+	loop_defer(a->q->loop, &a->next);
+}
+
+void
+deliver_discard(struct active *a, uint32_t rcpt)
+{
+	struct log l = message_log(a->m);
+
+	log_bounce_discarded(&l);
+	a->st.rcpts[rcpt].stage = RCPT_DONE;
+	state_write_rcpts(journal_records(a->q, a->m), &a->st, &rcpt, 1);
+	a->left--;
 	loop_defer(a->q->loop, &a->next);
 }
 

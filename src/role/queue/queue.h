@@ -187,6 +187,8 @@ struct active *active_new(struct queue *q, struct message *m);
 /* Drop the memory; the message stays where it is. */
 void active_free(struct queue *q, struct message *m);
 void active_drop_content(struct queue *q, struct active *a);
+/* The state of an envelope's recipients before any record: aliases that only have to be reported as expanded stand last. */
+void active_state_init(struct active *a);
 /* Those that wait to run apart, as far as they may now. */
 void active_run_suspects(struct queue *q);
 /* Begin an attempt of a message that is INCOMING or DEFERRED. */

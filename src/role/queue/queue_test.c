@@ -808,6 +808,64 @@ test_who_is_told_what(void **state)
 	stop();
 }
 
+static void
+test_an_expanded_alias_is_reported(void **state)
+{
+	struct arena *a = arena_new(1 << 20);
+	struct envelope e = { .sender = SPAN("a@b.example"), .arrival_us = clock_wall_us() };
+	const struct envelope_rcpt r = { .addr = SPAN("x@one.example"), .orig = SPAN("x@one.example"), .notify = ENVELOPE_NOTIFY_NEVER };
+	const struct envelope_rcpt list = { .addr = SPAN("list@here.example"), .orig = SPAN("list@here.example"), .notify = ENVELOPE_NOTIFY_SUCCESS };
+	struct buf b;
+
+	(void)state;
+	envelope_add_rcpt(&e, a, &r);
+	envelope_add_expanded(&e, a, &list);
+	buf_init(&b, 1 << 20);
+	envelope_write(&e, &b);
+	for (int again = 0; again < 2; again++) {
+		const struct ipc_queue_submit m = { .qid = SPAN("4bXyZ10rTqz1"), .envelope = buf_span(&b), .content = SPAN("A: b\r\n\r\n"), .size = 8 };
+
+		begin_empty("");
+		assert_true(ipc_ask_queue_submit(w.to_queue, &m, 10000, submitted, NULL) != 0);
+		until(w.n_got == 1);
+		assert_int_equal(w.got[0].n, 1);        /* nobody is delivered to for the alias itself */
+		outcome(0, again == 0 ? 0 : 1, "2.0.0", "said", NULL);
+		until(w.n_bounces == 1);
+		assert_int_equal(w.bounce[0].kind, 2);
+		assert_int_equal(w.bounce[0].action, 4);
+		assert_string_equal(w.bounce[0].addr, "list@here.example");
+		assert_string_equal(w.bounce[0].dsn, "2.0.0");
+		assert_string_equal(w.bounce[0].text, "alias expanded");
+		bounce_done(0, true);
+		if (again == 0) {
+			until(count(STAGE_ACTIVE) + count(STAGE_REMOVING) == 0);
+		} else {
+			until(count(STAGE_DEFERRED) == 1);
+			assert_int_equal(w.n_bounces, 1);
+		}
+		stop();
+	}
+	buf_release(&b);
+	arena_free(&a);
+}
+
+static void
+test_mail_to_the_double_bounce_address_is_discarded(void **state)
+{
+	(void)state;
+	begin_empty("double_bounce_sender = twice\n");
+	expect_log("4bXyZ10rTqz1: undeliverable postmaster notification discarded");
+	submit("4bXyZ10rTqz1", "", "twice@example.org");
+	until(w.submitted_ok == 1 && count(STAGE_ACTIVE) + count(STAGE_REMOVING) == 0);
+	assert_int_equal(w.n_got, 0);
+	/* elsewhere it is an address like any other */
+	submit("4bXyZ10rTqz2", "", "twice@one.example");
+	until(w.n_got == 1);
+	outcome(0, 0, "2.0.0", "250 ok", NULL);
+	until(count(STAGE_ACTIVE) + count(STAGE_REMOVING) == 0);
+	stop();
+}
+
 static int tmp_fd;
 
 static void
@@ -950,6 +1008,8 @@ main(void)
 		KIT_TEST(test_held_back_transports),
 		KIT_TEST(test_filter_routes),
 		KIT_TEST(test_who_is_told_what),
+		KIT_TEST(test_an_expanded_alias_is_reported),
+		KIT_TEST(test_mail_to_the_double_bounce_address_is_discarded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,7 +6,6 @@
 
 struct cleanup {
 	struct store_op op;
-	enum store_found found;
 };
 
 static void
@@ -22,21 +21,27 @@ cleaned(void *ctx, struct store_op *op)
 	free(c);
 }
 
-/* Torn files were never acknowledged; the others may hold something for a human. */
+/*
+ * A file without a byte of ours was never acknowledged. One that is cut short was not either, unless the file system
+ * lost its end later (a repair after a crash does that): so it is kept for a human, like one that is damaged.
+ */
 static void
 clean_up(struct queue *q, const struct store_entry *e)
 {
 	struct log l = { .tag = NULL };
 	struct cleanup *c = calloc(1, sizeof(*c));
+	bool empty = e->found == STORE_FOUND_TORN && e->place.envelope_bytes == 0;
 
 	ensure(c != NULL);
 	memcpy(l.qid, e->qid, sizeof(e->qid));
-	c->found = e->found;
-	if (e->found == STORE_FOUND_TORN)
-		log_info(&l, "removed (incomplete, never acknowledged)");
+	if (empty)
+		log_info(&l, "removed (empty, never acknowledged)");
+	else if (e->found == STORE_FOUND_TORN)
+		log_warning(&l, "incomplete queue file, moved to the directory corrupt (never acknowledged, unless a repair of "
+		    "the file system cut it)");
 	else
 		log_warning(&l, "damaged queue file, moved to the directory corrupt");
-	store_op_init(&c->op, e->found == STORE_FOUND_TORN ? STORE_REMOVE : STORE_CORRUPT, span_str(e->qid), cleaned, c);
+	store_op_init(&c->op, empty ? STORE_REMOVE : STORE_CORRUPT, span_str(e->qid), cleaned, c);
 	store_submit(q->store, &c->op);
 }
 

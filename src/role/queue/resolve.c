@@ -60,6 +60,18 @@ by_filter(const struct params *p, const struct envelope *env, struct span addr, 
 	return true;
 }
 
+/* Where reports about reports of ours would go: there is never a third generation. */
+static bool
+is_double_bounce(const struct params *p, struct span addr)
+{
+	struct span ours = span_str(p->double_bounce_sender), local, domain;
+
+	if (span_index(ours, '@') >= 0)
+		return address_same(addr, ours);
+	address_split(addr, &local, &domain);
+	return span_eq_ci(local, ours);
+}
+
 enum map_result
 resolve_rcpt(struct resolve *v, const struct envelope *env, struct span addr, struct asks *asks,
     struct arena *a, struct resolved *r_r, struct fault *why)
@@ -73,6 +85,7 @@ resolve_rcpt(struct resolve *v, const struct envelope *env, struct span addr, st
 	result = route_resolve(v->route, env->sender, addr, env->kind == ENVELOPE_PROBE ? ROUTE_PROBE : 0, asks, a,
 	    &answer, why);
 	if (result == MAP_FOUND)
-		*r_r = (struct resolved){ answer.transport, answer.nexthop, answer.rcpt };
+		*r_r = (struct resolved){ answer.transport, answer.nexthop, answer.rcpt,
+			answer.class == ROUTE_LOCAL && is_double_bounce(v->conf->params, answer.rcpt) };
 	return result;
 }

@@ -11,6 +11,7 @@ struct role;
 struct resolved {
 	struct span transport, nexthop;
 	struct span rcpt;               /* normalised */
+	bool discard;                   /* our own double-bounce address: nobody reads that */
 };
 
 /* Before the sandbox closes (names in inet_interfaces are resolved). NULL with `why`. */

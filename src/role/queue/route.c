@@ -13,6 +13,7 @@ struct routed {
 	struct span addr;               /* normalised */
 	struct span key, nexthop;
 	struct fault why;               /* text set: not now */
+	bool discard;
 };
 
 static int
@@ -113,6 +114,7 @@ route_one(struct active *a, uint32_t i, struct routed *r)
 		r->addr = to.rcpt;
 		r->nexthop = arena_dup(a->arena, to.nexthop);   /* the tables may be replaced meanwhile */
 		r->key = key_of(a, to.rcpt, r->transport, r->nexthop);
+		r->discard = to.discard;
 		if (transport_deferred(r->transport))
 			*why = deferred_transport;
 		return;
@@ -134,7 +136,9 @@ take_routes(struct active *a, struct routed *r, size_t n)
 	asks_free(&a->asks);
 	a->phase = PHASE_RUN;
 	for (size_t i = 0; i < n; i++)
-		if (r[i].why.text[0] != '\0') {
+		if (r[i].discard) {
+			deliver_discard(a, r[i].rcpt);
+		} else if (r[i].why.text[0] != '\0') {
 			deliver_defer(a, &r[i].rcpt, 1, &r[i].why);
 		} else {
 			a->env.rcpts[r[i].rcpt].addr = arena_dup(a->arena, r[i].addr);

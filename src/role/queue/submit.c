@@ -203,7 +203,7 @@ take_envelope(struct queue *q, struct active *a, const struct ipc_queue_submit *
 		return false;
 	if (a->env.rcpt_count == 0)
 		return fault_set(why, "4.3.0", "envelope without recipients");
-	state_init(&a->st, a->env.rcpt_count, a->arena);
+	active_state_init(a);
 	a->env_text = text;
 	a->m->arrival_us = a->env.arrival_us != 0 ? a->env.arrival_us : clock_wall_us();
 	a->m->want_hold = a->env.hold;

@@ -121,7 +121,7 @@ def delayed_and_expired(s, home):
 
 def double_bounce(s, home):
     """With notify_classes = 2bounce the postmaster hears of it, once, and a failure of that is the end."""
-    s.set("%snotify_classes = bounce, 2bounce\n2bounce_notice_recipient = nobody-pm@far.example\nbounce_notice_recipient = pm@home.example\n" % QUICK)
+    s.set("%snotify_classes = bounce, 2bounce\n2bounce_notice_recipient = nobody-pm@far.example\nbounce_notice_recipient = pm@home.example\nmydestination = mta.test\n" % QUICK)
     s.reload()
     n = len(home.messages)
     since = s.mark()
@@ -137,6 +137,29 @@ def double_bounce(s, home):
     kit.check(subjects == ["Postmaster Copy: Undelivered Mail", "Undelivered Mail Returned to Sender"], subjects)
     copy = [m["data"] for m in home.messages[n:] if b"Postmaster Copy" in m["data"]][0]
     kit.check(b"secret of the body" not in copy, "the copy holds no body")
+    sender = [m["sender"] for m in home.messages[n:] if b"Postmaster Copy" in m["data"]][0]
+    kit.check(sender.startswith("MAIL FROM:<double-bounce@mta.test>"), sender)
+    # whoever answers that address talks to nobody
+    since = s.mark()
+    qid = kit.queue_id(kit.send(sender="", rcpts=["double-bounce@mta.test"], body=BODY))
+    s.wait_log(r"warning: %s: undeliverable postmaster notification discarded" % qid, since)
+    s.wait_log(r"%s: removed" % qid, since)
+
+
+def expanded(env, s, home, dsn):
+    """An alias with several results: "expanded" at once, and nobody after it is asked for success (RFC 3461 section 5.2.7.3)."""
+    aliases = env.write("aliases", "list@mta.test one@far.example, two@dsn.example\n")
+    s.set("%svirtual_alias_maps = texthash:%s\n" % (QUICK, aliases))
+    s.reload()
+    n = len(home.messages)
+    qid = kit.queue_id(kit.send(sender="me@home.example", rcpts=["list@mta.test"], body=BODY, rcpt_options=["NOTIFY=SUCCESS,FAILURE"]))
+    s.wait_log(r"%s: removed" % qid)
+    status = reports(home, n + 1)[2]
+    kit.check(len(status) == 2, [g.as_string() for g in status])
+    fields(status[1], Final_Recipient="rfc822; list@mta.test", Action="expanded", Status="2.0.0")
+    kit.check(s.log().count("%s: sender delivery status notification" % qid) == 1, s.log())
+    kit.check("NOTIFY=FAILURE" in dsn.messages[-1]["rcpts"][0] and "SUCCESS" not in dsn.messages[-1]["rcpts"][0], dsn.messages[-1])
+    kit.check(len(home.messages) == n + 1, "success is reported once")
 
 
 QUICK = "minimal_backoff_time = 1s\nmaximal_backoff_time = 1s\nqueue_run_delay = 1s\nmaximal_queue_lifetime = 4s\nbounce_queue_lifetime = 4s\ndelay_warning_time = 1s\n"
@@ -157,5 +180,6 @@ def run(env):
     several(s, home)
     delayed_and_expired(s, home)
     double_bounce(s, home)
+    expanded(env, s, home, dsn)
     kit.check(not s.has_log(r"(panic|fatal|error): "), s.log())
     s.stop()

@@ -113,6 +113,21 @@ def bad_words(s, a):
         kit.check(r.returncode != 0 and text in r.stdout, "%s: %d %s" % (argv, r.returncode, r.stdout))
 
 
+def cut_short(s, good, cut, empty):
+    """A file that lost its end is kept for a human, an empty one is not, and a good one beside them is delivered."""
+    path = {n: os.path.join(d, n) for d, _, names in os.walk(os.path.join(s.queue, "mail")) for n in names}
+    half = os.path.getsize(path[cut]) // 2
+    os.truncate(path[cut], half)
+    os.truncate(path[empty], 0)
+    since = s.mark()
+    s.start()
+    s.wait_log(r"%s: warning: incomplete queue file, moved to the directory corrupt" % cut, since)
+    s.wait_log(r"%s: removed \(empty, never acknowledged\)" % empty, since)
+    kit.wait_until("the file in corrupt/", lambda: os.listdir(os.path.join(s.queue, "corrupt")) == [cut])
+    kit.check(os.path.getsize(os.path.join(s.queue, "corrupt", cut)) == half, "as it was found")
+    kit.check(set(ids(s)) == {good}, "the good one is there")
+
+
 def run(env):
     env.dns(["x.example. A 127.0.0.9"])
     s = env.signet("mta", PARAMS, files=MAPS, start=False)
@@ -154,4 +169,8 @@ def run(env):
     kit.wait_until("release of all", lambda: states(s)[a] != "hold")
     s.cli("queue", "delete", "ALL")
     kit.wait_until("an empty queue", lambda: s.queue_list() == [])
+    three = [kit.queue_id(kit.send(sender="me@test.example", rcpts=["one@refuse.example"], body="Subject: test\n\n%s\n" % ("x" * 70 + "\n") * 30)) for _ in range(3)]
+    kit.wait_until("three to be deferred", lambda: [states(s).get(q) for q in three] == ["deferred"] * 3)
+    s.stop()
+    cut_short(s, *three)
     s.stop()
