@@ -16,9 +16,13 @@ static size_t
 until_dot(struct span s)
 {
 	struct span look = span_slice(s, 0, LOOK_MAX);
-	ptrdiff_t at = span_find(look, SPAN("\n."));
+	const char *p = look.p, *end = look.p + look.n;
 
-	return at < 0 ? look.n : (size_t)at + 1;
+	/* from line end to line end: several times as fast as a search for the pair */
+	while (p < end && (p = memchr(p, '\n', (size_t)(end - p))) != NULL && ++p < end)
+		if (*p == '.')
+			return (size_t)(p - look.p);
+	return look.n;
 }
 
 static struct iovec

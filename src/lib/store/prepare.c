@@ -2,7 +2,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -71,6 +73,25 @@ make_owned(int fd, const char *name, mode_t mode, uid_t uid, gid_t gid)
 	return r;
 }
 
+/*
+ * Ask ext2..4 to spread the directories below over the disk (chattr +T): each then takes its inodes from a group of its
+ * own. In one group every create would search past all that was removed of late, which costs more than the create
+ * where the file system has no journal. A file system that does not know the wish is none the worse.
+ */
+static void
+spread(int fd, const char *name)
+{
+	int dir = fd_open(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	int flags;
+
+	if (dir >= 0 && ioctl(dir, FS_IOC_GETFLAGS, &flags) == 0 && (flags & FS_TOPDIR_FL) == 0) {
+		flags |= FS_TOPDIR_FL;
+		ioctl(dir, FS_IOC_SETFLAGS, &flags);
+	}
+	if (dir >= 0)
+		fd_close(&dir);
+}
+
 static int
 make_all(int fd, uid_t uid, gid_t gid)
 {
@@ -80,6 +101,7 @@ make_all(int fd, uid_t uid, gid_t gid)
 	for (size_t i = 0; i < sizeof(layout) / sizeof(layout[0]) && r == 0; i++)
 		r = make_owned(fd, layout[i].name, layout[i].mode, layout[i].owned ? uid : (uid_t)-1,
 		    layout[i].owned ? gid : (gid_t)-1);
+	spread(fd, "mail");
 	for (unsigned i = 0; i < FLAT_DIRS && r == 0; i++) {
 		snprintf(name, sizeof(name), "mail/%02x", i);
 		r = make_owned(fd, name, 0700, uid, gid);

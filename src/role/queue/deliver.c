@@ -355,7 +355,7 @@ send_delivery(struct delivery *d, struct ipc_peer *to)
 		.active_us = a->active_us,
 		.attempt = a->st.attempts,
 		.probe = a->env.kind == ENVELOPE_PROBE,
-		.backlog = d->dest->jobs_count > 0,
+		.backlog = d->dest->jobs_count > 0 || d->dest->busy > 1,
 		.size = m->place.content_bytes,
 		.offset = in_memory ? 0 : a->fd_offset,
 		.inline_content = in_memory,

@@ -25,6 +25,7 @@ struct got {
 	size_t n;
 	uint64_t size;
 	bool file;
+	bool backlog;
 };
 
 struct world {
@@ -72,7 +73,7 @@ on_deliver(void *ctx, struct ipc_from from, struct ipc_deliver_start *m)
 
 	(void)ctx;
 	ensure(w.n_got <= 100 && m->n_rcpts <= 64 && m->n_rcpts > 0);
-	*g = (struct got){ .from = from, .n = m->n_rcpts, .size = m->size };
+	*g = (struct got){ .from = from, .n = m->n_rcpts, .size = m->size, .backlog = m->backlog };
 	copy(g->qid, sizeof(g->qid), m->qid);
 	copy(g->service, sizeof(g->service), m->service);
 	copy(g->nexthop, sizeof(g->nexthop), m->nexthop);
@@ -693,6 +694,26 @@ test_feedback(void **state)
 	}
 }
 
+/* A connection is worth keeping when more mail for its destination waits or is under way. */
+static void
+test_backlog(void **state)
+{
+	(void)state;
+	begin_empty("initial_destination_concurrency = 2\n");
+	submit("4bXyZ10rTqz1", "a@b.example", "x@one.example");
+	until(w.n_got == 1);
+	submit("4bXyZ10rTqz2", "a@b.example", "x@one.example");
+	submit("4bXyZ10rTqz3", "a@b.example", "x@one.example");
+	submit("4bXyZ10rTqz4", "a@b.example", "x@other.example");
+	until(w.n_got == 3 && w.submitted_ok == 4);
+	outcome(0, 0, "2.0.0", "250 ok", NULL);
+	until(w.n_got == 4);
+	for (size_t i = 0; i < 4; i++)
+		if (w.got[i].backlog != (i != 0 && strcmp(w.got[i].nexthop, "other.example") != 0))
+			fail_msg("delivery %zu to %s: backlog %d", i, w.got[i].nexthop, w.got[i].backlog);
+	stop();
+}
+
 /* With no positive feedback a window stays as it began. */
 static void
 test_positive_feedback(void **state)
@@ -1004,6 +1025,7 @@ main(void)
 		KIT_TEST(test_limits_by_transport),
 		KIT_TEST(test_limits_of_named_services),
 		KIT_TEST(test_feedback),
+		KIT_TEST(test_backlog),
 		KIT_TEST(test_positive_feedback),
 		KIT_TEST(test_held_back_transports),
 		KIT_TEST(test_filter_routes),
