@@ -164,4 +164,6 @@ enum conf_command_kind conf_command_kind(const char *command, const char **why_r
 
 /* Refuse what is set, protects or delivers, and does not work (support.c). */
 void conf_check_support(struct conf_loading *l);
+/* Values that do not go together. */
+void conf_check_together(struct conf_loading *l);
 bool conf_list_has(const char *list, const char *word);

@@ -435,6 +435,7 @@ conf_check_support(struct conf_loading *l)
 			check_relay(l, s);
 	}
 	check_numbers(l);
+	conf_check_together(l);
 	if (l->host.files)
 		check_directories(l);
 }

@@ -24,6 +24,8 @@ findings(void)
 }
 
 #define SMTPD "smtp inet n - n - - smtpd\n"
+#define SMTP "smtp unix - - - - - smtp\n"
+#define DNSSEC "smtp_dns_support_level = dnssec\n"
 #define SAFE "compatibility_level = 3.10\n"
 
 static const struct support_case {
@@ -43,8 +45,21 @@ static const struct support_case {
 	    "main.cf:2: note: milter_connect_timeout: this does not work yet", true },
 	{ "what has no meaning is mentioned", SAFE "max_use = 7\n", SMTPD, "main.cf:2: note: max_use: this has no effect", true },
 	{ "set to the default it is nothing", SAFE "max_use = 100\n", SMTPD, "", true },
-	{ "a level that does not work yet", SAFE "smtp_tls_security_level = dane\n", SMTPD,
-	    "main.cf:2: error: smtp_tls_security_level = dane: this value does not work yet", false },
+	/* spec 20.10: a configuration error at start, not a silent may */
+	{ "dane without DNSSEC", SAFE "smtp_tls_security_level = dane\n", SMTPD SMTP,
+	    "main.cf:2: error: smtp_tls_security_level = dane: it needs DNSSEC, but smtp_dns_support_level is not dnssec", false },
+	{ "dane-only by native lookups", SAFE DNSSEC "smtp_tls_security_level = dane-only\nsmtp_host_lookup = native\n", SMTPD SMTP,
+	    "main.cf:3: error: smtp_tls_security_level = dane-only: it needs DNSSEC, but smtp_host_lookup has no dns", false },
+	{ "dane that ignores MX errors", SAFE DNSSEC "smtp_tls_security_level = dane\nignore_mx_lookup_error = yes\n", SMTPD SMTP,
+	    "it needs DNSSEC, but ignore_mx_lookup_error is set", false },
+	{ "dane without an anchor", SAFE DNSSEC "smtp_tls_security_level = dane\ndnssec_trust_anchor_files =\n", SMTPD SMTP,
+	    "it needs DNSSEC, but there is no trust anchor", false },
+	{ "dane of one service", SAFE, SMTPD "smtp unix - - - - - smtp -o smtp_tls_security_level=dane\n",
+	    "master.cf:2: error: smtp_tls_security_level = dane: it needs DNSSEC", false },
+	{ "dane of LMTP", SAFE "lmtp_tls_security_level = dane\nlmtp_dns_support_level = enabled\n",
+	    SMTPD "lmtp unix - - - - - lmtp\n", "main.cf:2: error: lmtp_tls_security_level = dane: it needs DNSSEC", false },
+	{ "dane with all it needs", SAFE DNSSEC "smtp_tls_security_level = dane\n", SMTPD SMTP, "", true },
+	{ "dane that no service uses", SAFE "smtp_tls_security_level = dane\n", SMTPD, "", true },
 	{ "a policy service", SAFE "smtpd_recipient_restrictions = check_policy_service unix:private/p, permit\n", SMTPD,
 	    "main.cf:2: error: smtpd_recipient_restrictions: restriction check_policy_service does not work yet", false },
 	{ "a policy service by its word",

@@ -129,17 +129,17 @@ hop_table(struct hop *h)
 	return maps_empty(h->svc->policy) ? MAP_FOUND : find_policy(h);
 }
 
-static enum tls_level
-asked_level(const struct hop *h, const struct hop_address *addr)
+static bool
+wants_tlsa(const struct hop *h, const struct hop_address *addr)
 {
 	struct arena *a = arena_new(1 << 20);
 	struct tls_facts facts;
-	enum tls_level level;
+	bool wanted;
 
 	hop_facts(h, addr, &facts);
-	level = tls_policy_asked(&facts, a);
+	wanted = tls_policy_wants_tlsa(&facts, tls_policy_asked(&facts, a));
 	arena_free(&a);
-	return level;
+	return wanted;
 }
 
 enum map_result
@@ -148,7 +148,7 @@ hop_host(struct hop *h, struct hop_address *addr)
 	if (h->svc->per_site != NULL && h->svc->policy == NULL && per_site(h, addr->host, &h->table) == MAP_WAIT)
 		return MAP_WAIT;
 	addr->dane = NULL;
-	return tls_level_is_dane(asked_level(h, addr)) ? hop_dane(h, addr) : MAP_FOUND;
+	return wants_tlsa(h, addr) ? hop_dane(h, addr) : MAP_FOUND;
 }
 
 enum map_result

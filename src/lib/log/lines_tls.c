@@ -152,6 +152,24 @@ log_tls_matched_fingerprint(const struct log *l, struct span namaddrport, struct
 }
 
 void
+log_tls_matched_dane(const struct log *l, struct span namaddrport, struct span match)
+{
+	log_info(l, "%.*s: Matched DANE %.*s", SPAN_ARG(log_esc(namaddrport)), SPAN_ARG(match));
+}
+
+void
+log_tls_matched_anchor(const struct log *l, struct span namaddrport, struct span fp)
+{
+	log_info(l, "%.*s: Matched trust anchor fingerprint: %.*s", SPAN_ARG(log_esc(namaddrport)), SPAN_ARG(fp));
+}
+
+void
+log_tls_unusable_tlsa(const struct log *l, struct span namaddrport, struct span record)
+{
+	log_warning(l, "%.*s: unusable TLSA RR: %.*s", SPAN_ARG(log_esc(namaddrport)), SPAN_ARG(record));
+}
+
+void
 log_tls_setting_up(const struct log *l, bool server, struct span namaddr)
 {
 	log_info(l, "setting up TLS connection %s %.*s", server ? "from" : "to", SPAN_ARG(log_esc(namaddr)));

@@ -59,6 +59,12 @@ void log_tls_peercert(const struct log *l, struct span namaddr, struct span cn, 
 /* "NAMADDRPORT: matched peername: <name>", "NAMADDRPORT: Matched fingerprint: <hex>" */
 void log_tls_matched_name(const struct log *l, struct span namaddrport, struct span name);
 void log_tls_matched_fingerprint(const struct log *l, struct span namaddrport, struct span fp);
+/* "NAMADDRPORT: Matched DANE <match>"; `match` is "EE certificate at depth 0: 3 1 1 <hex>" */
+void log_tls_matched_dane(const struct log *l, struct span namaddrport, struct span match);
+/* "NAMADDRPORT: Matched trust anchor fingerprint: <hex>" (rootca=, ours) */
+void log_tls_matched_anchor(const struct log *l, struct span namaddrport, struct span fp);
+/* "NAMADDRPORT: unusable TLSA RR: u s m <hex>", a warning */
+void log_tls_unusable_tlsa(const struct log *l, struct span namaddrport, struct span record);
 /* "setting up TLS connection to|from NAMADDR" */
 void log_tls_setting_up(const struct log *l, bool server, struct span namaddr);
 /* "NAMADDR: TLS cipher list "<list>"" */

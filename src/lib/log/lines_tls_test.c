@@ -100,6 +100,12 @@ test_other_lines(void **state)
 	LOGGED("unknown[192.0.2.1]: subject_CN=a, issuer=b, cert fingerprint=AA:BB, pkey fingerprint=CC:DD");
 	log_tls_matched_name(NULL, PEER, SPAN("mx.example.org"));
 	LOGGED("MX.example.org[192.0.2.1]:25: matched peername: mx.example.org");
+	log_tls_matched_dane(NULL, PEER, SPAN("EE certificate at depth 0: 3 1 1 00FF"));
+	LOGGED("MX.example.org[192.0.2.1]:25: Matched DANE EE certificate at depth 0: 3 1 1 00FF");
+	log_tls_matched_anchor(NULL, PEER, SPAN("AA:BB"));
+	LOGGED("MX.example.org[192.0.2.1]:25: Matched trust anchor fingerprint: AA:BB");
+	expect_log("MX.example.org[192.0.2.1]:25: unusable TLSA RR: 3 1 1 00");
+	log_tls_unusable_tlsa(NULL, PEER, SPAN("3 1 1 00"));
 	log_tls_sni_unmatched(NULL, SPAN("unknown[192.0.2.1]"), SPAN("x.example"));
 	LOGGED("TLS SNI x.example from unknown[192.0.2.1] not matched, using default chain");
 	log_tls_reusing(NULL, SPAN("unknown[192.0.2.1]"), true);

@@ -133,6 +133,7 @@ tls_client_ctx_unref(struct tls_client_ctx **cp)
 	free(c->groups_key);
 	tls_chain_unref(&c->chain);
 	X509_STORE_free(c->roots);
+	SSL_CTX_free(c->dane);
 	SSL_CTX_free(c->ctx);
 	free(c);
 }
@@ -208,7 +209,7 @@ tls_client_ctx_usable(struct tls_client_ctx *c, const struct tls_decision *d, st
 	for (size_t i = 0; i < d->n_tafiles; i++)
 		if (tls_client_anchors(c, d->tafiles[i].path, why) == NULL)
 			return false;
-	if (d->need_pkix && d->n_tafiles == 0 && c->roots_broken) {
+	if (d->need_pkix && d->n_tafiles == 0 && d->n_rootca == 0 && c->roots_broken) {
 		*why = c->roots_fault;
 		return false;
 	}

@@ -18,6 +18,7 @@ struct tls_client_ctx {
 	unsigned refs;
 	SSL_CTX *ctx;
 	X509_STORE *roots;
+	SSL_CTX *dane;                  /* scratch context of verify_dane.c, made when first needed */
 	struct tls_chain *chain;
 	bool roots_broken, chain_broken;
 	struct fault roots_fault, chain_fault;

@@ -6,69 +6,59 @@
 #include "base/log.h"
 #include "base/panic.h"
 #include "dns/dns.h"
+#include "tls/decide_private.h"
 #include "tls/policy.h"
 #include "tls/policy_private.h"
 
-enum { STEPS_MAX = 32, WARNINGS_MAX = 64, NAMES_MAX = 300, DIGESTS_MAX = 300, CIPHERS_MAX = 16384 };
-
 static const char problem[] = "client TLS configuration problem";
 
-/* What is being put together. */
-struct making {
-	const struct tls_facts *f;
-	const struct tls_params *p;
-	struct arena *a;
-	struct tls_decision *d;
-	struct span source;     /* of the table entry */
-};
-
-static void
-step(struct making *m, const char *rule, struct span result, struct span source)
+void
+decide_step(struct making *m, const char *rule, struct span result, struct span source)
 {
 	ensure(m->d->n_trail < STEPS_MAX);
 	m->d->trail[m->d->n_trail++] = (struct tls_step){ rule, result, source };
 }
 
 /* "smtp_" + name. */
-static struct span
-param(struct making *m, const char *name)
+struct span
+decide_param(struct making *m, const char *name)
 {
 	return arena_printf(m->a, "%s_%s", m->p->prefix, name);
 }
 
-static void
-step_param(struct making *m, const char *rule, struct span result, const char *name)
+void
+decide_step_param(struct making *m, const char *rule, struct span result, const char *name)
 {
-	step(m, rule, result, param(m, name));
+	decide_step(m, rule, result, decide_param(m, name));
 }
 
-static void
-warn(struct making *m, struct span text)
+void
+decide_warn(struct making *m, struct span text)
 {
 	if (m->d->n_warnings < WARNINGS_MAX)
 		m->d->warnings[m->d->n_warnings++] = text;
 }
 
 /* The policy cannot be used: say why to the administrator, and a fixed text to the sender. */
-static bool
-invalid(struct making *m, struct span warning)
+bool
+decide_invalid(struct making *m, struct span warning)
 {
-	warn(m, warning);
+	decide_warn(m, warning);
 	m->d->invalid = true;
-	step(m, "policy unusable", warning, m->source);
+	decide_step(m, "policy unusable", warning, m->source);
 	return fault_set(&m->d->fault, "4.7.5", "%s", problem);
 }
 
-static bool
-invalid_param(struct making *m, const char *name, const struct fault *why)
+bool
+decide_invalid_param(struct making *m, const char *name, const struct fault *why)
 {
-	return invalid(m, arena_printf(m->a, "%s_%s: %s", m->p->prefix, name, why->text));
+	return decide_invalid(m, arena_printf(m->a, "%s_%s: %s", m->p->prefix, name, why->text));
 }
 
 static bool
-invalid_entry(struct making *m, const char *what)
+decide_invalid_entry(struct making *m, const char *what)
 {
-	return invalid(m, arena_printf(m->a, "%s_tls_policy_maps, next-hop destination \"%.*s\": %s", m->p->prefix,
+	return decide_invalid(m, arena_printf(m->a, "%s_tls_policy_maps, next-hop destination \"%.*s\": %s", m->p->prefix,
 	    SPAN_ARG(log_esc(m->f->nexthop)), what));
 }
 
@@ -86,8 +76,8 @@ global_level(struct making *m)
 	struct fault why;
 
 	if (!tls_params_level(m->p, &m->d->level, &why))
-		return invalid(m, arena_printf(m->a, "%s", why.text));
-	step_param(m, "global level", level_span(m->d->level), tls_params_level_source(m->p));
+		return decide_invalid(m, arena_printf(m->a, "%s", why.text));
+	decide_step_param(m, "global level", level_span(m->d->level), tls_params_level_source(m->p));
 	return true;
 }
 
@@ -106,23 +96,23 @@ table_entry(struct making *m)
 	struct fault why;
 
 	if (t->state == TLS_ANSWER_FAILED)
-		return invalid_entry(m, t->why.text[0] != '\0' ? t->why.text : "table lookup error");
+		return decide_invalid_entry(m, t->why.text[0] != '\0' ? t->why.text : "table lookup error");
 	if (t->state != TLS_ANSWER_FOUND)
 		return true;
 	m->source = t->source;
 	entry = ARENA_NEW(m->a, struct tls_policy);
 	if (!tls_policy_parse(t->value, m->a, entry, &why))
-		return invalid_entry(m, why.text);
+		return decide_invalid_entry(m, why.text);
 	if (entry_is_set_aside(m, entry)) {
-		step(m, "TLS-Required: no sets an MTA-STS entry aside", level_span(m->d->level), t->source);
+		decide_step(m, "TLS-Required: no sets an MTA-STS entry aside", level_span(m->d->level), t->source);
 		return true;
 	}
 	m->d->policy = entry;
 	m->d->level = entry->level;
-	step(m, "table entry", arena_printf(m->a, "%.*s: %s", SPAN_ARG(t->key), tls_level_name(entry->level)),
+	decide_step(m, "table entry", arena_printf(m->a, "%.*s: %s", SPAN_ARG(t->key), tls_level_name(entry->level)),
 	    t->source);
 	for (size_t i = 0; i < entry->n_ignored; i++)
-		warn(m, arena_printf(m->a, "%s_tls_policy_maps, next-hop destination \"%.*s\": attribute \"%.*s\" is "
+		decide_warn(m, arena_printf(m->a, "%s_tls_policy_maps, next-hop destination \"%.*s\": attribute \"%.*s\" is "
 		    "ignored at level none", m->p->prefix, SPAN_ARG(log_esc(m->f->nexthop)),
 		    SPAN_ARG(log_esc(entry->ignored[i]))));
 	return true;
@@ -137,7 +127,7 @@ tls_required_no(struct making *m)
 		return;
 	if (m->d->level == TLS_LEVEL_DANE)
 		m->d->level = to;
-	step(m, "TLS-Required: no", level_span(m->d->level), SPAN("message header"));
+	decide_step(m, "TLS-Required: no", level_span(m->d->level), SPAN("message header"));
 }
 
 static bool
@@ -146,25 +136,15 @@ unix_level(struct making *m)
 	if (!m->f->unix_socket)
 		return true;
 	if (tls_level_is_dane(m->d->level))
-		return invalid(m, arena_printf(m->a, "%.*s: level %s is impossible on a UNIX-domain socket",
+		return decide_invalid(m, arena_printf(m->a, "%.*s: level %s is impossible on a UNIX-domain socket",
 		    SPAN_ARG(log_esc(m->f->nexthop)), tls_level_name(m->d->level)));
 	if (m->d->level == TLS_LEVEL_MAY) {
 		m->d->level = TLS_LEVEL_NONE;
-		warn(m, arena_printf(m->a, "%.*s: opportunistic TLS is not used on a UNIX-domain socket",
+		decide_warn(m, arena_printf(m->a, "%.*s: opportunistic TLS is not used on a UNIX-domain socket",
 		    SPAN_ARG(log_esc(m->f->nexthop))));
-		step(m, "UNIX-domain socket", level_span(m->d->level), m->f->nexthop);
+		decide_step(m, "UNIX-domain socket", level_span(m->d->level), m->f->nexthop);
 	}
 	return true;
-}
-
-/* DANE facts are not gathered in this release, so its levels cannot be met: defer, never less. */
-static bool
-dane_level(struct making *m)
-{
-	if (!tls_level_is_dane(m->d->level))
-		return true;
-	return invalid(m, arena_printf(m->a, "next-hop destination \"%.*s\": level %s is not available yet",
-	    SPAN_ARG(log_esc(m->f->nexthop)), tls_level_name(m->d->level)));
 }
 
 static bool
@@ -180,7 +160,7 @@ asked_level(struct making *m)
 static bool
 decide_level(struct making *m)
 {
-	return asked_level(m) && unix_level(m) && dane_level(m);
+	return asked_level(m) && unix_level(m) && decide_dane(m);
 }
 
 /* --- names --- */
@@ -193,14 +173,14 @@ server_name(struct making *m)
 	return m->f->host;
 }
 
-static struct span
-nexthop_name(struct making *m)
+struct span
+decide_nexthop_name(struct making *m)
 {
 	return m->f->unix_socket ? m->f->myhostname : tls_nexthop_domain(m->f->nexthop);
 }
 
-static void
-put_name(struct making *m, struct span name, bool subdomains, const char *strategy)
+void
+decide_put_name(struct making *m, struct span name, bool subdomains, const char *strategy)
 {
 	struct tls_decision *d = m->d;
 	struct tls_name n = { .subdomains = subdomains, .strategy = strategy };
@@ -210,13 +190,13 @@ put_name(struct making *m, struct span name, bool subdomains, const char *strate
 		for (size_t i = 0; i < d->n_names; i++)
 			if (d->names[i].address) {
 				if (!span_eq_ci(d->names[i].name, name))
-					warn(m, arena_printf(m->a, "more than one address to match, \"%.*s\" is "
+					decide_warn(m, arena_printf(m->a, "more than one address to match, \"%.*s\" is "
 					    "ignored", SPAN_ARG(log_esc(name))));
 				return;
 			}
 		n.name = arena_lower(m->a, name);
 	} else if (!dns_name_ascii(m->a, name, m->p->transitional_idna, &n.name) || n.name.n == 0) {
-		warn(m, arena_printf(m->a, "name to match \"%.*s\" is not valid and is ignored",
+		decide_warn(m, arena_printf(m->a, "name to match \"%.*s\" is not valid and is ignored",
 		    SPAN_ARG(log_esc(name))));
 		return;
 	}
@@ -242,15 +222,15 @@ put_strategy(struct making *m, struct span word)
 	size_t dot = leading_dot(word);
 
 	if (span_eq_ci(word, SPAN("nexthop")))
-		put_name(m, nexthop_name(m), false, "nexthop");
+		decide_put_name(m, decide_nexthop_name(m), false, "nexthop");
 	else if (span_eq_ci(word, SPAN("dot-nexthop")))
-		put_name(m, nexthop_name(m), true, "dot-nexthop");
+		decide_put_name(m, decide_nexthop_name(m), true, "dot-nexthop");
 	else if (span_eq_ci(word, SPAN("hostname")))
-		put_name(m, server_name(m), false, "hostname");
+		decide_put_name(m, server_name(m), false, "hostname");
 	else if (dot > 0 && dot == word.n)
-		warn(m, arena_printf(m->a, "a lone \".\" in the names to match is ignored"));
+		decide_warn(m, arena_printf(m->a, "a lone \".\" in the names to match is ignored"));
 	else
-		put_name(m, span_from(word, dot), dot > 0, "name");
+		decide_put_name(m, span_from(word, dot), dot > 0, "name");
 }
 
 static void
@@ -280,16 +260,16 @@ decide_names(struct making *m)
 	d->names = ARENA_ARRAY(m->a, struct tls_name, NAMES_MAX);
 	if (sts_names(m)) {
 		put_strategy(m, SPAN("hostname"));
-		step(m, "names to match (MTA-STS)", SPAN("hostname"), m->source);
+		decide_step(m, "names to match (MTA-STS)", SPAN("hostname"), m->source);
 	} else if (d->policy != NULL && d->policy->n_match > 0) {
 		for (size_t i = 0; i < d->policy->n_match; i++)
 			put_strategy(m, d->policy->match[i]);
-		step(m, "names to match", SPAN("match="), m->source);
+		decide_step(m, "names to match", SPAN("match="), m->source);
 	} else {
 		struct span list = span_str(secure ? m->p->secure_cert_match : m->p->verify_cert_match);
 
 		put_strategies(m, list);
-		step_param(m, "names to match", list, secure ? "tls_secure_cert_match" : "tls_verify_cert_match");
+		decide_step_param(m, "names to match", list, secure ? "tls_secure_cert_match" : "tls_verify_cert_match");
 	}
 }
 
@@ -299,30 +279,66 @@ decide_anchors(struct making *m)
 	struct tls_decision *d = m->d;
 	struct span rest = span_str(m->p->trust_anchor_file), path;
 
+	if (d->n_rootca > 0)
+		return;
 	if (d->policy != NULL && d->policy->n_tafile > 0) {
 		d->tafiles = d->policy->tafile;
 		d->n_tafiles = d->policy->n_tafile;
-		step(m, "trust anchors", d->tafiles[0].path, m->source);
+		decide_step(m, "trust anchors", d->tafiles[0].path, m->source);
 		return;
 	}
 	d->tafiles = ARENA_ARRAY(m->a, struct tls_anchor_file, 16);
 	while (d->n_tafiles < 16 && span_token(&rest, TLS_SPACE_COMMA, &path))
 		d->tafiles[d->n_tafiles++].path = path;
 	if (d->n_tafiles > 0)
-		step_param(m, "trust anchors", span_str(m->p->trust_anchor_file), "tls_trust_anchor_file");
+		decide_step_param(m, "trust anchors", span_str(m->p->trust_anchor_file), "tls_trust_anchor_file");
 	else
-		step_param(m, "trust anchors", SPAN("CAfile, CApath"), "tls_CAfile");
+		decide_step_param(m, "trust anchors", SPAN("CAfile, CApath"), "tls_CAfile");
 }
 
 /* --- fingerprints --- */
+
+/* Of the entry (digest=), else of the parameter. */
+static bool
+decide_digest(struct making *m)
+{
+	const struct tls_policy *e = m->d->policy;
+
+	if (e != NULL && e->digest != NULL) {
+		m->d->digest_name = e->digest;
+		decide_step(m, "digest", span_str(e->digest), m->source);
+	}
+	if (tls_digest_bytes(m->d->digest_name) > 0)
+		return true;
+	return decide_invalid(m, arena_printf(m->a, "%s_tls_fingerprint_digest: unknown digest \"%s\"", m->p->prefix,
+	    m->d->digest_name));
+}
 
 static bool
 put_digest(struct making *m, struct span text, struct fault *why)
 {
 	if (m->d->n_digests == DIGESTS_MAX)
 		return fault_set(why, "4.7.5", "more than %d fingerprints", DIGESTS_MAX);
-	return tls_fingerprint_parse(text, m->p->fingerprint_digest, &m->d->digests[m->d->n_digests], why) &&
+	return tls_fingerprint_parse(text, m->d->digest_name, &m->d->digests[m->d->n_digests], why) &&
 	    ++m->d->n_digests > 0;
+}
+
+/* rootca=: certificates or keys one of which the chain must contain. */
+static bool
+decide_rootca(struct making *m)
+{
+	const struct tls_policy *e = m->d->policy;
+	struct fault why;
+
+	if (e == NULL || e->n_rootca == 0)
+		return true;
+	m->d->rootca = ARENA_ARRAY(m->a, struct tls_digest, e->n_rootca);
+	for (size_t i = 0; i < e->n_rootca; i++)
+		if (!tls_fingerprint_parse(e->rootca[i], m->d->digest_name, &m->d->rootca[i], &why))
+			return decide_invalid_entry(m, why.text);
+	m->d->n_rootca = e->n_rootca;
+	decide_step(m, "trust anchors", SPAN("rootca="), m->source);
+	return true;
 }
 
 static bool
@@ -333,23 +349,22 @@ decide_fingerprints(struct making *m)
 	struct fault why;
 
 	m->d->digests = ARENA_ARRAY(m->a, struct tls_digest, DIGESTS_MAX);
-	if (tls_digest_bytes(m->p->fingerprint_digest) == 0)
-		return invalid(m, arena_printf(m->a, "%s_tls_fingerprint_digest: unknown digest \"%s\"", m->p->prefix,
-		    m->p->fingerprint_digest));
+	if (!decide_digest(m))
+		return false;
 	for (size_t i = 0; e != NULL && i < e->n_match; i++)
 		if (!put_digest(m, e->match[i], &why))
-			return invalid_entry(m, why.text);
+			return decide_invalid_entry(m, why.text);
 	if (m->d->n_digests > 0) {
-		step(m, "fingerprints", SPAN("match="), m->source);
+		decide_step(m, "fingerprints", SPAN("match="), m->source);
 		return true;
 	}
 	while (span_token(&rest, TLS_SPACE_COMMA, &one))
 		if (!put_digest(m, one, &why))
-			return invalid_param(m, "tls_fingerprint_cert_match", &why);
+			return decide_invalid_param(m, "tls_fingerprint_cert_match", &why);
 	if (m->d->n_digests == 0)
-		return invalid(m, arena_printf(m->a, "nexthop domain %.*s: configured at fingerprint security level, "
-		    "but with no fingerprints to match.", SPAN_ARG(log_esc(nexthop_name(m)))));
-	step_param(m, "fingerprints", span_str(m->p->fingerprint_cert_match), "tls_fingerprint_cert_match");
+		return decide_invalid(m, arena_printf(m->a, "nexthop domain %.*s: configured at fingerprint security level, "
+		    "but with no fingerprints to match.", SPAN_ARG(log_esc(decide_nexthop_name(m)))));
+	decide_step_param(m, "fingerprints", span_str(m->p->fingerprint_cert_match), "tls_fingerprint_cert_match");
 	return true;
 }
 
@@ -366,8 +381,10 @@ decide_protocols(struct making *m)
 	d->protocols_text = entry ? d->policy->protocols :
 	    span_str(may ? m->p->protocols : m->p->mandatory_protocols);
 	if (!tls_protocols_parse(d->protocols_text, &d->protocols, &why))
-		return entry ? invalid_entry(m, why.text) : invalid_param(m, name, &why);
-	step(m, "protocols", d->protocols_text, entry ? m->source : param(m, name));
+		return entry ? decide_invalid_entry(m, why.text) : decide_invalid_param(m, name, &why);
+	if (tls_level_is_dane(d->level) && d->protocols.min < 0x0301)
+		d->protocols.min = 0x0301;      /* no SSL, whatever is configured (7.3) */
+	decide_step(m, "protocols", d->protocols_text, entry ? m->source : decide_param(m, name));
 	return true;
 }
 
@@ -384,7 +401,7 @@ decide_weak(struct making *m)
 	else if (d->policy != NULL && d->policy->has_weak)
 		d->weak = d->policy->weak;
 	else if (!tls_weak_parse(span_str(m->p->mandatory_weak), &d->weak, &why))
-		return invalid_param(m, "tls_mandatory_weak", &why);
+		return decide_invalid_param(m, "tls_mandatory_weak", &why);
 	/* the library's level 1 forbids SHA-1 signatures, without which TLS 1.0 and 1.1 cannot exist */
 	d->openssl_level = d->must_match && !old_tls && (d->weak & TLS_WEAK_SHA1) == 0 ? 1 : 0;
 	return true;
@@ -421,7 +438,7 @@ decide_ciphers(struct making *m)
 
 	d->cipher_grade = entry ? d->policy->ciphers : span_str(may ? m->p->ciphers : m->p->mandatory_ciphers);
 	if (!tls_grade_check(d->cipher_grade, m->p->allow_null_ciphers, &why))
-		return entry ? invalid_entry(m, why.text) : invalid_param(m, name, &why);
+		return entry ? decide_invalid_entry(m, why.text) : decide_invalid_param(m, name, &why);
 	buf_init(&list, CIPHERS_MAX);
 	buf_add_str(&list, tls_grade_string(d->cipher_grade, m->p->high_cipherlist, m->p->medium_cipherlist,
 	    m->p->null_cipherlist));
@@ -431,8 +448,8 @@ decide_ciphers(struct making *m)
 		fault_set(&why, "4.7.5", "cipher list is longer than %d bytes", CIPHERS_MAX);
 	buf_release(&list);
 	if (d->ciphers.n == 0 || list.full)
-		return invalid_param(m, name, &why);
-	step(m, "cipher grade", d->cipher_grade, entry ? m->source : param(m, name));
+		return decide_invalid_param(m, name, &why);
+	decide_step(m, "cipher grade", d->cipher_grade, entry ? m->source : decide_param(m, name));
 	return true;
 }
 
@@ -456,6 +473,15 @@ tls_servername_check(struct span name, bool transitional, struct arena *a, struc
 	return ok || fault_set(why, "4.7.5", "\"%.*s\" is not a host name", SPAN_ARG(log_esc(name)));
 }
 
+/* With TLSA records it is their base domain, whatever is configured (RFC 7672 section 8.1). */
+static bool
+sni_is_base(struct making *m)
+{
+	m->d->sni = m->d->tlsa_base;
+	decide_step(m, "server name sent", m->d->sni, SPAN("TLSA base domain"));
+	return true;
+}
+
 /* SNI is sent at every level (20.11), never for an address (RFC 6066 section 3). */
 static bool
 decide_sni(struct making *m)
@@ -465,18 +491,20 @@ decide_sni(struct making *m)
 	struct span word = entry ? d->policy->servername : span_str(m->p->servername), name;
 	struct fault why;
 
+	if (d->n_tlsa > 0)
+		return sni_is_base(m);
 	if (!tls_servername_check(word, m->p->transitional_idna, m->a, &name, &why))
-		return invalid_param(m, "tls_servername", &why);
+		return decide_invalid_param(m, "tls_servername", &why);
 	if (span_eq_ci(name, SPAN("none")))
 		name = SPAN("");
 	else if (span_eq_ci(name, SPAN("nexthop")))
-		name = nexthop_name(m);
+		name = decide_nexthop_name(m);
 	else if (name.n == 0 || span_eq_ci(name, SPAN("hostname")))
 		name = m->f->unix_socket ? SPAN("") : server_name(m);
 	if (!dns_name_ascii(m->a, name, m->p->transitional_idna, &d->sni) || !dns_name_is_host(d->sni))
 		d->sni = SPAN("");
-	step(m, "server name sent", d->sni, entry ? m->source :
-	    word.n > 0 ? param(m, "tls_servername") : SPAN("host name"));
+	decide_step(m, "server name sent", d->sni, entry ? m->source :
+	    word.n > 0 ? decide_param(m, "tls_servername") : SPAN("host name"));
 	return true;
 }
 
@@ -503,9 +531,9 @@ tls_sts_host_matches(struct span host, const struct span *patterns, size_t count
 static bool
 skip(struct making *m, struct span warning)
 {
-	warn(m, warning);
+	decide_warn(m, warning);
 	m->d->skip_host = true;
-	step(m, "host skipped", warning, m->source);
+	decide_step(m, "host skipped", warning, m->source);
 	fault_set(&m->d->skip_fault, "4.3.0", "server unavailable or unable to receive mail");
 	return true;
 }
@@ -541,7 +569,7 @@ decide_outcomes(struct making *m)
 	d->on_starttls_refused = required ? TLS_NEXT_DEFER : TLS_NEXT_CLEAR;
 	d->on_handshake_failure = required ? TLS_NEXT_DEFER : TLS_NEXT_CLEAR_LATER;
 	d->on_mismatch = required ? TLS_NEXT_DEFER : TLS_NEXT_CLEAR;
-	step(m, "without TLS", required ? SPAN("defer") : SPAN("send in clear"), level_span(d->level));
+	decide_step(m, "without TLS", required ? SPAN("defer") : SPAN("send in clear"), level_span(d->level));
 }
 
 static void
@@ -549,14 +577,16 @@ decide_switches(struct making *m)
 {
 	struct tls_decision *d = m->d;
 	const struct tls_policy *e = d->policy;
-	bool no_rpk = d->need_pkix || tls_level_is_dane(d->level);
 
-	d->enable_rpk = !no_rpk && (e != NULL && e->has_enable_rpk ? e->enable_rpk : m->p->enable_rpk);
+	if (tls_level_is_dane(d->level))
+		d->enable_rpk = tls_dane_keys_only(d->tlsa, d->n_tlsa);
+	else
+		d->enable_rpk = !d->need_pkix && (e != NULL && e->has_enable_rpk ? e->enable_rpk : m->p->enable_rpk);
 	d->connection_reuse = e != NULL && e->has_connection_reuse ? e->connection_reuse : m->p->connection_reuse;
 	if (e != NULL && e->policy_failure.n > 0) {
 		d->policy_failure = true;
 		d->policy_failure_type = e->policy_failure;
-		step(m, "the domain's policy failed", e->policy_failure, m->source);
+		decide_step(m, "the domain's policy failed", e->policy_failure, m->source);
 	}
 }
 
@@ -565,10 +595,16 @@ decide_matching(struct making *m)
 {
 	if (m->d->level == TLS_LEVEL_FINGERPRINT)
 		return decide_fingerprints(m);
-	if (m->d->need_pkix) {
-		decide_names(m);
-		decide_anchors(m);
-	}
+	if (tls_level_is_dane(m->d->level))
+		decide_dane_names(m);
+	if (!m->d->need_pkix)
+		return true;
+	decide_names(m);
+	if (m->d->policy != NULL && m->d->policy->digest != NULL && !decide_digest(m))
+		return false;
+	if (!decide_rootca(m))
+		return false;
+	decide_anchors(m);
 	return true;
 }
 

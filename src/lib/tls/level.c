@@ -121,14 +121,19 @@ check_fingerprints(const struct tls_params *p, struct fault *why)
 bool
 tls_params_check(const struct tls_params *p, struct fault *why)
 {
+	struct tls_dane_digests digests;
 	enum tls_level level;
 	struct span sni;
 
 	if (!tls_params_level(p, &level, why))
 		return false;
-	if (tls_level_is_dane(level))
-		return fault_set(why, "4.7.5", "%s_tls_security_level: level %s is not available yet", p->prefix,
-		    tls_level_name(level));
+	if (tls_level_is_dane(level) && p->no_dane != NULL)
+		return fault_set(why, "4.7.5", "%s_tls_security_level: level %s needs DNSSEC: %s", p->prefix,
+		    tls_level_name(level), p->no_dane);
+	if (!tls_dane_digests_parse(span_str(p->dane_digests), &digests, why)) {
+		fault_prefix(why, "tls_dane_digests");
+		return false;
+	}
 	if (p->wrappermode && level < TLS_LEVEL_ENCRYPT && !p->have_policy_maps)
 		return fault_set(why, "4.7.5", "%s_tls_wrappermode: needs %s_tls_security_level encrypt or stronger",
 		    p->prefix, p->prefix);

@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "base/fault.h"
 #include "base/span.h"
+#include "tls/dane.h"
 
 enum tls_level {
 	TLS_LEVEL_NONE,
@@ -69,6 +70,9 @@ struct tls_params {
 	const char *servername;
 	const char *high_cipherlist, *medium_cipherlist, *null_cipherlist;      /* tls_*_cipherlist */
 	const char *eecdh_auto_curves, *ffdhe_auto_groups;                      /* tls_* */
+	const char *dane_digests;                                               /* tls_dane_digests */
+	const char *dane_insecure_mx_policy;    /* "may", "encrypt", "dane" */
+	const char *no_dane;            /* why DANE cannot work with this configuration; NULL = it can */
 	int verifydepth;
 	bool use_tls : 1, enforce_tls : 1, enforce_peername : 1;        /* the legacy booleans */
 	bool have_policy_maps : 1;      /* smtp_tls_policy_maps is not empty */
@@ -86,8 +90,8 @@ struct tls_params {
 /* The global level from smtp_tls_security_level or the legacy booleans; false + why for an unknown word. */
 bool tls_params_level(const struct tls_params *p, enum tls_level *level_r, struct fault *why);
 /*
- * All that can be checked at start: level, protocol lists, grades, digests, weak words,
- * dane levels (refused by name in this release). False + why naming the parameter.
+ * All that can be checked at start: level (DANE levels need DNSSEC, 20.10), protocol lists, grades, digests,
+ * weak words. False + why naming the parameter.
  */
 bool tls_params_check(const struct tls_params *p, struct fault *why);
 /* True when an engine is needed: the level asks for TLS or a policy table may. */
@@ -161,12 +165,15 @@ struct tls_policy {
 	bool has_connection_reuse : 1, connection_reuse : 1;
 	bool has_enable_rpk : 1, enable_rpk : 1;
 	bool has_weak : 1;
+	const char *digest;             /* digest=: of `match` and `rootca` instead of the parameter's; NULL = not given */
 	unsigned weak;                  /* enum tls_weak bits */
 	struct span ciphers, protocols, exclude, servername;
 	struct span *match;             /* split; names and strategies, or digests' text */
 	size_t n_match;
 	struct tls_anchor_file *tafile;
 	size_t n_tafile;
+	struct span *rootca;            /* digests' text */
+	size_t n_rootca;
 	/* MTA-STS by an external daemon (section 3.3) */
 	struct span policy_type, policy_domain, policy_failure;
 	struct span *policy_string;
@@ -182,9 +189,6 @@ bool tls_policy_parse(struct span value, struct arena *a, struct tls_policy *p_r
 
 /* --- facts and decision --- */
 
-/* What DANE knows about one server; NULL in the facts until DANE is asked for (levels dane, dane-only). */
-struct tls_dane_facts;
-
 struct tls_facts {
 	const struct tls_params *params;
 	struct span nexthop;            /* as written, what the table is asked for */
@@ -197,7 +201,7 @@ struct tls_facts {
 	struct tls_table_answer table;
 	bool from_mx : 1, mx_secure : 1;        /* the host comes from an MX record; that answer was validated */
 	struct span mx_owner;           /* the next-hop domain after CNAME expansion; empty = no alias */
-	const struct tls_dane_facts *dane;
+	const struct tls_dane_facts *dane;      /* NULL until DANE is asked for (levels dane, dane-only) */
 };
 
 /* What to do when something is missing or fails. */
@@ -217,6 +221,7 @@ struct tls_step {
 struct tls_decision {
 	bool invalid;                   /* unusable: defer with `fault` (4.7.5), connect to nobody */
 	struct fault fault;             /* DSN text when invalid, e.g. "client TLS configuration problem" */
+	const char *failure_type;       /* RFC 8460 result type when DANE failed or was set aside, else NULL (20.5) */
 	struct span *warnings;          /* log each once as a warning */
 	size_t n_warnings;
 
@@ -246,6 +251,12 @@ struct tls_decision {
 	size_t n_digests;
 	struct tls_anchor_file *tafiles;        /* instead of CAfile, CApath */
 	size_t n_tafiles;
+	struct tls_digest *rootca;      /* the chain must contain one of these; it is an anchor then */
+	size_t n_rootca;
+	struct tls_tlsa *tlsa;          /* all records found, each with its fate; also when they are not used */
+	size_t n_tlsa, n_tlsa_usable;
+	struct span tlsa_base;          /* TLSA base domain of the records */
+	struct tls_dane_digests dane_digests;
 	int verifydepth;
 
 	struct tls_protocols protocols;
@@ -261,6 +272,9 @@ struct tls_decision {
 	struct tls_step *trail;
 	size_t n_trail;
 };
+
+/* Whether TLSA records of this host matter to the decision; `asked` is from tls_policy_asked(). */
+bool tls_policy_wants_tlsa(const struct tls_facts *facts, enum tls_level asked);
 
 /* The level that parameters, table and message ask for, before DNS is looked at; NONE when the policy is unusable. */
 enum tls_level tls_policy_asked(const struct tls_facts *facts, struct arena *a);

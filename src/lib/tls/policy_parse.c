@@ -121,6 +121,29 @@ take_tafile(struct tls_policy *p, struct arena *a, struct span value, struct fau
 }
 
 static bool
+take_rootca(struct tls_policy *p, struct arena *a, struct span value, struct fault *why)
+{
+	if (!tls_level_needs_pkix(p->level))
+		return fault_set(why, "4.7.5", "not allowed at level %s", tls_level_name(p->level));
+	return value.n > 0 ? push(a, &p->rootca, &p->n_rootca, value, why) : fault_set(why, "4.7.5", "empty value");
+}
+
+/* The library's name of a digest; "sha-256" is how RFC 6698's registry writes sha256. */
+static bool
+take_digest(struct tls_policy *p, struct arena *a, struct span value, struct fault *why)
+{
+	struct span name = span_starts_ci(value, SPAN("sha-")) ?
+	    arena_printf(a, "sha%.*s", SPAN_ARG(span_from(value, 4))) : value;
+
+	if (p->level != TLS_LEVEL_FINGERPRINT && !tls_level_needs_pkix(p->level))
+		return fault_set(why, "4.7.5", "not allowed at level %s", tls_level_name(p->level));
+	name = arena_lower(a, name);
+	p->digest = arena_cstr(a, name);
+	return (name.n == strlen(p->digest) && tls_digest_bytes(p->digest) > 0) ||
+	    fault_set(why, "4.7.5", "unknown digest \"%.*s\"", SPAN_ARG(log_esc(value)));
+}
+
+static bool
 take_servername(struct tls_policy *p, struct arena *a, struct span value, struct fault *why)
 {
 	p->has_servername = true;
@@ -229,6 +252,8 @@ static const struct attr_row attr_rows[] = {
 	{ "weak", false, false, take_weak },
 	{ "match", true, false, take_match },
 	{ "tafile", true, false, take_tafile },
+	{ "rootca", true, false, take_rootca },
+	{ "digest", false, false, take_digest },
 	{ "servername", false, false, take_servername },
 	{ "connection_reuse", true, false, take_reuse },
 	{ "enable_rpk", true, false, take_rpk },
@@ -307,6 +332,14 @@ check_policy_type(const struct tls_policy *p, unsigned seen, struct fault *why)
 	return true;
 }
 
+/* Both name the only anchors there are. */
+static bool
+check_anchors(const struct tls_policy *p, struct fault *why)
+{
+	return p->n_tafile == 0 || p->n_rootca == 0 ||
+	    fault_set(why, "4.7.5", "attributes \"tafile\" and \"rootca\" exclude one another");
+}
+
 bool
 tls_policy_parse(struct span value, struct arena *a, struct tls_policy *p_r, struct fault *why)
 {
@@ -322,5 +355,5 @@ tls_policy_parse(struct span value, struct arena *a, struct tls_policy *p_r, str
 	while (span_token_brace(&value, TLS_SPACE_COMMA, &token))
 		if (!split_attr(token, a, &at, why) || !take(p_r, a, &at, &seen, why))
 			return false;
-	return check_policy_type(p_r, seen, why);
+	return check_policy_type(p_r, seen, why) && check_anchors(p_r, why);
 }

@@ -10,6 +10,7 @@
 #define COUNT(v) (sizeof(v) / sizeof((v)[0]))
 
 #define FP1 "1111111111111111111111111111111111111111111111111111111111111111"
+#define FP_SHA1 "1111111111111111111111111111111111111111"
 #define FP2 "22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22"
 
 static const struct tls_params defaults = {
@@ -33,6 +34,8 @@ static const struct tls_params defaults = {
 	.null_cipherlist = "eNULL",
 	.eecdh_auto_curves = "X25519",
 	.ffdhe_auto_groups = "ffdhe2048",
+	.dane_digests = "sha512 sha256",
+	.dane_insecure_mx_policy = "dane",
 	.verifydepth = 9,
 	.enforce_peername = true,
 	.enforce_sts_mx_patterns = true,
@@ -166,6 +169,18 @@ test_table_values(void **state)
 		{ "fingerprint match=" FP1 "|" FP2 " match=" FP1, NULL },
 		{ "fingerprint { match = " FP1 " | " FP2 " }", NULL },
 		{ "verify tafile=/a.pem tafile=/b.pem", NULL },
+		{ "secure digest=sha-256 rootca=" FP1 " rootca=" FP2 " match=a.example", NULL },
+		{ "secure { rootca = " FP1 " } { digest = sha-256 }", NULL },
+		{ "verify digest=sha512", NULL },
+		{ "secure rootca=", "empty value" },
+		{ "fingerprint rootca=" FP1, "not allowed at level fingerprint" },
+		{ "dane rootca=" FP1, "not allowed at level dane" },
+		{ "dane digest=sha256", "not allowed at level dane" },
+		{ "secure digest=sha-257", "unknown digest" },
+		{ "secure digest=", "unknown digest" },
+		{ "secure digest=sha256 digest=sha256", "given twice" },
+		{ "secure tafile=/a rootca=" FP1, "exclude one another" },
+		{ "dane tafile=/a", "not allowed at level dane" },
 		{ "verify servername=hostname connection_reuse=yes connection_reuse=no enable_rpk=no", NULL },
 		{ "may servername=none", NULL },
 		{ "secure policy_type=sts policy_domain=example.org { policy_string = version: STSv1 } "
@@ -326,7 +341,7 @@ describe(const struct tls_decision *d, struct buf *b)
 		for (size_t i = 0; i < d->n_names; i++)
 			buf_addf(b, "%s%s%.*s%s", i > 0 ? " " : "", d->names[i].subdomains ? "." : "",
 			    SPAN_ARG(d->names[i].name), d->names[i].address ? "(address)" : "");
-		buf_addf(b, "> digests=%zu tafiles=%zu rpk=%d reuse=%d failure=<%.*s>", d->n_digests, d->n_tafiles,
+		buf_addf(b, "> digests=%zu rootca=%zu tafiles=%zu rpk=%d reuse=%d failure=<%.*s>", d->n_digests, d->n_rootca, d->n_tafiles,
 		    d->enable_rpk, d->connection_reuse, SPAN_ARG(d->policy_failure_type));
 	}
 	for (size_t i = 0; i < d->n_warnings; i++)
@@ -432,8 +447,18 @@ test_decisions(void **state)
 		    "warning=<smtp_tls_policy_maps, next-hop destination \"example.org\": invalid security level "
 		    "\"secur\">" } },
 		{ "an empty entry never means less", "may", "", NULL, NULL, { "invalid 4.7.5", "empty value" } },
-		{ "levels of DANE cannot be met yet", "may", "dane", NULL, NULL, { "invalid 4.7.5", "dane is not" } },
-		{ "nor dane-only", "dane-only", NULL, NULL, NULL, { "invalid 4.7.5", "dane-only is not" } },
+		{ "digest= replaces the parameter's", "may", "fingerprint digest=sha1 match=" FP_SHA1, NULL, NULL,
+		    { "digests=1" } },
+		{ "in any order", "may", "fingerprint match=" FP_SHA1 " digest=SHA1", NULL, NULL, { "digests=1" } },
+		{ "the spelling sha-256", "may", "fingerprint digest=sha-256 match=" FP1, NULL, NULL, { "digests=1" } },
+		{ "a length that is not digest='s", "may", "fingerprint digest=sha1 match=" FP1, NULL, NULL,
+		    { "invalid 4.7.5", "has 32 bytes, a sha1 digest has 20" } },
+		/* the two policies of seeds/003 */
+		{ "an authority by its fingerprint", "may", "secure digest=sha-256 rootca=" FP1 " rootca=" FP2 " match=a.example",
+		    NULL, NULL, { "level=secure", "names=<a.example>", "rootca=2 tafiles=0" } },
+		{ "a server by its fingerprints", "may", "fingerprint digest=sha-256 match=" FP1 " match=" FP2, NULL, NULL,
+		    { "level=fingerprint", "digests=2" } },
+		{ "rootca of the wrong length", "may", "secure rootca=00:11", NULL, NULL, { "invalid 4.7.5", "has 2 bytes" } },
 		{ "ciphers of an entry", "may", "may ciphers=high", NULL, NULL, { "ciphers=<HIGH>" } },
 		{ "export and low mean medium", "may", "may ciphers=export", NULL, NULL, { "ciphers=<MEDIUM>" } },
 		{ "the null grade needs its switch", "may", "encrypt ciphers=null", NULL, NULL,
@@ -610,7 +635,7 @@ test_parameters(void **state)
 static void
 test_start_check(void **state)
 {
-	struct tls_params p = defaults;
+	struct tls_params p = defaults, defaults_without_dnssec;
 	struct fault why;
 
 	(void)state;
@@ -624,8 +649,18 @@ test_start_check(void **state)
 			fail_msg("%s lacks %s", why.text, words); \
 	} while (0)
 	REFUSED(security_level, "encypt", "smtp_tls_security_level: unknown TLS level \"encypt\"");
-	REFUSED(security_level, "dane", "smtp_tls_security_level: level dane is not available yet");
-	REFUSED(security_level, "dane-only", "not available yet");
+	REFUSED(dane_digests, "sha512 sha1", "tls_dane_digests: \"sha1\" needs its number");
+	/* spec 20.10 */
+	defaults_without_dnssec = defaults;
+	defaults_without_dnssec.no_dane = "smtp_dns_support_level is not dnssec";
+	for (unsigned i = 0; i < 2; i++) {
+		p = defaults_without_dnssec;
+		p.security_level = i == 0 ? "dane" : "dane-only";
+		assert_false(tls_params_check(&p, &why));
+		assert_non_null(strstr(why.text, "needs DNSSEC: smtp_dns_support_level is not dnssec"));
+		p.no_dane = NULL;
+		assert_true(tls_params_check(&p, &why));
+	}
 	REFUSED(protocols, "TLSv9", "smtp_tls_protocols: Invalid TLS protocol list");
 	REFUSED(mandatory_protocols, "TLSv9", "smtp_tls_mandatory_protocols: Invalid");
 	REFUSED(ciphers, "best", "smtp_tls_ciphers: unknown cipher grade");

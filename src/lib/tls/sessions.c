@@ -127,6 +127,17 @@ digest_decision(EVP_MD_CTX *md, struct span helo, const struct tls_decision *d)
 	}
 	for (size_t i = 0; i < d->n_digests; i++)
 		digest_span(md, span_of(d->digests[i].bytes, d->digests[i].n));
+	for (size_t i = 0; i < d->n_rootca; i++)
+		digest_span(md, span_of(d->rootca[i].bytes, d->rootca[i].n));
+	digest_span(md, span_str(d->digest_name));
+	digest_span(md, d->tlsa_base);
+	for (size_t i = 0; i < d->n_tlsa; i++) {
+		const struct tls_tlsa *r = &d->tlsa[i];
+		uint8_t how[] = { r->usage, r->selector, r->matching, (uint8_t)r->fate };
+
+		digest_span(md, span_of(how, sizeof(how)));
+		digest_span(md, r->data);
+	}
 	for (size_t i = 0; i < d->n_tafiles; i++)
 		digest_span(md, d->tafiles[i].path);
 }

@@ -9,6 +9,7 @@
 #include "tls/client_private.h"
 #include "tls/info.h"
 #include "tls/names.h"
+#include "tls/verify_private.h"
 
 enum { STRONG_BITS = 2048 };
 
@@ -42,14 +43,8 @@ refuse(struct tls_verdict *v, const char *who, const char *fmt, ...)
 
 /* --- the chain --- */
 
-/* What the walk through a chain found: the error nearest to the leaf. */
-struct walk {
-	int error, depth;
-	X509 *at;
-};
-
-static int
-note_error(int ok, X509_STORE_CTX *ctx)
+int
+verify_note_error(int ok, X509_STORE_CTX *ctx)
 {
 	struct walk *w = X509_STORE_CTX_get_app_data(ctx);
 	int depth = X509_STORE_CTX_get_error_depth(ctx);
@@ -65,8 +60,8 @@ note_error(int ok, X509_STORE_CTX *ctx)
 	return 1;
 }
 
-static void
-set_params(X509_STORE_CTX *ctx, const struct tls_decision *d, int64_t now_s, bool partial)
+void
+verify_set_params(X509_STORE_CTX *ctx, const struct tls_decision *d, int64_t now_s, bool partial)
 {
 	X509_VERIFY_PARAM *p = X509_STORE_CTX_get0_param(ctx);
 
@@ -77,9 +72,8 @@ set_params(X509_STORE_CTX *ctx, const struct tls_decision *d, int64_t now_s, boo
 		X509_VERIFY_PARAM_set_flags(p, X509_V_FLAG_PARTIAL_CHAIN);
 }
 
-/* The limit counts issuers: 1 = directly issued by a root (20.20). */
-static void
-check_depth(X509_STORE_CTX *ctx, const struct tls_decision *d, struct walk *w)
+void
+verify_check_depth(X509_STORE_CTX *ctx, const struct tls_decision *d, struct walk *w)
 {
 	int issuers = sk_X509_num(X509_STORE_CTX_get0_chain(ctx)) - 1;
 
@@ -89,8 +83,8 @@ check_depth(X509_STORE_CTX *ctx, const struct tls_decision *d, struct walk *w)
 	}
 }
 
-static void
-walk_chain(X509_STORE *store, const struct tls_decision *d, const struct tls_peer *peer, int64_t now_s, bool partial,
+void
+verify_walk(X509_STORE *store, const struct tls_decision *d, const struct tls_peer *peer, int64_t now_s, bool partial,
     struct walk *w)
 {
 	X509_STORE_CTX *ctx = X509_STORE_CTX_new();
@@ -99,12 +93,12 @@ walk_chain(X509_STORE *store, const struct tls_decision *d, const struct tls_pee
 	if (ctx != NULL && X509_STORE_CTX_init(ctx, store, peer->leaf, peer->chain) == 1 &&
 	    X509_STORE_CTX_set_default(ctx, "ssl_server") == 1) {
 		w->error = X509_V_OK;
-		set_params(ctx, d, now_s, partial);
+		verify_set_params(ctx, d, now_s, partial);
 		X509_STORE_CTX_set_app_data(ctx, w);
-		X509_STORE_CTX_set_verify_cb(ctx, note_error);
+		X509_STORE_CTX_set_verify_cb(ctx, verify_note_error);
 		if (X509_verify_cert(ctx) <= 0 && w->error == X509_V_OK)
 			w->error = X509_V_ERR_UNSPECIFIED;
-		check_depth(ctx, d, w);
+		verify_check_depth(ctx, d, w);
 	}
 	X509_STORE_CTX_free(ctx);
 	ERR_clear_error();
@@ -174,7 +168,7 @@ walk_tafiles(const struct tls_decision *d, struct tls_client_ctx *ctx, const str
 	}
 	w->error = direct ? X509_V_OK : X509_V_ERR_UNSPECIFIED;
 	if (ok && !direct)
-		walk_chain(store, d, peer, now_s, true, w);
+		verify_walk(store, d, peer, now_s, true, w);
 	X509_STORE_free(store);
 	return ok;
 }
@@ -235,10 +229,14 @@ check_chain(struct tls_verdict *v, const struct tls_decision *d, struct tls_clie
 {
 	struct walk w = { 0 };
 
-	if (d->n_tafiles > 0)
+	if (tls_level_is_dane(d->level))
+		verify_dane(v, d, ctx, peer, now_s, &w, &v->dane_usage);
+	else if (d->n_rootca > 0)
+		verify_rootca(v, d, ctx, peer, now_s, &w);
+	else if (d->n_tafiles > 0)
 		(void)walk_tafiles(d, ctx, peer, now_s, &w);
 	else
-		walk_chain(ctx->roots, d, peer, now_s, false, &w);
+		verify_walk(ctx->roots, d, peer, now_s, false, &w);
 	v->chain_ok = w.error == X509_V_OK;
 	v->untrusted = !v->chain_ok;
 	v->error = w.error;
@@ -254,6 +252,8 @@ check_chain(struct tls_verdict *v, const struct tls_decision *d, struct tls_clie
 static bool
 names_match(struct tls_verdict *v, const struct tls_decision *d, X509 *leaf)
 {
+	/* for usage 2 the CN counts where there is no DNS name (RFC 7672 section 3.2.3) */
+	bool cn = d->cn_fallback || v->dane_usage == 2;
 	bool address_wanted = false, address = false, name_wanted = false, name = false;
 
 	for (size_t i = 0; i < d->n_names; i++) {
@@ -264,7 +264,7 @@ names_match(struct tls_verdict *v, const struct tls_decision *d, X509 *leaf)
 			address = address || tls_cert_has_name(leaf, n, false, v->matched_name);
 		} else {
 			name_wanted = true;
-			name = name || tls_cert_has_name(leaf, n, d->cn_fallback, v->matched_name);
+			name = name || tls_cert_has_name(leaf, n, cn, v->matched_name);
 		}
 	}
 	return (address_wanted || name_wanted) && address == address_wanted && name == name_wanted;
@@ -273,7 +273,7 @@ names_match(struct tls_verdict *v, const struct tls_decision *d, X509 *leaf)
 static bool
 check_names(struct tls_verdict *v, const struct tls_decision *d, X509 *leaf)
 {
-	tls_cert_list_names(leaf, d->cn_fallback, v->found, sizeof(v->found));
+	tls_cert_list_names(leaf, d->cn_fallback || v->dane_usage == 2, v->found, sizeof(v->found));
 	tls_names_wanted(d, v->wanted, sizeof(v->wanted));
 	if (names_match(v, d, leaf))
 		return true;
@@ -350,7 +350,9 @@ check_identity(struct tls_verdict *v, const struct tls_decision *d, const struct
 	}
 	if (d->level == TLS_LEVEL_FINGERPRINT)
 		return check_fingerprint(v, d, peer->leaf);
-	if (d->need_pkix)
+	if (tls_level_is_dane(d->level) && v->dane_usage == 3)
+		return v->chain_ok;     /* names and dates do not matter (RFC 7672 section 3.2.1) */
+	if (d->need_pkix || tls_level_is_dane(d->level))
 		return v->chain_ok && check_names(v, d, peer->leaf);
 	refuse(v, "", "not trusted by local or TLSA policy");
 	return false;
@@ -363,8 +365,10 @@ trust_of(const struct tls_verdict *v, const struct tls_decision *d, const struct
 		return TLS_TRUST_ANONYMOUS;
 	if (peer->cipher_bits == 0)
 		return TLS_TRUST_UNTRUSTED;
+	if (d->must_match && v->matched) /* who an unproven MX record names is not verified (RFC 7672 section 2.2.1) */
+		return d->level == TLS_LEVEL_HALF_DANE ? TLS_TRUST_TRUSTED : TLS_TRUST_VERIFIED;
 	if (d->must_match)
-		return v->matched ? TLS_TRUST_VERIFIED : TLS_TRUST_UNTRUSTED;
+		return TLS_TRUST_UNTRUSTED;
 	return v->chain_ok ? TLS_TRUST_TRUSTED : TLS_TRUST_UNTRUSTED;
 }
 

@@ -26,6 +26,9 @@ struct tls_verdict {
 	const char *reason_who;
 	char reason[1280];
 	char matched_name[256]; /* or the fingerprint that matched */
+	uint8_t dane_usage;     /* of the TLSA record that matched; 0 = none */
+	char dane_match[256];   /* "EE certificate at depth 0: 3 1 1 0A1B..." */
+	char anchor[200];       /* rootca= fingerprint that the chain contains */
 	char found[512];        /* names in the certificate */
 	char wanted[512];       /* names we would have accepted */
 };
@@ -43,6 +46,9 @@ struct tls_peer {
 /* `now_s` is wall-clock seconds (tests pass their own). Never fails: what cannot be checked is not matched. */
 void tls_verify_peer(const struct tls_decision *d, struct tls_client_ctx *ctx, const struct tls_peer *peer,
     int64_t now_s, struct tls_verdict *v_r);
+
+/* DANE with a raw public key: does a usable "3 1 x" record hold it? `text_r` gets that record. */
+bool tls_dane_key_matches(const struct tls_decision *d, EVP_PKEY *key, char text_r[256]);
 
 /*
  * Does this certificate carry this reference name? dNSName (or iPAddress) only; the CN

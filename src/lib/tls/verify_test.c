@@ -479,7 +479,71 @@ test_the_systems_roots(void **state)
 	kit_cert_free(&leaf);
 }
 
+/* rootca=<digest> (seeds/003): an authority by its fingerprint, known to us or not; names and dates count. */
+static void
+test_rootca(void **state)
+{
+	struct kit_cert leaf = kit_cert((struct kit_cert_spec){ .cn = "x", .san = "DNS:mx.example.org", .issuer = &ca });
+	struct kit_cert late = kit_cert((struct kit_cert_spec){ .cn = "x", .san = "DNS:mx.example.org", .issuer = &ca,
+		.from_s = CERTS_NOW - 2000, .to_s = CERTS_NOW - 1000 });
+	struct kit_cert forged = kit_cert((struct kit_cert_spec){ .cn = "Root", .ca = true });
+	struct kit_cert forged_leaf = kit_cert((struct kit_cert_spec){ .cn = "x", .san = "DNS:mx.example.org",
+		.issuer = &forged });
+	const struct {
+		const char *name;
+		const struct kit_cert *about;
+		bool key;               /* the fingerprint is the key's */
+		const struct kit_cert *leaf, *sent[3];
+		const struct kit_cert *ours;    /* in CAfile; NULL = nobody */
+		const char *names;
+		bool matched;
+		const char *reason;
+	} rows[] = {
+		{ "a root that we do not know", &root, false, &leaf, { &ca, &root }, NULL, "mx.example.org", true, "" },
+		{ "by its key", &root, true, &leaf, { &ca, &root }, NULL, "mx.example.org", true, "" },
+		{ "an intermediate", &ca, false, &leaf, { &ca }, NULL, "mx.example.org", true, "" },
+		{ "the leaf itself", &leaf, false, &leaf, { NULL }, NULL, "mx.example.org", true, "" },
+		{ "a root of ours that was not sent", &root, false, &leaf, { &ca }, &root, "mx.example.org", true, "" },
+		{ "a root that was not sent and is not ours", &root, false, &leaf, { &ca }, NULL, "mx.example.org", false,
+		    "untrusted issuer" },
+		{ "another root of ours does not do", &other_root, false, &leaf, { &ca, &root }, &root, "mx.example.org", false,
+		    "not trusted by local or TLSA policy" },
+		{ "names still count", &root, false, &leaf, { &ca, &root }, NULL, "a.example", false, "hostname mismatch" },
+		{ "dates still count", &root, false, &late, { &ca, &root }, NULL, "mx.example.org", false, "has expired" },
+		{ "signatures still count: a root that only stands there", &root, false, &forged_leaf, { &root }, NULL,
+		    "mx.example.org", false, "certificate signature failure" },
+		{ "a forged root of the same name", &root, false, &forged_leaf, { &forged, &root }, NULL, "mx.example.org",
+		    false, "certificate signature failure" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct tls_client_ctx *c = context(rows[i].ours != NULL ? root_file(rows[i].ours) : "");
+		const struct kit_cert *sent[] = { rows[i].sent[0], rows[i].sent[1], NULL };
+		struct tls_digest want;
+		struct tls_name names[4];
+		struct tls_decision d;
+		struct tls_verdict v;
+
+		decision(&d, TLS_LEVEL_SECURE, names, rows[i].names);
+		assert_true(rows[i].key ? tls_pkey_digest(rows[i].about->cert, "sha256", &want) :
+		    tls_cert_digest(rows[i].about->cert, "sha256", &want));
+		d.rootca = &want;
+		d.n_rootca = 1;
+		verify(&d, c, rows[i].leaf, sent, CERTS_NOW, &v);
+		if (v.matched != rows[i].matched || strstr(v.reason, rows[i].reason) == NULL ||
+		    (v.matched && v.anchor[0] == '\0'))
+			fail_msg("%s: matched %d \"%s\"", rows[i].name, v.matched, v.reason);
+		tls_client_ctx_unref(&c);
+	}
+	kit_cert_free(&leaf);
+	kit_cert_free(&late);
+	kit_cert_free(&forged);
+	kit_cert_free(&forged_leaf);
+}
+
 static const struct CMUnitTest tests[] = {
+	KIT_TEST(test_rootca),
 	KIT_TEST(test_chains),
 	KIT_TEST(test_names),
 	KIT_TEST(test_a_mismatch_says_what_was_found_and_wanted),

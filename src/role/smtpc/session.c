@@ -149,6 +149,10 @@ log_summary(struct conn *c, const struct tls_verdict *v, bool reused)
 		log_tls_matched_fingerprint(&l, span_str(c->peer_port), span_str(v->matched_name));
 	else if (v->matched_name[0] != '\0')
 		log_tls_matched_name(&l, span_str(c->peer_port), span_str(v->matched_name));
+	if (v->dane_match[0] != '\0')
+		log_tls_matched_dane(&l, span_str(c->peer_port), span_str(v->dane_match));
+	if (v->anchor[0] != '\0')
+		log_tls_matched_anchor(&l, span_str(c->peer_port), span_str(v->anchor));
 	if (info.sni.n > 0)
 		log_tls_sni(&l, span_str(c->peer_port), info.sni);
 }

@@ -1,0 +1,409 @@
+/* Facts of next hops against a made-up DNS: what is asked, in which order, and what becomes of it. */
+#include "hop/hop.h"
+
+#include <stdio.h>
+
+#include "base/loop.h"
+#include "conf/conf.h"
+#include "kit/kit.h"
+#include "maps/maps.h"
+
+#define COUNT(v) (sizeof(v) / sizeof((v)[0]))
+
+/* ---- DNS: "NAME TYPE STATUS [DATA]" lines; what is not there does not exist, as securely as its zone says */
+
+struct rr {
+	const char *name;
+	enum dns_type type;
+	enum dns_status status;
+	const char *data;       /* MX: host; A: address; CNAME: "" (see alias); TLSA: "3 1 1"; NULL = no records */
+	const char *alias;      /* canonical name */
+};
+
+static const struct rr *zone;
+static size_t n_zone;
+
+static struct {
+	uint64_t id[64];
+	char name[64][128];
+	uint16_t type[64];
+	size_t n, answered;
+	char log[4096];
+} asked;
+
+static bool
+send_map(void *ctx, uint64_t id, struct span table, struct span key)
+{
+	(void)ctx;
+	(void)id;
+	(void)table;
+	(void)key;
+	return false;
+}
+
+static bool
+send_dns(void *ctx, uint64_t id, struct span name, uint16_t type)
+{
+	size_t used = strlen(asked.log);
+
+	(void)ctx;
+	assert_true(asked.n < 64);
+	snprintf(asked.name[asked.n], sizeof(asked.name[0]), "%.*s", SPAN_ARG(name));
+	asked.type[asked.n] = type;
+	asked.id[asked.n++] = id;
+	snprintf(asked.log + used, sizeof(asked.log) - used, "%s%.*s/%s", used > 0 ? " " : "", SPAN_ARG(name),
+	    dns_type_name(type));
+	return true;
+}
+
+static const struct asks_ops ops = { send_map, send_dns };
+
+static void
+fill(struct dns_record *r, const struct rr *rr, struct arena *a)
+{
+	static const char digest[32] = "0123456789abcdef0123456789abcde";
+	uint8_t ip[16];
+	size_t n;
+
+	*r = (struct dns_record){ .type = rr->type, .pref = 10, .data = span_str(rr->data) };
+	if (rr->type == DNS_TYPE_A || rr->type == DNS_TYPE_AAAA) {
+		assert_true(dns_address_parse(span_str(rr->data), ip, &n));
+		r->data = arena_dup(a, span_of(ip, n));
+	} else if (rr->type == DNS_TYPE_TLSA) {
+		r->usage = (uint8_t)(rr->data[0] - '0');
+		r->selector = (uint8_t)(rr->data[2] - '0');
+		r->matching = (uint8_t)(rr->data[4] - '0');
+		r->data = span_of(digest, 32);
+	}
+}
+
+static void
+answer(struct asks_link *link, size_t at)
+{
+	struct arena *a = asks_answer_arena(link, asked.id[at]);
+	struct dns_answer *d;
+
+	assert_non_null(a);
+	d = ARENA_NEW(a, struct dns_answer);
+	*d = (struct dns_answer){ .name = arena_dup(a, span_str(asked.name[at])), .type = asked.type[at],
+		.status = DNS_SECURE, .nxdomain = true, .rcode = DNS_RCODE_NXDOMAIN,
+		.records = ARENA_ARRAY(a, struct dns_record, 8) };
+	d->canon = d->name;
+	for (size_t i = 0; i < n_zone; i++) {
+		if (strcmp(zone[i].name, asked.name[at]) != 0 || zone[i].type != asked.type[at])
+			continue;
+		d->nxdomain = false;
+		d->rcode = DNS_RCODE_OK;
+		d->status = zone[i].status;
+		d->nodata = zone[i].data == NULL;
+		if (zone[i].alias != NULL) {
+			d->alias = true;
+			d->canon = span_str(zone[i].alias);
+		}
+		if (zone[i].data != NULL)
+			fill(&d->records[d->count++], &zone[i], a);
+	}
+	assert_true(asks_answer_dns(link, asked.id[at], d));
+}
+
+static void
+on_ready(void *ctx)
+{
+	(void)ctx;
+}
+
+/* ---- one next hop, from the question to the decision */
+
+struct world {
+	struct conf *conf;
+	struct hop_service svc;
+	struct maps_env env;
+	struct loop *loop;
+	struct asks_link *link;
+	struct hop hop;
+	struct arena *arena;
+	struct asks *asks;
+};
+
+static void
+begin(struct world *w, const char *main_cf)
+{
+	struct conf_report report;
+	struct fault why;
+	char text[2000];
+
+	memset(w, 0, sizeof(*w));
+	memset(&asked, 0, sizeof(asked));
+	conf_report_init(&report);
+	snprintf(text, sizeof(text), "compatibility_level = 3.10\nmyhostname = me.example\ninet_protocols = ipv4\n"
+	    "smtp_dns_support_level = dnssec\n%s", main_cf);
+	assert_true(conf_parse(span_str(text), SPAN("smtp unix - - - - - smtp\n"), &w->conf, &report));
+	conf_report_release(&report);
+	w->env = (struct maps_env){ .data_directory = "/nonexistent" };
+	if (!hop_service_open(&w->svc, conf_find_service(w->conf, "smtp", false), &w->env, &why))
+		fail_msg("%s", why.text);
+	w->loop = loop_new();
+	w->link = asks_link_new(w->loop, &ops, NULL, 60000);
+	w->arena = arena_new(16 << 20);
+	w->asks = asks_new(w->link, on_ready, NULL);
+	w->hop = (struct hop){ .svc = &w->svc, .arena = w->arena, .asks = w->asks };
+}
+
+static void
+end(struct world *w)
+{
+	asks_free(&w->asks);
+	asks_link_free(&w->link);
+	loop_free(&w->loop);
+	arena_free(&w->arena);
+	hop_service_release(&w->svc);
+	conf_unref(&w->conf);
+}
+
+static enum map_result
+gather(struct world *w, const char *nexthop, struct fault *why)
+{
+	enum map_result r;
+
+	while ((r = hop_gather(&w->hop, span_str(nexthop), why)) == MAP_WAIT) {
+		assert_true(asked.answered < asked.n);
+		while (asked.answered < asked.n)
+			answer(w->link, asked.answered++);
+	}
+	return r;
+}
+
+struct row {
+	const char *name, *main_cf, *nexthop;
+	struct rr zone[10];
+	const char *want;       /* "host[addr]=level base; ..." or "! DSN text" */
+	const char *asked;      /* pieces that must be among the questions, or with "!" must not */
+};
+
+#define DANE "smtp_tls_security_level = dane\n"
+#define MX(status, host) { "example.org", DNS_TYPE_MX, status, host, NULL }
+#define HOST(status) { "mx.example.org", DNS_TYPE_A, status, "192.0.2.1", NULL }
+#define ALIAS(status) { "mx.example.org", DNS_TYPE_A, status, "192.0.2.1", "real.example.net" }
+#define TLSA(base, status, data) { "_25._tcp." base, DNS_TYPE_TLSA, status, data, NULL }
+#define S DNS_SECURE
+#define I DNS_INSECURE
+#define MXHOST "mx.example.org"
+
+static const struct row rows[] = {
+	{ "MX, host and records secure", DANE, "example.org", { MX(S, MXHOST), HOST(S), TLSA(MXHOST, S, "3 1 1") },
+	    "mx.example.org[192.0.2.1]=dane mx.example.org", "_25._tcp.mx.example.org/TLSA" },
+	{ "no records", DANE, "example.org", { MX(S, MXHOST), HOST(S) }, "mx.example.org[192.0.2.1]=may", NULL },
+	{ "a bogus answer is not no answer", DANE, "example.org", { MX(S, MXHOST), HOST(S), TLSA(MXHOST, DNS_BOGUS, NULL) },
+	    "mx.example.org[192.0.2.1]=! 4.7.5 TLSA lookup error for mx.example.org:25", NULL },
+	{ "SERVFAIL or silence neither", DANE, "example.org", { MX(S, MXHOST), HOST(S), TLSA(MXHOST, DNS_FAILED, NULL) },
+	    "mx.example.org[192.0.2.1]=! 4.7.5 TLSA lookup error for mx.example.org:25", NULL },
+	{ "insecure records are none", DANE, "example.org", { MX(S, MXHOST), HOST(S), TLSA(MXHOST, I, "3 1 1") },
+	    "mx.example.org[192.0.2.1]=may", NULL },
+	{ "an insecure denial is normal", DANE, "example.org", { MX(S, MXHOST), HOST(S), TLSA(MXHOST, I, NULL) },
+	    "mx.example.org[192.0.2.1]=may", NULL },
+	{ "an insecure host is not asked for records", DANE, "example.org",
+	    { MX(S, MXHOST), HOST(I), TLSA(MXHOST, DNS_FAILED, NULL) }, "mx.example.org[192.0.2.1]=may", "!TLSA" },
+	/* smtp_tls_force_insecure_host_tlsa_lookup */
+	{ "unless that is forced", DANE "smtp_tls_force_insecure_host_tlsa_lookup = yes\n", "example.org",
+	    { MX(S, MXHOST), HOST(I), TLSA(MXHOST, S, "3 1 1") }, "mx.example.org[192.0.2.1]=dane mx.example.org",
+	    "_25._tcp.mx.example.org/TLSA" },
+	{ "insecure MX, secure host: half-dane", DANE, "example.org", { MX(I, MXHOST), HOST(S), TLSA(MXHOST, S, "3 1 1") },
+	    "mx.example.org[192.0.2.1]=halfdane mx.example.org", NULL },
+	{ "insecure MX, policy may: nothing is asked", DANE "smtp_tls_dane_insecure_mx_policy = may\n", "example.org",
+	    { MX(I, MXHOST), HOST(S), TLSA(MXHOST, S, "3 1 1") }, "mx.example.org[192.0.2.1]=may", "!TLSA" },
+	{ "a bogus MX answer delays", DANE, "example.org", { MX(DNS_BOGUS, NULL) }, "! 4.4.3 Host or domain name not found. "
+	    "Name service error for name=example.org type=MX: DNSSEC validation failed, try again", NULL },
+	{ "a bogus address delays", DANE, "example.org", { MX(S, MXHOST), { MXHOST, DNS_TYPE_A, DNS_BOGUS, NULL, NULL } },
+	    "! 4.4.3 Host or domain name not found. Name service error for name=mx.example.org type=A: DNSSEC validation failed, "
+	    "try again", NULL },
+	{ "a secure alias: the expansion first", DANE, "example.org",
+	    { MX(S, MXHOST), ALIAS(S), TLSA("real.example.net", S, "3 1 1"), TLSA(MXHOST, S, "3 1 1") },
+	    "mx.example.org[192.0.2.1]=dane real.example.net", "!_25._tcp.mx.example.org" },
+	{ "then the original name", DANE, "example.org", { MX(S, MXHOST), ALIAS(S), TLSA(MXHOST, S, "3 1 1") },
+	    "mx.example.org[192.0.2.1]=dane mx.example.org", "_25._tcp.real.example.net/TLSA _25._tcp.mx.example.org/TLSA" },
+	{ "insecure records at the expansion: the original name", DANE, "example.org",
+	    { MX(S, MXHOST), ALIAS(S), TLSA("real.example.net", I, "3 1 1"), TLSA(MXHOST, S, "3 1 1") },
+	    "mx.example.org[192.0.2.1]=dane mx.example.org", NULL },
+	{ "a failure at the expansion ends it", DANE, "example.org",
+	    { MX(S, MXHOST), ALIAS(S), TLSA("real.example.net", DNS_FAILED, NULL), TLSA(MXHOST, S, "3 1 1") },
+	    "mx.example.org[192.0.2.1]=! 4.7.5 TLSA lookup error for mx.example.org:25", "!_25._tcp.mx.example.org" },
+	{ "an alias into an insecure zone: only the original name", DANE, "example.org",
+	    { MX(S, MXHOST), ALIAS(I), { MXHOST, DNS_TYPE_CNAME, S, "real.example.net", NULL }, TLSA(MXHOST, S, "3 1 1"),
+	    TLSA("real.example.net", S, "3 1 1") }, "mx.example.org[192.0.2.1]=dane mx.example.org", "!real.example.net" },
+	{ "an insecure alias", DANE, "example.org",
+	    { MX(S, MXHOST), ALIAS(I), { MXHOST, DNS_TYPE_CNAME, I, "real.example.net", NULL }, TLSA(MXHOST, S, "3 1 1") },
+	    "mx.example.org[192.0.2.1]=may", "!TLSA" },
+	{ "an alias that cannot be looked up", DANE, "example.org",
+	    { MX(S, MXHOST), ALIAS(I), { MXHOST, DNS_TYPE_CNAME, DNS_FAILED, NULL, NULL } },
+	    "mx.example.org[192.0.2.1]=! 4.7.5 TLSA lookup error for mx.example.org:25", NULL },
+	{ "an alias that went away", DANE, "example.org",
+	    { MX(S, MXHOST), ALIAS(I), { MXHOST, DNS_TYPE_CNAME, S, NULL, NULL } },
+	    "mx.example.org[192.0.2.1]=! 4.7.5 TLSA lookup error for mx.example.org:25", NULL },
+	{ "implicit MX", DANE, "example.org", { MX(I, NULL), { "example.org", DNS_TYPE_A, S, "192.0.2.9", NULL },
+	    TLSA("example.org", S, "3 1 1") }, "example.org[192.0.2.9]=dane example.org", NULL },
+	{ "null MX", DANE, "example.org", { MX(S, ".") }, "! 5.1.10 Domain example.org does not accept mail (nullMX)", NULL },
+	{ "a name that does not exist", DANE, "example.org", { MX(S, NULL) }, "! 5.4.4 Host or domain name not found. Name "
+	    "service error for name=example.org type=A: Host not found", NULL },
+	{ "[host] has no MX", DANE, "[mx.example.org]", { MX(I, MXHOST), HOST(S), TLSA(MXHOST, S, "3 1 1") },
+	    "mx.example.org[192.0.2.1]=dane mx.example.org", "!/MX" },
+	{ "the port is in the name", DANE, "[mx.example.org]:587", { HOST(S), { "_587._tcp.mx.example.org", DNS_TYPE_TLSA, S,
+	    "3 1 1", NULL }, TLSA(MXHOST, DNS_FAILED, NULL) }, "mx.example.org[192.0.2.1]=dane mx.example.org",
+	    "_587._tcp.mx.example.org/TLSA" },
+	{ "dane-only and a literal", "smtp_tls_security_level = dane-only\n", "[192.0.2.7]", { { 0 } },
+	    "192.0.2.7[192.0.2.7]=! 4.7.5 no TLSA records found", "!TLSA" },
+	{ "dane and a literal", DANE, "[192.0.2.7]", { { 0 } }, "192.0.2.7[192.0.2.7]=may", "!TLSA" },
+	{ "dane of a table entry", "smtp_tls_policy_maps = inline:{ {example.org=dane-only} }\n", "example.org",
+	    { MX(S, MXHOST), HOST(S), TLSA(MXHOST, S, "2 0 1") }, "mx.example.org[192.0.2.1]=dane-only mx.example.org", NULL },
+	{ "a table entry without DANE asks for nothing", DANE "smtp_tls_policy_maps = inline:{ {example.org=encrypt} }\n",
+	    "example.org", { MX(S, MXHOST), HOST(S) }, "mx.example.org[192.0.2.1]=encrypt", "!TLSA" },
+	{ "unusable records force encryption", DANE, "example.org", { MX(S, MXHOST), HOST(S), TLSA(MXHOST, S, "1 1 1") },
+	    "mx.example.org[192.0.2.1]=encrypt mx.example.org", NULL },
+	{ "each MX host by itself", DANE, "example.org", { MX(S, MXHOST), MX(S, "mx2.example.org"), HOST(S),
+	    { "mx2.example.org", DNS_TYPE_A, S, "192.0.2.2", NULL }, TLSA(MXHOST, DNS_BOGUS, NULL),
+	    TLSA("mx2.example.org", S, "3 1 1") }, "mx.example.org[192.0.2.1]=! 4.7.5 TLSA lookup error for mx.example.org:25; "
+	    "mx2.example.org[192.0.2.2]=dane mx2.example.org", NULL },
+};
+
+static void
+describe(struct world *w, struct buf *b)
+{
+	for (size_t i = 0; i < w->hop.count; i++) {
+		struct tls_decision d;
+		const struct hop_address *addr = &w->hop.list[i];
+		bool ok = hop_decide(&w->hop, addr, w->arena, &d);
+
+		buf_addf(b, "%s%.*s[%.*s]=", i > 0 ? "; " : "", SPAN_ARG(addr->host), SPAN_ARG(addr->text));
+		if (!ok)
+			buf_addf(b, "! %s %s", d.fault.dsn, d.fault.text);
+		else
+			buf_addf(b, "%s%s%.*s", tls_level_name(d.level), d.tlsa_base.n > 0 ? " " : "", SPAN_ARG(d.tlsa_base));
+	}
+}
+
+static void
+check_questions(const struct row *row)
+{
+	struct span rest = span_str(row->asked), one;
+
+	while (row->asked != NULL && span_token(&rest, " ", &one)) {
+		bool not = one.p[0] == '!';
+
+		if (not != (span_find_ci(span_str(asked.log), not ? span_from(one, 1) : one) < 0))
+			fail_msg("%s: asked %s", row->name, asked.log);
+	}
+}
+
+static void
+test_dane(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		const struct row *row = &rows[i];
+		char main_cf[500];
+		struct fault why;
+		struct world w;
+		struct buf b;
+
+		snprintf(main_cf, sizeof(main_cf), "%ssmtp_randomize_addresses = no\n", row->main_cf);
+		begin(&w, main_cf);
+		buf_init(&b, 8192);
+		zone = row->zone;
+		for (n_zone = 0; n_zone < COUNT(row->zone) && zone[n_zone].name != NULL; n_zone++)
+			;
+		if (gather(&w, row->nexthop, &why) == MAP_FOUND)
+			describe(&w, &b);
+		else
+			buf_addf(&b, "! %s %s", why.dsn, why.text);
+		if (strcmp(buf_cstr(&b), row->want) != 0)
+			fail_msg("%s:\n  %s\nnot %s", row->name, buf_cstr(&b), row->want);
+		check_questions(row);
+		buf_release(&b);
+		end(&w);
+	}
+}
+
+/* Spec 20.6: the status of A and of AAAA is judged address by address. */
+static void
+test_each_address_has_its_own_status(void **state)
+{
+	static const struct rr both[] = { MX(S, MXHOST), HOST(I), { MXHOST, DNS_TYPE_AAAA, S, "2001:db8::1", NULL },
+		TLSA(MXHOST, S, "3 1 1") };
+	struct fault why;
+	struct world w;
+	struct buf b;
+
+	(void)state;
+	begin(&w, DANE "inet_protocols = all\nsmtp_address_preference = ipv6\n");
+	zone = both;
+	n_zone = COUNT(both);
+	buf_init(&b, 8192);
+	assert_int_equal(gather(&w, "example.org", &why), MAP_FOUND);
+	describe(&w, &b);
+	assert_string_equal(buf_cstr(&b), "mx.example.org[2001:db8::1]=dane mx.example.org; mx.example.org[192.0.2.1]=may");
+	buf_release(&b);
+	end(&w);
+}
+
+/* What is found is kept: the status of every answer, whether it was used or not. */
+static void
+test_the_facts_are_complete(void **state)
+{
+	static const struct rr some[] = { MX(I, MXHOST), { "example.org", DNS_TYPE_MX, I, "gone.example.org", NULL }, ALIAS(S),
+		{ "gone.example.org", DNS_TYPE_A, DNS_BOGUS, NULL, NULL } };
+	struct fault why;
+	struct world w;
+
+	(void)state;
+	begin(&w, DANE);
+	zone = some;
+	n_zone = COUNT(some);
+	assert_int_equal(gather(&w, "example.org", &why), MAP_FOUND);
+	assert_int_equal(w.hop.mx.status, DNS_INSECURE);
+	assert_int_equal(w.hop.mx.count, 2);
+	assert_int_equal(w.hop.n_hosts, 2);
+	assert_span(w.hop.hosts[0].name, "mx.example.org");
+	assert_int_equal(w.hop.hosts[0].answers[1].status, DNS_SECURE);
+	assert_span(w.hop.hosts[0].answers[1].canon, "real.example.net");
+	assert_int_equal(w.hop.hosts[0].answers[0].type, 0);
+	assert_int_equal(w.hop.hosts[1].answers[1].status, DNS_BOGUS);
+	assert_int_equal(w.hop.count, 1);
+	assert_true(w.hop.best_mx_known);
+	assert_int_equal(w.hop.list[0].dane->state, TLS_DANE_ABSENT);
+	assert_span(w.hop.list[0].dane->why, "no TLSA records");
+	end(&w);
+}
+
+/* smtp_dns_support_level */
+static void
+test_support_levels(void **state)
+{
+	static const struct {
+		const char *main_cf;
+		bool dns, native;
+	} cases[] = {
+		{ "smtp_dns_support_level =\n", true, false },
+		{ "smtp_dns_support_level =\ndisable_dns_lookups = yes\n", false, true },
+		{ "smtp_dns_support_level = enabled\ndisable_dns_lookups = yes\n", true, false },
+		{ "smtp_dns_support_level = disabled\n", false, true },
+		{ "smtp_dns_support_level = dnssec\nsmtp_host_lookup = dns, native\n", true, true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct world w;
+
+		begin(&w, cases[i].main_cf);
+		if (w.svc.dns != cases[i].dns || w.svc.native != cases[i].native)
+			fail_msg("%s", cases[i].main_cf);
+		end(&w);
+	}
+}
+
+static const struct CMUnitTest tests[] = {
+	KIT_TEST(test_dane),
+	KIT_TEST(test_each_address_has_its_own_status),
+	KIT_TEST(test_the_facts_are_complete),
+	KIT_TEST(test_support_levels),
+};
+
+KIT_MAIN(tests)
