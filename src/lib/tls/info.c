@@ -3,7 +3,9 @@
 
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
+#include <openssl/x509v3.h>
 
+#include "dns/dns.h"
 #include "tls/names.h"
 
 static struct span
@@ -73,6 +75,34 @@ get_wire(SSL *ssl, bool server, struct arena *a, struct log_tls *w)
 	get_signatures(ssl, server, a, w);
 }
 
+/* A wildcard stands for one whole left-most label (RFC 9525 section 6.3). */
+static bool
+is_dns_name(struct span name)
+{
+	if (name.n > 2 && name.p[0] == '*' && name.p[1] == '.')
+		name = span_from(name, 2);
+	return name.n > 0 && name.n <= 253 && dns_name_is_host(name) && name.p[name.n - 1] != '.';
+}
+
+static void
+get_dns_names(X509 *peer, struct arena *a, struct tls_info *info)
+{
+	GENERAL_NAMES *names = X509_get_ext_d2i(peer, NID_subject_alt_name, NULL, NULL);
+
+	info->dns_names = ARENA_ARRAY(a, struct span, TLS_INFO_NAMES);
+	for (int i = 0; i < sk_GENERAL_NAME_num(names) && info->n_dns_names < TLS_INFO_NAMES; i++) {
+		const GENERAL_NAME *g = sk_GENERAL_NAME_value(names, i);
+		struct span name;
+
+		if (g->type != GEN_DNS)
+			continue;
+		name = span_of(ASN1_STRING_get0_data(g->d.dNSName), (size_t)ASN1_STRING_length(g->d.dNSName));
+		if (is_dns_name(name))
+			info->dns_names[info->n_dns_names++] = arena_lower(a, name);
+	}
+	GENERAL_NAMES_free(names);
+}
+
 static void
 get_peer(X509 *peer, const char *digest_name, struct arena *a, struct tls_info *info)
 {
@@ -89,6 +119,7 @@ get_peer(X509 *peer, const char *digest_name, struct arena *a, struct tls_info *
 	info->peer_issuer = keep(a, X509_NAME_oneline(X509_get_issuer_name(peer), text, sizeof(text)));
 	info->cert_fp = tls_cert_fingerprint(peer, digest_name, a);
 	info->pkey_fp = tls_pkey_fingerprint(peer, digest_name, a);
+	get_dns_names(peer, a, info);
 }
 
 void
@@ -104,5 +135,9 @@ tls_info_get(SSL *ssl, bool server, const char *digest_name, struct arena *a, st
 	if (peer == NULL)
 		return;
 	get_peer(peer, digest_name, a, info_r);
-	info_r->peer_trusted = server && SSL_get_verify_result(ssl) == X509_V_OK;
+	if (!server)
+		return;
+	info_r->peer_trusted = SSL_get_verify_result(ssl) == X509_V_OK;
+	if (!info_r->peer_trusted)
+		info_r->untrusted = keep(a, X509_verify_cert_error_string(SSL_get_verify_result(ssl)));
 }

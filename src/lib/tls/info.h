@@ -11,14 +11,21 @@ struct tls_info {
 	struct log_tls wire;            /* protocol, cipher, groups, signatures, in the words of section 13.1 */
 	bool resumed : 1;
 	bool peer_cert : 1;             /* the peer showed a certificate */
+	bool peer_rpk : 1;              /* a raw public key (RFC 7250) instead: only pkey_fp is known */
 	bool peer_trusted : 1;          /* server side: its chain verified */
 	bool asked : 1;                 /* server side: we asked for one */
 	struct span peer_cn;            /* subject CN, UTF-8, "" when unusable */
 	struct span issuer_cn;          /* issuer CN, else organisation */
 	struct span peer_subject, peer_issuer;  /* DNs, one line */
 	struct span cert_fp, pkey_fp;   /* "AB:CD:..", the digest asked for */
+	/* dNSName values of the certificate: lower case, only those that are host names or "*.name"; at most TLS_INFO_NAMES. */
+	struct span *dns_names;
+	size_t n_dns_names;
+	struct span untrusted;          /* server side: why the chain is not trusted; "" = it is, or there is none */
 	struct span sni;
 };
+
+enum { TLS_INFO_NAMES = 64 };
 
 /* Everything OpenSSL knows after the handshake. `digest_name` is e.g. "sha256". Text lives in `a`. */
 void tls_info_get(SSL *ssl, bool server, const char *digest_name, struct arena *a, struct tls_info *info_r);

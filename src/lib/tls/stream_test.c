@@ -270,7 +270,7 @@ test_client_certificates(void **state)
 {
 	struct kit_cert self = kit_cert((struct kit_cert_spec){ .cn = "client.example", .eku = "clientAuth" });
 	struct kit_cert good = kit_cert((struct kit_cert_spec){ .cn = "client.example", .eku = "clientAuth",
-		.issuer = &root });
+		.san = "DNS:Client.Example,DNS:*.client.example,DNS:not a name,IP:192.0.2.1", .issuer = &root });
 	struct kit_cert server_only = kit_cert((struct kit_cert_spec){ .cn = "client.example", .eku = "serverAuth",
 		.issuer = &root });
 	const struct {
@@ -310,6 +310,12 @@ test_client_certificates(void **state)
 			assert_span(info.peer_cn, "client.example");
 		if (rows[i].cert != NULL)
 			assert_span(info.wire.client.alg, "ECDSA");
+		assert_int_equal(info.untrusted.n > 0, rows[i].cert != NULL && !rows[i].trusted);
+		assert_int_equal(info.n_dns_names, rows[i].cert == &good ? 2 : 0);
+		if (rows[i].cert == &good) {
+			assert_span(info.dns_names[0], "client.example");
+			assert_span(info.dns_names[1], "*.client.example");
+		}
 		link_down(&l);
 		tls_client_ctx_unref(&c);
 		tls_server_ctx_unref(&s);
