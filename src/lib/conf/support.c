@@ -341,6 +341,19 @@ check_relay(struct conf_loading *l, const struct conf_service *s)
 	    "smtpd_recipient_restrictions refuses foreign destinations", s->name);
 }
 
+/* ---- logins */
+
+static void
+check_sasl(struct conf_loading *l, const struct conf_service *s)
+{
+	if (s->disabled || !s->params->smtpd_sasl_auth_enable || strcmp(s->params->smtpd_sasl_type, "dovecot") == 0)
+		return;
+	conf_report_add(l->report, CONF_ERROR, s->file, s->line,
+	    "run Dovecot's authentication service and set smtpd_sasl_type = dovecot and smtpd_sasl_path",
+	    "service %s: smtpd_sasl_auth_enable is on, and smtpd_sasl_type = %s does not work in Signet", s->name,
+	    s->params->smtpd_sasl_type);
+}
+
 /* ---- numbers that must fit together */
 
 static void
@@ -431,8 +444,10 @@ conf_check_support(struct conf_loading *l)
 		const struct conf_service *s = &l->c->services[i];
 
 		judge_service(l, s);
-		if (strcmp(s->command, "smtpd") == 0)
+		if (strcmp(s->command, "smtpd") == 0) {
 			check_relay(l, s);
+			check_sasl(l, s);
+		}
 	}
 	check_numbers(l);
 	conf_check_together(l);

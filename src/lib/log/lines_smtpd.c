@@ -49,10 +49,46 @@ log_smtpd_ended(const struct log *l, const char *how, const char *where, struct 
 	log_info(l, "%s after %s from %.*s", how, where, SPAN_ARG(log_esc(namaddr)));
 }
 
-void
-log_smtpd_client(const struct log *l, struct span namaddr)
+static void
+add_named(struct buf *b, const char *name, struct span value)
 {
-	log_info(l, "client=%.*s", SPAN_ARG(log_esc(namaddr)));
+	if (value.n > 0)
+		buf_addf(b, ", %s=%.*s", name, SPAN_ARG(log_esc(value)));
+}
+
+void
+log_smtpd_client(const struct log *l, const struct log_smtpd_client *c)
+{
+	struct buf b;
+
+	buf_init(&b, LINE_MAX_BYTES);
+	buf_addf(&b, "client=%.*s", SPAN_ARG(log_esc(c->namaddr)));
+	add_named(&b, "orig_queue_id", c->orig_queue_id);
+	add_named(&b, "orig_client", c->orig_client);
+	add_named(&b, "sasl_method", c->sasl_method);
+	add_named(&b, "sasl_username", c->sasl_username);
+	add_named(&b, "sasl_sender", c->sasl_sender);
+	log_info(l, "%s", buf_cstr(&b));
+	buf_release(&b);
+}
+
+void
+log_smtpd_sasl_failed(const struct log *l, struct span namaddr, struct span mech, struct span reason, struct span user)
+{
+	char method[32];
+	size_t n = 0;
+
+	for (; n < mech.n && n < sizeof(method); n++)
+		method[n] = ascii_upper(mech.p[n]);
+	log_warning(l, "%.*s: SASL %.*s authentication failed: %.*s, sasl_username=%.*s", SPAN_ARG(log_esc(namaddr)),
+	    SPAN_ARG(log_esc(span_of(method, n))), SPAN_ARG(log_esc(span_slice(reason, 0, 200))),
+	    SPAN_ARG(user.n > 0 ? log_esc(span_slice(user, 0, 200)) : SPAN("(unavailable)")));
+}
+
+void
+log_smtpd_sasl_aborted(const struct log *l, struct span namaddr, struct span how)
+{
+	log_info(l, "%.*s: SASL authentication aborted: %.*s", SPAN_ARG(log_esc(namaddr)), SPAN_ARG(log_esc(how)));
 }
 
 void

@@ -27,8 +27,22 @@ void log_smtpd_disconnect(const struct log *l, struct span namaddr, const struct
     const char *notes);
 /* "lost connection after DATA (12 bytes) from NAMADDR", "timeout after ...", "too many errors after ..." */
 void log_smtpd_ended(const struct log *l, const char *how, const char *where, struct span namaddr);
-/* "client=NAMADDR" */
-void log_smtpd_client(const struct log *l, struct span namaddr);
+/* Who brought a message; empty members are left out. */
+struct log_smtpd_client {
+	struct span namaddr;
+	struct span orig_queue_id, orig_client;         /* by XFORWARD */
+	struct span sasl_method, sasl_username;         /* who logged in */
+	struct span sasl_sender;                        /* AUTH= of MAIL */
+};
+/* "client=NAMADDR[, orig_queue_id=..][, orig_client=..][, sasl_method=PLAIN, sasl_username=u][, sasl_sender=..]" */
+void log_smtpd_client(const struct log *l, const struct log_smtpd_client *c);
+/*
+ * a warning: "NAMADDR: SASL LOGIN authentication failed: <reason>, sasl_username=u"; without a user
+ * "(unavailable)". fail2ban reads it.
+ */
+void log_smtpd_sasl_failed(const struct log *l, struct span namaddr, struct span mech, struct span reason, struct span user);
+/* "NAMADDR: SASL authentication aborted: <how>": no word that fail2ban counts */
+void log_smtpd_sasl_aborted(const struct log *l, struct span namaddr, struct span how);
 /* "uid=N from=<user>", with the tag of pickup */
 void log_smtpd_pickup(const struct log *l, unsigned long uid, struct span sender);
 /* "reject: RCPT from NAMADDR: 554 5.7.1 <x>: Relay access denied; from=<..> to=<..> proto=.. helo=<..>" */

@@ -32,8 +32,15 @@ static void
 test_message(void **state)
 {
 	(void)state;
-	log_smtpd_client(&queued, NAMADDR);
+	log_smtpd_client(&queued, &(struct log_smtpd_client){ .namaddr = NAMADDR });
 	assert_true(kit_logged("4dB6Tz0cRKzQ: client=mail.example[192.0.2.1]"));
+	log_smtpd_client(&queued, &(struct log_smtpd_client){ .namaddr = NAMADDR, .sasl_method = SPAN("PLAIN"),
+	    .sasl_username = SPAN("joe\n@b.example"), .sasl_sender = SPAN("ann@x.example") });
+	assert_true(kit_logged("4dB6Tz0cRKzQ: client=mail.example[192.0.2.1], sasl_method=PLAIN, sasl_username=joe?@b.example, "
+	    "sasl_sender=ann@x.example"));
+	log_smtpd_client(&queued, &(struct log_smtpd_client){ .namaddr = NAMADDR, .orig_queue_id = SPAN("ABC"),
+	    .orig_client = SPAN("o.example[192.0.2.9]") });
+	assert_true(kit_logged("4dB6Tz0cRKzQ: client=mail.example[192.0.2.1], orig_queue_id=ABC, orig_client=o.example[192.0.2.9]"));
 	log_smtpd_pickup(&queued, 1000, SPAN("joe"));
 	assert_true(kit_logged("4dB6Tz0cRKzQ: uid=1000 from=<joe>"));
 	log_smtpd_canceled(&queued);
@@ -74,6 +81,18 @@ test_trouble(void **state)
 }
 
 static void
+test_sasl(void **state)
+{
+	(void)state;
+	expect_log("mail.example[192.0.2.1]: SASL LOGIN authentication failed: (reason unavailable), sasl_username=joe");
+	log_smtpd_sasl_failed(NULL, NAMADDR, SPAN("login"), SPAN("(reason unavailable)"), SPAN("joe"));
+	expect_log("mail.example[192.0.2.1]: SASL PLAIN authentication failed: Connection lost to authentication server, sasl_username=(unavailable)");
+	log_smtpd_sasl_failed(NULL, NAMADDR, SPAN("PLAIN"), SPAN("Connection lost to authentication server"), SPAN(""));
+	log_smtpd_sasl_aborted(NULL, NAMADDR, SPAN("aborted by the client"));
+	assert_true(kit_logged("mail.example[192.0.2.1]: SASL authentication aborted: aborted by the client"));
+}
+
+static void
 test_statistics(void **state)
 {
 	(void)state;
@@ -88,6 +107,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_message),
 	KIT_TEST(test_actions),
 	KIT_TEST(test_trouble),
+	KIT_TEST(test_sasl),
 	KIT_TEST(test_statistics),
 };
 KIT_MAIN(tests)

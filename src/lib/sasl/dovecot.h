@@ -24,7 +24,7 @@ enum dovecot_event_kind {
 	DOVECOT_CONT,           /* id, data: base64 of the challenge */
 	DOVECOT_OK,             /* id, user */
 	DOVECOT_FAIL,           /* id, user ("" = unknown), reason ("" = none given), temporary */
-	DOVECOT_BROKEN,         /* reason: what the service did that it may not do. The last event */
+	DOVECOT_BROKEN,         /* reason: what the service did that it may not do, a literal. The last event */
 };
 
 struct dovecot_event {

@@ -57,6 +57,8 @@ smtps_can(const struct smtps *s, unsigned keyword)
 	case SMTPS_KW_STARTTLS:
 		/* The keyword means "able now" (RFC 3207 section 3). */
 		return s->client.tls_enabled && s->client.tls_offered && !s->tls;
+	case SMTPS_KW_AUTH:
+		return s->auth.enabled && s->auth.mechs.n > 0 && (s->tls || !s->auth.tls_only);
 	case SMTPS_KW_VRFY:
 		return !s->conf->vrfy_disabled;
 	case SMTPS_KW_SMTPUTF8:
@@ -218,6 +220,11 @@ fill_event(const struct smtps *s, const struct smtps_cmd *c, struct smtps_event 
 		ev->mail = &c->mail;
 	if (c->ask == SMTPS_ASK_UNKNOWN)
 		ev->text = c->line;
+	if (c->ask == SMTPS_ASK_AUTH || c->ask == SMTPS_ASK_AUTH_RESPONSE) {
+		ev->text = c->auth_text;
+		ev->mech = c->auth_mech;
+		ev->initial = c->auth_initial;
+	}
 }
 
 bool
@@ -270,6 +277,8 @@ cmd_drop(struct smtps *s, struct smtps_cmd *c)
 		list_remove(&c->node);
 		s->n_cmds--;
 	}
+	if (c->row->flags & CMD_SECRET)
+		smtps_auth_drop(s, c);
 	if (c != s->tx)
 		arena_free(&a);
 }
@@ -365,6 +374,8 @@ take_line(struct smtps *s, struct span line)
 	c = cmd_new(s, row_of_line(s, line, verb, bare_lf), line);
 	c->args = span_trim(span_from(c->line, verb.n));
 	c->bare_lf = bare_lf;
+	if (c->row->flags & CMD_SECRET)
+		s->wipe = true;
 }
 
 /* May the next line be cut? Not behind a command whose reply the client must await, or that changes what follows. */
@@ -415,10 +426,13 @@ early(struct smtps *s)
 }
 
 static void
-early_input(struct smtps *s)
+early_input(struct smtps *s, const struct smtps_cmd *c)
 {
+	char shown[128];
+
 	s->pipelined_early = true;
-	smtps_tell(s, SMTPS_TELL_PIPELINING, SMTPS_WHY_CLIENT, span_slice(s->view, 0, EARLY_MAX));
+	smtps_tell(s, SMTPS_TELL_PIPELINING, SMTPS_WHY_CLIENT, smtps_auth_redact(span_slice(s->view, 0, EARLY_MAX),
+	    c->row->flags & CMD_SECRET, shown));
 }
 
 static void
@@ -434,7 +448,7 @@ pipelining_refused(struct smtps *s, struct smtps_cmd *c)
 {
 	if ((s->esmtp && !(c->row->flags & CMD_LAST)) || s->pipelined_early || !early(s))
 		return false;
-	early_input(s);
+	early_input(s, c);
 	if (s->conf->forbid_pipelining)
 		synchronization_error(s, c);
 	return s->conf->forbid_pipelining;
@@ -584,7 +598,7 @@ check_eof(struct smtps *s)
 
 	if (!s->eof || s->phase == PH_CLOSED)
 		return;
-	if (list_empty(&s->cmds) || s->phase == PH_CONNECT || (s->rx != RX_LINES && s->view.n == 0 && !head->content_done))
+	if (list_empty(&s->cmds) || s->phase == PH_CONNECT || s->rx == RX_AUTH || (s->rx != RX_LINES && s->view.n == 0 && !head->content_done))
 		smtps_close(s, SMTPS_WHY_LOST);
 }
 
@@ -606,6 +620,7 @@ advance(struct smtps *s)
 
 	while (moved && s->phase != PH_CLOSED) {
 		moved = smtps_content_step(s);
+		moved |= smtps_auth_step(s);
 		moved |= cut_line(s);
 		moved |= start_commands(s);
 		moved |= send_reply(s);
@@ -626,7 +641,10 @@ stash(struct smtps *s, bool direct)
 		ensure(rest.n == 0 || buf_add_span(&s->in, rest));
 	else
 		buf_consume(&s->in, s->in.n - rest.n);
-	if (s->in.n == 0) {
+	if (s->wipe && s->in.cap > 0)
+		explicit_bzero(s->in.p + s->in.n, s->in.cap - s->in.n);
+	s->wipe = false;
+	if (s->in.n == 0 && s->rx != RX_AUTH) {
 		buf_trim(&s->in);
 		s->scanned = 0;
 	}
@@ -663,7 +681,9 @@ smtps_feed(struct smtps *s, struct span bytes, int64_t now_us)
 bool
 smtps_wants_input(const struct smtps *s)
 {
-	return s->phase != PH_CLOSED && s->phase != PH_TLS && !s->eof && s->in.n < IN_HIGH;
+	size_t high = s->rx == RX_AUTH && s->conf->auth_line_limit + 2 > IN_HIGH ? s->conf->auth_line_limit + 2 : IN_HIGH;
+
+	return s->phase != PH_CLOSED && s->phase != PH_TLS && !s->eof && s->in.n < high;
 }
 
 void
@@ -757,7 +777,7 @@ smtps_accept(struct smtps *s, uint32_t id, struct span text, int64_t now_us)
 	s->view = buf_span(&s->in);
 	c->id = 0;
 	if (c->ask == SMTPS_ASK_CONNECT && early(s) && !s->tls) {
-		early_input(s);
+		early_input(s, c);
 		if (s->conf->forbid_pipelining) {
 			synchronization_error(s, c);
 			turn(s, now_us);
@@ -792,6 +812,8 @@ smtps_tls_started(struct smtps *s, int64_t now_us)
 	if (s->phase == PH_CLOSED)
 		return;
 	s->tls = true;
+	s->authenticated = false;
+	s->auth.enabled = false;        /* until the next EHLO */
 	free(s->helo);
 	s->helo = NULL;
 	s->esmtp = false;
@@ -852,6 +874,7 @@ smtps_free(struct smtps **sp)
 		free(LIST_ITEM(n, struct smtps_news, node));
 	free(s->told);
 	free(s->helo);
+	free((char *)(uintptr_t)s->auth.mechs.p);
 	buf_release(&s->in);
 	buf_release(&s->out);
 	buf_release(&s->content);

@@ -26,6 +26,7 @@ enum smtps_verb {
 	SMTPS_HELO,
 	SMTPS_EHLO,
 	SMTPS_STARTTLS,
+	SMTPS_AUTH,
 	SMTPS_MAIL,
 	SMTPS_RCPT,
 	SMTPS_DATA,
@@ -57,6 +58,7 @@ enum smtps_keyword {
 	SMTPS_KW_DSN = 128,
 	SMTPS_KW_SMTPUTF8 = 256,
 	SMTPS_KW_CHUNKING = 512,
+	SMTPS_KW_AUTH = 2048,
 	SMTPS_KW_SILENT = 1024,         /* silent-discard: not a keyword, kept in the same set */
 };
 
@@ -81,6 +83,7 @@ struct smtps_config {
 	unsigned soft_error_limit, hard_error_limit, junk_limit;
 	int64_t error_sleep_us;
 	unsigned bare_lf_code;          /* smtpd_forbid_bare_newline_reject_code */
+	size_t auth_line_limit;         /* smtpd_sasl_response_limit, SMTPS_AUTH_LINE_MAX at most */
 	bool helo_required : 1;
 	bool strict_envelope : 1;       /* strict_rfc821_envelopes */
 	bool smtputf8 : 1;              /* smtputf8_enable */
@@ -99,6 +102,18 @@ struct smtps_client {
 	bool tls_required : 1;          /* level encrypt */
 	bool tls_active : 1;            /* wrapper mode */
 	bool local : 1;                 /* our own submission socket: no pipelining checks, no error sleeps */
+};
+
+/*
+ * AUTH as this client may use it now (RFC 4954). Nothing said, or not enabled: 503. The words are copied.
+ * Say it anew at each HELO, before it is accepted: they depend on TLS and on the authentication service.
+ */
+#define SMTPS_AUTH_LINE_MAX 65536u
+struct smtps_auth {
+	struct span mechs;              /* for the EHLO line: "PLAIN LOGIN"; "" = not announced */
+	bool enabled : 1;               /* the command is known; what it comes to is for the owner to say */
+	bool equals_form : 1;           /* "AUTH=..." too (broken_sasl_auth_clients) */
+	bool tls_only : 1;              /* smtpd_tls_auth_only: not in clear */
 };
 
 enum smtps_body {
@@ -136,10 +151,13 @@ enum smtps_event_kind {
 	SMTPS_ASK_STARTTLS,             /* accepted: handshake when the output is flushed, then smtps_tls_started() */
 	SMTPS_ASK_VRFY,                 /* rcpt.to; accept text: what follows "252 2.0.0 " */
 	SMTPS_ASK_ETRN,                 /* text: the argument */
+	SMTPS_ASK_AUTH,                 /* mech, and text: base64 of the initial response if `initial`. accept: 235 */
+	SMTPS_ASK_AUTH_RESPONSE,        /* text: base64 of the response to smtps_challenge() */
 	SMTPS_ASK_UNKNOWN,              /* text: the whole line. accept: 500 as usual; refuse e.g. with 221 to hang up */
 	/* News: no answer. */
 	SMTPS_TELL_RESET,               /* the transaction ended without being accepted; why */
 	SMTPS_TELL_PIPELINING,          /* input before it was this client's turn; text: the first of it */
+	SMTPS_TELL_AUTH_END,            /* the exchange that was challenged ended without an answer of the owner; text: how */
 	SMTPS_TELL_DISCARD,             /* EHLO keywords were left out; text: their names */
 	SMTPS_TELL_CLOSE,               /* flush the output, then hang up; why. The last event */
 };
@@ -160,6 +178,8 @@ struct smtps_event {
 	enum smtps_verb verb;           /* command that caused it */
 	enum smtps_why why;
 	struct span text;
+	struct span mech;               /* AUTH: valid syntax, as given */
+	bool initial;
 	const struct smtps_mail *mail;  /* NULL outside a transaction */
 	struct smtps_rcpt rcpt;
 	uint64_t bytes;
@@ -209,6 +229,14 @@ struct smtps_reply {
 void smtps_accept(struct smtps *s, uint32_t id, struct span text, int64_t now_us);
 void smtps_refuse(struct smtps *s, uint32_t id, const struct smtps_reply *r, int64_t now_us);
 
+/* To SMTPS_ASK_AUTH and SMTPS_ASK_AUTH_RESPONSE: "334 text", and SMTPS_ASK_AUTH_RESPONSE follows. `text` is base64. */
+void smtps_challenge(struct smtps *s, uint32_t id, struct span text, int64_t now_us);
+/* The words said last; "" = none. */
+struct span smtps_auth_mechs(const struct smtps *s);
+void smtps_set_auth(struct smtps *s, const struct smtps_auth *a);
+/* A login that came another way (XCLIENT), or none any more. */
+void smtps_set_authenticated(struct smtps *s, bool yes);
+
 /* The handshake is done: the state is that after the greeting (RFC 3207 section 4.2). */
 void smtps_tls_started(struct smtps *s, int64_t now_us);
 
@@ -221,6 +249,7 @@ const struct smtps_mail *smtps_mail(const struct smtps *s);    /* NULL: no trans
 struct span smtps_helo(const struct smtps *s);                 /* "" = none */
 bool smtps_esmtp(const struct smtps *s);
 bool smtps_tls(const struct smtps *s);
+bool smtps_authenticated(const struct smtps *s);
 bool smtps_idle(const struct smtps *s);                        /* no command under way, no transaction */
 bool smtps_pipelined_early(const struct smtps *s);             /* for reject_unauth_pipelining */
 bool smtps_saw_bare_lf(const struct smtps *s);                 /* notes=bare_lf */

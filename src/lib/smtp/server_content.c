@@ -308,6 +308,7 @@ smtps_content_step(struct smtps *s)
 		return step_end(s, c);
 	switch (s->rx) {
 	case RX_LINES:
+	case RX_AUTH:
 		return false;
 	case RX_DOT:
 		return s->view.n > 0 && step_dot(s, c);

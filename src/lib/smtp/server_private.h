@@ -36,6 +36,7 @@ enum smtps_rx {
 	RX_LINES,
 	RX_DOT,                 /* content up to CRLF.CRLF */
 	RX_CHUNK,               /* `chunk_left` bytes of content */
+	RX_AUTH,                /* one line: the response to a challenge */
 };
 
 enum smtps_cmd_flag {
@@ -44,6 +45,7 @@ enum smtps_cmd_flag {
 	CMD_JUNK = 4,           /* useless in numbers (smtpd_junk_command_limit) */
 	CMD_PRE_TLS = 8,        /* allowed before STARTTLS where TLS is required */
 	CMD_PLAIN = 16,         /* not a verb: never counted */
+	CMD_SECRET = 32,        /* its line may hold a password: wiped, never logged */
 };
 
 struct smtps_cmd;
@@ -84,6 +86,9 @@ struct smtps_cmd {
 	struct smtps_mail mail;         /* MAIL */
 	struct smtps_rcpt rcpt;         /* RCPT, VRFY */
 	uint64_t chunk;                 /* BDAT */
+	struct span auth_mech, auth_text;       /* AUTH: the mechanism, and what the client said last */
+	bool auth_initial;
+	char *auth_copy;                /* holds `auth_text` from the second line on; its length is that of the text */
 };
 
 /* Content on its way from the wire form of DATA or BDAT to CRLF lines without dots. */
@@ -140,6 +145,7 @@ struct smtps {
 	unsigned errors, junk;
 	struct smtps_count counts[SMTPS_VERBS];
 	const char *where;
+	struct smtps_auth auth;         /* `mechs` is ours */
 
 	bool esmtp : 1;
 	bool tls : 1;
@@ -152,6 +158,9 @@ struct smtps {
 	bool data_asked : 1;            /* data restrictions passed for this transaction */
 	bool bdat_failed : 1;
 	bool advancing : 1;
+	bool authenticated : 1;
+	bool skip_auth : 1;             /* inside a response line that is too long */
+	bool wipe : 1;                  /* what was used of the input holds a secret */
 };
 
 /* server.c */
@@ -178,6 +187,18 @@ const struct smtps_row *smtps_row_bad(const char *why);
 extern const struct smtps_row smtps_row_unknown;
 /* Refuse a BDAT wherever it stands: its payload has to be read all the same. */
 void smtps_bdat_refuse(struct smtps *s, struct smtps_cmd *c, const char *reply);
+
+/* server_auth.c */
+void smtps_auth_start(struct smtps *s, struct smtps_cmd *c);
+void smtps_auth_done(struct smtps *s, struct smtps_cmd *c, bool accepted, struct span text);
+/* Take a response line; true when something moved. */
+bool smtps_auth_step(struct smtps *s);
+/* The exchange of the command, if one is under way, ends here. */
+void smtps_auth_drop(struct smtps *s, struct smtps_cmd *c);
+/* What of early input may be logged: no argument of AUTH. */
+struct span smtps_auth_redact(struct span input, bool all, char out[128]);
+/* "550 5.5.2 ... bare <LF> received" and the end. */
+void smtps_bare_lf_refuse(struct smtps *s, struct smtps_cmd *c);
 
 /* server_params.c: parse what follows MAIL and RCPT; false: replied. */
 bool smtps_parse_mail(struct smtps *s, struct smtps_cmd *c);

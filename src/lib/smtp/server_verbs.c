@@ -31,6 +31,7 @@ static const struct keyword_row {
 	{ "VRFY", SMTPS_KW_VRFY },
 	{ "ETRN", SMTPS_KW_ETRN },
 	{ "STARTTLS", SMTPS_KW_STARTTLS },
+	{ "AUTH", SMTPS_KW_AUTH },
 	{ "ENHANCEDSTATUSCODES", SMTPS_KW_ENHANCEDSTATUSCODES },
 	{ "8BITMIME", SMTPS_KW_8BITMIME },
 	{ "DSN", SMTPS_KW_DSN },
@@ -60,31 +61,34 @@ smtps_keywords(struct span list, struct span *unknown_r)
 	return bits;
 }
 
-/* One EHLO line without code and separator. `SIZE 0` is "no limit" (RFC 1870 section 3). */
+/* One EHLO line without code. `SIZE 0` is "no limit" (RFC 1870 section 3). */
 static void
-keyword_text(const struct smtps *s, const struct keyword_row *k, char text[64])
+add_keyword(const struct smtps *s, const struct keyword_row *k, struct buf *text)
 {
 	if (k->bit == SMTPS_KW_SIZE)
-		snprintf(text, 64, "SIZE %llu", (unsigned long long)s->conf->size_limit);
+		buf_addf(text, "\nSIZE %llu", (unsigned long long)s->conf->size_limit);
 	else
-		snprintf(text, 64, "%s", k->name);
+		buf_addf(text, "\n%s", k->name);
+	if (k->bit != SMTPS_KW_AUTH)
+		return;
+	buf_addf(text, " %.*s", SPAN_ARG(s->auth.mechs));
+	if (s->auth.equals_form)
+		buf_addf(text, "\nAUTH=%.*s", SPAN_ARG(s->auth.mechs));
 }
 
 static void
 ehlo_reply(struct smtps *s, struct smtps_cmd *c)
 {
 	struct buf text, left_out;
-	char line[64];
 
-	buf_init(&text, 1024);
+	buf_init(&text, 4096);
 	buf_init(&left_out, 1024);
 	buf_add_span(&text, s->conf->hostname);
 	for (size_t i = 0; i < KEYWORDS - 1; i++) {
 		const struct keyword_row *k = &keyword_rows[i];
 
 		if (smtps_can(s, k->bit)) {
-			keyword_text(s, k, line);
-			buf_addf(&text, "\n%s", line);
+			add_keyword(s, k, &text);
 		} else if (s->client.discard & k->bit) {
 			buf_addf(&left_out, "%s%s", left_out.n > 0 ? " " : "", k->name);
 		}
@@ -464,6 +468,8 @@ static const struct smtps_row rows[] = {
 	{ "EHLO", SMTPS_EHLO, CMD_LAST | CMD_PRE_TLS, ANY, "503 5.5.1 Error: wrong time", start_helo, done_helo },
 	{ "STARTTLS", SMTPS_STARTTLS, CMD_MODAL | CMD_PRE_TLS, ANY, "503 5.5.1 Error: wrong time", start_starttls,
 	    done_starttls },
+	{ "AUTH", SMTPS_AUTH, CMD_LAST | CMD_MODAL | CMD_SECRET, RESTING, "503 5.5.1 Error: MAIL transaction in progress",
+	    smtps_auth_start, smtps_auth_done },
 	{ "MAIL", SMTPS_MAIL, 0, RESTING, "503 5.5.1 Error: nested MAIL command", start_mail, done_mail },
 	{ "RCPT", SMTPS_RCPT, 0, IN(PH_MAIL) | IN(PH_RCPT), "503 5.5.1 Error: need MAIL command", start_rcpt, done_rcpt },
 	{ "DATA", SMTPS_DATA, CMD_LAST | CMD_MODAL, RESTING | IN(PH_MAIL) | IN(PH_RCPT), "503 5.5.1 Error: DATA after BDAT",
@@ -485,6 +491,8 @@ row_available(const struct smtps *s, const struct smtps_row *r)
 	switch ((unsigned)r->verb) {
 	case SMTPS_STARTTLS:
 		return smtps_can(s, SMTPS_KW_STARTTLS);
+	case SMTPS_AUTH:
+		return smtps_can(s, SMTPS_KW_AUTH);
 	case SMTPS_BDAT:
 		return smtps_can(s, SMTPS_KW_CHUNKING);
 	case SMTPS_ETRN:
@@ -496,7 +504,7 @@ row_available(const struct smtps *s, const struct smtps_row *r)
 static void
 start_help(struct smtps *s, struct smtps_cmd *c)
 {
-	static const enum smtps_verb sorted[] = { SMTPS_BDAT, SMTPS_DATA, SMTPS_EHLO, SMTPS_ETRN, SMTPS_HELO,
+	static const enum smtps_verb sorted[] = { SMTPS_AUTH, SMTPS_BDAT, SMTPS_DATA, SMTPS_EHLO, SMTPS_ETRN, SMTPS_HELO,
 		SMTPS_HELP, SMTPS_MAIL, SMTPS_NOOP, SMTPS_QUIT, SMTPS_RCPT, SMTPS_RSET, SMTPS_STARTTLS, SMTPS_VRFY };
 	struct buf text;
 
@@ -593,8 +601,8 @@ start_bad_syntax(struct smtps *s, struct smtps_cmd *c)
 	smtps_say(s, c, "500 5.5.2 Error: bad syntax");
 }
 
-static void
-start_bare_lf(struct smtps *s, struct smtps_cmd *c)
+void
+smtps_bare_lf_refuse(struct smtps *s, struct smtps_cmd *c)
 {
 	smtps_say(s, c, "%u %c.5.2 %.*s Error: bare <LF> received", s->conf->bare_lf_code,
 	    s->conf->bare_lf_code < 500 ? '4' : '5', SPAN_ARG(s->conf->hostname));
@@ -607,7 +615,7 @@ static const struct smtps_row bad_rows[] = {
 	{ "too long", SMTPS_UNKNOWN, CMD_PLAIN | CMD_PRE_TLS, EVERYWHERE, "", start_too_long, NULL },
 	{ "UTF-8", SMTPS_UNKNOWN, CMD_PLAIN | CMD_PRE_TLS, EVERYWHERE, "", start_bad_utf8, NULL },
 	{ "syntax", SMTPS_UNKNOWN, CMD_PLAIN | CMD_PRE_TLS, EVERYWHERE, "", start_bad_syntax, NULL },
-	{ "bare LF", SMTPS_UNKNOWN, CMD_PLAIN | CMD_PRE_TLS | CMD_MODAL, EVERYWHERE, "", start_bare_lf, NULL },
+	{ "bare LF", SMTPS_UNKNOWN, CMD_PLAIN | CMD_PRE_TLS | CMD_MODAL, EVERYWHERE, "", smtps_bare_lf_refuse, NULL },
 };
 
 const struct smtps_row *

@@ -62,6 +62,8 @@ struct acl_facts {
 	bool have_sender, have_recipient;
 	struct span etrn;
 	unsigned rcpts;                 /* accepted so far; at DATA and later all of them */
+	struct span login;              /* SASL user name, "" = nobody logged in */
+	struct span login_method;       /* "PLAIN", "XCLIENT" */
 	bool local;                     /* our own submission socket: everything is permitted */
 	bool tls;
 	bool pipelined_early;

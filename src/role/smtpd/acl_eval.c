@@ -46,6 +46,8 @@ acl_subject_name(const struct acl_eval *e, enum acl_subject s)
 		return address_external(e->f->sender, e->a);
 	case ACL_SUBJECT_RECIPIENT:
 		return address_external(e->f->recipient, e->a);
+	case ACL_SUBJECT_LOGIN:
+		return e->f->login;
 	case ACL_SUBJECT_ETRN:
 		return e->f->etrn;
 	case ACL_SUBJECT_PHASE:
@@ -70,6 +72,8 @@ acl_subject_class(const struct acl_eval *e, enum acl_subject s)
 		return "Sender address";
 	case ACL_SUBJECT_RECIPIENT:
 		return "Recipient address";
+	case ACL_SUBJECT_LOGIN:
+		return "SASL login name";
 	case ACL_SUBJECT_ETRN:
 		return "Etrn command";
 	case ACL_SUBJECT_PHASE:

@@ -17,7 +17,6 @@ permit(struct acl_eval *e, const struct acl_rule *r)
 	return ACL_PERMIT;
 }
 
-/* No client is authenticated as long as AUTH is not offered. */
 static enum acl_verdict
 dunno(struct acl_eval *e, const struct acl_rule *r)
 {
@@ -66,7 +65,7 @@ static const struct acl_row rows[] = {
 	{ "sleep", ACL_ARG_NUMBER, ACL_SUBJECT_PHASE, pause_reply, 0 },
 	{ "permit_mynetworks", ACL_NO_ARG, ACL_SUBJECT_CLIENT, acl_permit_networks, 0 },
 	{ "permit_inet_interfaces", ACL_NO_ARG, ACL_SUBJECT_CLIENT, acl_permit_interfaces, 0 },
-	{ "permit_sasl_authenticated", ACL_NO_ARG, ACL_SUBJECT_CLIENT, dunno, 0 },
+	{ "permit_sasl_authenticated", ACL_NO_ARG, ACL_SUBJECT_CLIENT, acl_permit_login, 0 },
 	{ "permit_naked_ip_address", ACL_NO_ARG, ACL_SUBJECT_HELO, acl_naked, 0 },
 	{ "permit_auth_destination", ACL_NO_ARG, ACL_SUBJECT_RECIPIENT, acl_auth_destination, 0 },
 	{ "permit_mx_backup", ACL_NO_ARG, ACL_SUBJECT_RECIPIENT, acl_mx_backup, 0 },
@@ -86,10 +85,12 @@ static const struct acl_row rows[] = {
 	{ "reject_unknown_recipient_domain", ACL_NO_ARG, ACL_SUBJECT_RECIPIENT, acl_unknown_domain, ACL_KIND_RECIPIENT },
 	{ "reject_plaintext_session", ACL_NO_ARG, ACL_SUBJECT_CLIENT, acl_plaintext, 0 },
 	{ "reject_unauth_pipelining", ACL_NO_ARG, ACL_SUBJECT_PHASE, acl_pipelining, 0 },
-	{ "reject_sender_login_mismatch", ACL_NO_ARG, ACL_SUBJECT_SENDER, acl_login_mismatch, 0 },
-	{ "reject_unauthenticated_sender_login_mismatch", ACL_NO_ARG, ACL_SUBJECT_SENDER, acl_login_mismatch, 0 },
-	{ "reject_known_sender_login_mismatch", ACL_NO_ARG, ACL_SUBJECT_SENDER, acl_login_mismatch, 0 },
-	{ "reject_authenticated_sender_login_mismatch", ACL_NO_ARG, ACL_SUBJECT_SENDER, dunno, 0 },
+	{ "reject_sender_login_mismatch", ACL_NO_ARG, ACL_SUBJECT_SENDER, acl_login_mismatch, ACL_KIND_ANYBODY },
+	{ "reject_unauthenticated_sender_login_mismatch", ACL_NO_ARG, ACL_SUBJECT_SENDER, acl_login_mismatch,
+	    ACL_KIND_NOT_LOGGED_IN },
+	{ "reject_known_sender_login_mismatch", ACL_NO_ARG, ACL_SUBJECT_SENDER, acl_login_mismatch, ACL_KIND_KNOWN },
+	{ "reject_authenticated_sender_login_mismatch", ACL_NO_ARG, ACL_SUBJECT_SENDER, acl_login_mismatch,
+	    ACL_KIND_LOGGED_IN },
 	{ "reject_rbl_client", ACL_ARG_DOMAIN, ACL_SUBJECT_CLIENT, acl_rbl, ACL_KIND_CLIENT },
 	{ "reject_rhsbl_client", ACL_ARG_DOMAIN, ACL_SUBJECT_CLIENT, acl_rhsbl, ACL_KIND_CLIENT },
 	{ "reject_rhsbl_reverse_client", ACL_ARG_DOMAIN, ACL_SUBJECT_REVERSE, acl_rhsbl, ACL_KIND_REVERSE },
@@ -113,7 +114,7 @@ static const struct acl_row rows[] = {
 	{ "permit_tls_clientcerts", ACL_NO_ARG, ACL_SUBJECT_CLIENT, NULL, 0 },
 	{ "permit_tls_all_clientcerts", ACL_NO_ARG, ACL_SUBJECT_CLIENT, NULL, 0 },
 	{ "check_ccert_access", ACL_ARG_MAPS, ACL_SUBJECT_CLIENT, NULL, 0 },
-	{ "check_sasl_access", ACL_ARG_MAPS, ACL_SUBJECT_CLIENT, NULL, 0 },
+	{ "check_sasl_access", ACL_ARG_MAPS, ACL_SUBJECT_LOGIN, acl_login_access, 0 },
 	{ "check_policy_service", ACL_ARG_MAPS, ACL_SUBJECT_PHASE, NULL, 0 },
 	{ "reject_unverified_sender", ACL_NO_ARG, ACL_SUBJECT_SENDER, NULL, 0 },
 	{ "reject_unverified_recipient", ACL_NO_ARG, ACL_SUBJECT_RECIPIENT, NULL, 0 },

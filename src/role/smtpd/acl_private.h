@@ -39,6 +39,7 @@ enum acl_subject {
 	ACL_SUBJECT_CLIENT,
 	ACL_SUBJECT_REVERSE,
 	ACL_SUBJECT_HELO,
+	ACL_SUBJECT_LOGIN,
 	ACL_SUBJECT_SENDER,
 	ACL_SUBJECT_RECIPIENT,
 	ACL_SUBJECT_ETRN,
@@ -141,12 +142,17 @@ bool acl_rules_parse(struct acl *acl, struct span text, struct acl_rules *rules_
 /* A list that a table returned; NULL when it makes no sense. */
 const struct acl_rules *acl_rules_cached(struct acl *acl, struct span text);
 
+/* One key of an access table: true when it is decided (`*v_r`). `partial`: a part of the name, for table types that know. */
+bool acl_try_key(struct acl_eval *e, const struct acl_rule *r, struct span key, bool partial, enum acl_verdict *v_r);
+
 /* acl_table.c, acl_dns.c, acl_names.c, acl_rcpt.c */
 acl_fn acl_check_access, acl_check_server_access, acl_address_map;
 acl_fn acl_rbl, acl_rhsbl, acl_dnswl, acl_rhswl, acl_unknown_helo, acl_unknown_domain, acl_mx_backup;
 acl_fn acl_permit_networks, acl_permit_interfaces, acl_unknown_client, acl_unknown_reverse, acl_naked, acl_bad_helo, acl_non_fqdn_helo,
     acl_non_fqdn_address, acl_plaintext, acl_pipelining, acl_multi_bounce;
-acl_fn acl_unauth_destination, acl_auth_destination, acl_unlisted, acl_login_mismatch;
+acl_fn acl_unauth_destination, acl_auth_destination, acl_unlisted;
+/* acl_login.c */
+acl_fn acl_permit_login, acl_login_mismatch, acl_login_access;
 enum acl_verdict acl_unlisted_recipient(struct acl_eval *e);
 /* The name as a host (A-labels) in DNS: the answer, NULL when it is no host name. FOUND or WAIT. */
 enum map_result acl_dns_get(struct acl_eval *e, struct span name, unsigned type, const struct dns_answer **answer_r);
@@ -171,6 +177,10 @@ enum acl_kind {
 	ACL_KIND_SENDER,
 	ACL_KIND_RECIPIENT,
 	ACL_KIND_ETRN,
+	ACL_KIND_LOGGED_IN,     /* reject_*_sender_login_mismatch: for whom it looks */
+	ACL_KIND_NOT_LOGGED_IN,
+	ACL_KIND_ANYBODY,
+	ACL_KIND_KNOWN,         /* anybody, but only addresses that have an owner */
 	ACL_KIND_A = 16,        /* added: look at the servers of the name */
 	ACL_KIND_MX = 32,
 	ACL_KIND_NS = 48,

@@ -88,26 +88,3 @@ acl_unlisted(struct acl_eval *e, const struct acl_rule *r)
 	e->unlisted_sender_done = true;
 	return e->f->have_sender && e->f->sender.n > 0 ? unlisted(e, ACL_SUBJECT_SENDER, e->f->sender) : ACL_DUNNO;
 }
-
-/* Somebody who is not logged in (nobody is, yet) uses an address that has an owner. */
-enum acl_verdict
-acl_login_mismatch(struct acl_eval *e, const struct acl_rule *r)
-{
-	struct addrkey_query q = { .keys = ADDRKEYS_CANONICAL, .delimiter = e->p->recipient_delimiter };
-	struct route_answer from;
-	struct fault why = { 0 };
-	enum acl_verdict v = ACL_DUNNO;
-	struct map_hit hit;
-	enum map_result got;
-
-	if (!e->f->have_sender || e->f->sender.n == 0 || maps_empty(e->acl->sender_login_maps))
-		return ACL_DUNNO;
-	if (!acl_resolve(e, e->f->sender, r->row->subject, &from, &v))
-		return v;
-	q.addr = from.rcpt;
-	q.local_domain = from.class == ROUTE_LOCAL;
-	got = addrkeys_find(e->acl->sender_login_maps, &q, e->asks, e->a, &hit, NULL, &why);
-	if (acl_stopped(e, got, r->row->subject, &why, &v) || got == MAP_ABSENT)
-		return v;
-	return acl_reject_named(e, r->row->subject, 553, "5.7.1", "not logged in");
-}

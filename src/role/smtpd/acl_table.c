@@ -178,9 +178,8 @@ acl_action(struct acl_eval *e, const struct acl_rule *r, struct span key, struct
 
 /* --- keys --- */
 
-/* One key: true when it is decided (`*v_r`). */
-static bool
-try_key(struct acl_eval *e, const struct acl_rule *r, struct span key, bool partial, enum acl_verdict *v_r)
+bool
+acl_try_key(struct acl_eval *e, const struct acl_rule *r, struct span key, bool partial, enum acl_verdict *v_r)
 {
 	struct fault why = { 0 };
 	struct map_hit hit;
@@ -207,7 +206,7 @@ try_domain(struct acl_eval *e, const struct acl_rule *r, struct span name, enum 
 	while (name.n > 0) {
 		ptrdiff_t dot;
 
-		if (try_key(e, r, name, partial, v_r))
+		if (acl_try_key(e, r, name, partial, v_r))
 			return true;
 		dot = span_index(span_from(name, 1), '.');
 		if (dot < 0)
@@ -228,7 +227,7 @@ try_address(struct acl_eval *e, const struct acl_rule *r, struct span addr, enum
 	while (addr.n > 0) {
 		ptrdiff_t at;
 
-		if (addr.p[addr.n - 1] != cut && try_key(e, r, addr, partial, v_r))
+		if (addr.p[addr.n - 1] != cut && acl_try_key(e, r, addr, partial, v_r))
 			return true;
 		at = span_rindex(addr, cut);
 		if (at <= 0)
@@ -250,7 +249,7 @@ check_mail(struct acl_eval *e, const struct acl_rule *r, struct span addr)
 	enum map_result got;
 
 	if (addr.n == 0) {
-		try_key(e, r, span_str(e->p->smtpd_null_access_lookup_key), false, &v);
+		acl_try_key(e, r, span_str(e->p->smtpd_null_access_lookup_key), false, &v);
 		return v;
 	}
 	got = addrkeys_find(r->maps, &q, e->asks, e->a, &hit, NULL, &why);

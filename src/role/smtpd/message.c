@@ -84,6 +84,9 @@ message_begin(struct session *s, const struct smtps_mail *mail)
 	m->env.envid = arena_dup(m->arena, mail->envid);
 	m->env.ret = (enum envelope_ret)mail->ret;
 	m->env.smtputf8 = mail->smtputf8;
+	m->env.sasl_method = arena_dup(m->arena, s->facts.login_method);
+	m->env.sasl_username = arena_dup(m->arena, s->facts.login);
+	m->env.sasl_sender = session_auth_sender(s, mail, m->arena);
 	m->env.begun_us = now;
 	s->msg = m;
 	for (const struct acl_action *act = s->standing; act != NULL; act = act->next)
@@ -195,7 +198,8 @@ name_message(struct message *m)
 		pickup.tag = s->svc->pickup_tag;
 		log_smtpd_pickup(&pickup, (unsigned long)s->uid, address_external(m->env.sender, m->arena));
 	} else {
-		log_smtpd_client(&m->log, s->facts.namaddr);
+		log_smtpd_client(&m->log, &(struct log_smtpd_client){ .namaddr = s->facts.namaddr, .sasl_method = s->facts.login_method,
+		    .sasl_username = s->facts.login, .sasl_sender = m->env.sasl_sender });
 	}
 }
 
@@ -285,11 +289,13 @@ received_header(struct message *m)
 		.hide_client = s->p->smtpd_hide_client_session && !s->svc->local, .helo = smtps_helo(s->engine),
 		.client_name = s->facts.client_name, .client_addr = s->facts.addr,
 		.with = smtps_esmtp(s->engine) ? RECEIVED_ESMTP : RECEIVED_SMTP, .smtputf8 = m->mail.smtputf8,
-		.tls_used = s->tls != NULL };
+		.authenticated = s->facts.login.n > 0, .tls_used = s->tls != NULL };
 	struct buf out;
 
 	if (m->env.rcpt_count == 1)
 		r.only_rcpt = m->env.rcpts[0].addr;
+	if (s->p->smtpd_sasl_authenticated_header)
+		r.login = s->facts.login;
 	if (r.helo.n == 0)
 		r.helo = s->facts.client_name;
 	if (s->tls != NULL && s->p->smtpd_tls_received_header) {

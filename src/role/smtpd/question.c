@@ -29,6 +29,7 @@ question_free(struct question *q)
 {
 	if (q->ipc_id != 0)
 		ipc_forget(q->s->d->role->hub, q->ipc_id);
+	auth_question_gone(q);
 	list_remove(&q->node);
 	free(q);
 }
@@ -545,6 +546,35 @@ answer_plainly(struct session *s, struct question *q)
 	return got != WAITING;
 }
 
+static bool
+answer_helo(struct session *s, struct question *q)
+{
+	switch (auth_announce(s)) {
+	case MAP_WAIT:
+		return false;
+	case MAP_DEFER:
+		say_no(s, q->ev.id, 421, "4.3.0", arena_printf(s->d->scratch, "%s Error: temporary lookup failure", s->p->myhostname),
+		    true);
+		return true;
+	case MAP_FOUND:
+	case MAP_ABSENT:
+		break;
+	}
+	return answer_plainly(s, q);
+}
+
+static bool
+answer_auth(struct session *s, struct question *q)
+{
+	bool refused;
+
+	if (!q->passed && over_rate(s, q, COUNTERS_AUTH, s->p->smtpd_client_auth_rate_limit, "AUTH command rate",
+		"too many AUTH commands", &refused))
+		return refused;
+	q->passed = true;
+	return auth_start(s, q);
+}
+
 /* True when the engine has its answer. */
 static bool
 answer(struct session *s, struct question *q)
@@ -554,6 +584,11 @@ answer(struct session *s, struct question *q)
 	case SMTPS_ASK_CONNECT:
 		return answer_connect(s, q);
 	case SMTPS_ASK_HELO:
+		return answer_helo(s, q);
+	case SMTPS_ASK_AUTH:
+		return answer_auth(s, q);
+	case SMTPS_ASK_AUTH_RESPONSE:
+		return auth_continue(s, q);
 	case SMTPS_ASK_VRFY:
 		return answer_plainly(s, q);
 	case SMTPS_ASK_MAIL:
@@ -572,6 +607,7 @@ answer(struct session *s, struct question *q)
 		return answer_unknown(s, q);
 	case SMTPS_TELL_RESET:
 	case SMTPS_TELL_PIPELINING:
+	case SMTPS_TELL_AUTH_END:
 	case SMTPS_TELL_DISCARD:
 	case SMTPS_TELL_CLOSE:
 		break;

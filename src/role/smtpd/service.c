@@ -31,6 +31,7 @@ engine_config(const struct service *svc, const struct params *p)
 		.junk_limit = (unsigned)p->smtpd_junk_command_limit,
 		.error_sleep_us = p->smtpd_error_sleep_time_ms * 1000,
 		.bare_lf_code = (unsigned)p->smtpd_forbid_bare_newline_reject_code,
+		.auth_line_limit = p->smtpd_sasl_response_limit < (int)SMTPS_AUTH_LINE_MAX ? (size_t)p->smtpd_sasl_response_limit : SMTPS_AUTH_LINE_MAX,
 		.helo_required = p->smtpd_helo_required && !svc->local,
 		.strict_envelope = p->strict_rfc821_envelopes,
 		.smtputf8 = p->smtputf8_enable,
@@ -167,7 +168,7 @@ service_open(struct smtpd *d, struct service *svc, const struct conf_service *cs
 	if (!acl_open(cs, env, &svc->acl, why) || !intake_conf_init(&svc->intake, svc->p, env, why))
 		return false;
 	svc->intake.route = acl_route(svc->acl);
-	return open_lists(svc, env, why) && (local || open_tls(d, svc, why));
+	return open_lists(svc, env, why) && auth_service_open(d, svc, env, why) && (local || open_tls(d, svc, why));
 }
 
 void
@@ -181,5 +182,6 @@ service_close(struct service *svc)
 	strlist_free(&svc->forbidden);
 	strlist_free(&svc->fast_flush);
 	strlist_free(&svc->submitters);
+	auth_service_close(svc);
 	tls_server_ctx_unref(&svc->tls);
 }

@@ -73,6 +73,7 @@ session_free(struct session *s)
 	asks_free(&s->asks);
 	loop_task_cancel(&s->more);
 	smtps_free(&s->engine);
+	free(s->login);
 	arena_free(&s->arena);
 	free(s);
 }
@@ -98,6 +99,7 @@ session_end(struct session *s)
 		return;
 	s->ended = true;
 	message_cancel(s);
+	auth_cancel(s);
 	if (s->counted)
 		counters_disconnect(d->counters, s->slot);
 	if (s->logged_connect && !s->svc->local)
@@ -157,6 +159,9 @@ tls_done(struct session *s)
 	s->tls = ARENA_NEW(s->arena, struct tls_info);
 	stream_info(&s->stream, s->p->smtpd_tls_fingerprint_digest, s->arena, s->tls);
 	log_tls(s);
+	/* What was said before does not count any more (RFC 3207 section 4.2). */
+	if (!s->svc->wrapper)
+		session_set_login(s, SPAN(""), SPAN(""));
 	if (!s->svc->wrapper)
 		smtps_tls_started(s->engine, now_us(s));
 	count_tls(s);
@@ -242,6 +247,8 @@ read_some(struct session *s)
 		switch (stream_read(&s->stream, bytes, sizeof(bytes), &got)) {
 		case STREAM_DONE:
 			smtps_feed(s->engine, span_of(bytes, got), now_us(s));
+			if (s->svc->auth != NULL)
+				explicit_bzero(bytes, got);     /* there may have been a password in it */
 			session_heard(s, got);
 			moved = true;
 			break;
@@ -350,6 +357,9 @@ take_event(struct session *s, const struct smtps_event *ev)
 	case SMTPS_TELL_PIPELINING:
 		log_smtpd_pipelining(&s->log, smtps_command(s->engine), s->facts.namaddr, ev->text);
 		return;
+	case SMTPS_TELL_AUTH_END:
+		auth_ended(s, ev->text);
+		return;
 	case SMTPS_TELL_DISCARD:
 		log_smtpd_discarding(&s->log, ev->text);
 		return;
@@ -357,6 +367,7 @@ take_event(struct session *s, const struct smtps_event *ev)
 		if (!s->svc->local)
 			log_end(s, ev->why);
 		message_cancel(s);
+		auth_cancel(s);
 		s->closing = true;
 		return;
 	}

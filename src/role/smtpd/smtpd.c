@@ -108,6 +108,7 @@ smtpd_open(struct role *r)
 	r->state = d;
 	list_init(&d->sessions);
 	list_init(&d->dead);
+	list_init(&d->auth_links);
 	open_services(d);
 	/* Two generations live side by side during a reload: each has its own columns. */
 	d->counters = counters_open(role_shared(r, "counters"), (r->generation & 1) * (COUNTERS_COLUMNS / 2) +
@@ -152,6 +153,7 @@ smtpd_start(struct role *r)
 	loop_task_init(&d->reap, sessions_reap, d);
 	loop_timer_init(&d->farewell, r->loop, on_farewell, d);
 	loop_timer_init(&d->relief, r->loop, on_relief, d);
+	auth_links_start(d);
 	d->doors = calloc(r->n_listeners, sizeof(*d->doors));
 	for (size_t i = 0; i < r->n_listeners; i++) {
 		struct listening *door = &d->doors[d->n_doors];
@@ -194,8 +196,12 @@ smtpd_drain(struct role *r, bool stop)
 static void
 smtpd_status(struct role *r, struct buf *json)
 {
-	const struct smtpd *d = r->state;
+	struct smtpd *d = r->state;
+	unsigned services, down;
 
+	services = auth_links_count(d, &down);
+	if (services > 0)
+		buf_addf(json, "\"auth_services\": %u, \"auth_services_down\": %u, ", services, down);
 	buf_addf(json, "\"sessions\": %u, \"max_sessions\": %u, \"messages\": %llu", d->n_sessions, d->max_sessions,
 	    (unsigned long long)d->messages);
 }

@@ -12,7 +12,10 @@
 #include "maps/strlist.h"
 #include "role/common/role.h"
 #include "role/smtpd/acl.h"
+#include "role/smtpd/auth.h"
+#include "role/smtpd/auth_link.h"
 #include "role/smtpd/counters.h"
+#include "sasl/mech.h"
 #include "smtp/server.h"
 #include "tls/server_ctx.h"
 #include "tls/stream.h"
@@ -40,6 +43,10 @@ struct service {
 	struct strlist *forbidden;      /* smtpd_forbidden_commands */
 	struct strlist *fast_flush;     /* fast_flush_domains */
 	struct strlist *submitters;     /* authorized_submit_users */
+	struct auth_link *auth;         /* NULL: smtpd_sasl_auth_enable is off */
+	struct sasl_options auth_plain, auth_tls;
+	struct addrlist *auth_exceptions;       /* smtpd_sasl_exceptions_networks */
+	struct strlist *auth_filter;    /* smtpd_sasl_mechanism_filter */
 	unsigned discard;
 	enum smtps_bare_lf bare_lf;
 	enum tls_server_level level;
@@ -62,6 +69,7 @@ struct smtpd {
 	size_t n_doors;
 	struct list sessions;
 	unsigned n_sessions, max_sessions;
+	struct list auth_links;
 	struct loop_task reap;          /* frees what has ended */
 	struct list dead;
 	struct loop_timer farewell;     /* the time to finish is nearly over */
@@ -118,6 +126,10 @@ struct session {
 	uint8_t addr_bytes[16];
 	size_t addr_n;
 	struct tls_info *tls;           /* in `arena` */
+	char *login;                    /* what facts.login points to */
+	char login_method[24];
+	struct auth_exchange *auth_exchange;    /* under way, at the service or at the client */
+	struct question *auth_question; /* waits for the service */
 	struct message *msg;            /* the open transaction */
 };
 
