@@ -1,6 +1,7 @@
 """Dovecot's authentication service as a peer: own configuration, own directory, no other service of Dovecot's."""
 import os
 import shutil
+import signal
 import smtplib
 import ssl
 
@@ -71,9 +72,13 @@ class Dovecot:
 
     def start(self):
         self.p = kit.Process(self.env, ["dovecot", "-F", "-c", self.conf], "dovecot")
+        self.env.at_end(self.stop)
         kit.wait_until("Dovecot to listen", lambda: self.p.alive() and os.path.exists(self.socket))
 
     def stop(self):
+        """All of it at once, as systemd does: by itself the authentication service waits for its clients to go."""
+        if self.p.alive():
+            os.killpg(self.p.p.pid, signal.SIGTERM)
         self.p.stop()
         kit.wait_until("Dovecot's socket to go", lambda: not os.path.exists(self.socket) or os.unlink(self.socket) is None)
 

@@ -8,7 +8,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const struct smtps_config config = { .hostname = { "mx.example", 10 }, .noop_commands = { "XNOOP", 5 },
 	.size_limit = 5000, .line_limit = 512, .rcpt_limit = 5, .rcpt_overshoot_limit = 2, .soft_error_limit = 50,
-	.hard_error_limit = 100, .junk_limit = 50, .error_sleep_us = 1000, .bare_lf_code = 550, .smtputf8 = true,
+	.hard_error_limit = 100, .junk_limit = 50, .error_sleep_us = 1000, .bare_lf_code = 550, .smtputf8 = true, .auth_line_limit = 100,
 	.replace_stray_cr = true };
 
 /* The low bits of `dice` decide what the owner says. */
@@ -17,10 +17,16 @@ answer(struct smtps *s, const struct smtps_event *ev, unsigned dice)
 {
 	const struct smtps_reply no = { 450 + (dice & 1) * 100, "5.7.1", { "no\nreally", 9 }, (dice & 30) == 30 };
 
+	const struct smtps_auth auth = { .mechs = { "PLAIN X", 7 }, .enabled = (dice & 3) != 3, .equals_form = dice & 4 };
+
 	if (ev->id == 0)
 		return;
+	if (ev->kind == SMTPS_ASK_HELO)
+		smtps_set_auth(s, &auth);
 	if ((dice & 7) == 7)
 		smtps_refuse(s, ev->id, &no, 0);
+	else if ((ev->kind == SMTPS_ASK_AUTH || ev->kind == SMTPS_ASK_AUTH_RESPONSE) && (dice & 3) != 0)
+		smtps_challenge(s, ev->id, SPAN("QUJD"), 0);
 	else
 		smtps_accept(s, ev->id, SPAN("text"), 0);
 	if (ev->kind == SMTPS_ASK_STARTTLS && (dice & 7) != 7)

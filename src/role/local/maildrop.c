@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/panic.h"
+#include "intake/login_sender.h"
 #include "log/lines_local.h"
 #include "mail/address.h"
 #include "mail/maildrop.h"
@@ -128,40 +129,22 @@ may_submit(struct maildrop *m, const char *login)
 	return false;
 }
 
-static bool
-sender_listed(struct span list, struct span sender, struct span null_key)
-{
-	struct span word, local, domain;
-
-	address_split(sender, &local, &domain);
-	while (span_token(&list, ", \t\n", &word)) {
-		if (span_eq(word, SPAN("*")) || (sender.n == 0 && span_eq(word, null_key)))
-			return true;
-		if (word.p[0] == '@' ? span_eq_ci(span_from(word, 1), domain) : span_eq_ci(word, sender))
-			return true;
-	}
-	return false;
-}
-
 /* local_login_sender_maps: which senders this login may give itself. */
 static enum map_result
-may_send_as(struct maildrop *m, const char *login, struct fault *why)
+may_send_as(struct maildrop *m, struct fault *why)
 {
-	const char *spec = m->l->role->conf->params->local_login_sender_maps;
+	const struct params *p = m->l->role->conf->params;
+	const struct passwd *pw = getpwuid(m->uid);
+	struct login_sender q = { .login = span_str(pw != NULL ? pw->pw_name : NULL), .uid = (unsigned long)m->uid,
+		.sender = m->head.env.sender };
 	struct maps *maps = NULL;
-	struct map_hit hit = { 0 };
 	enum map_result r;
 
-	if (strcmp(spec, "static:*") == 0)
-		return MAP_FOUND;
-	if (!maps_open(span_str(spec), MAPS_NO_REGSUB | MAPS_STRICT, &m->l->role->maps_env, &maps, why))
+	if (!maps_open(span_str(p->local_login_sender_maps), MAPS_NO_REGSUB | MAPS_STRICT, &m->l->role->maps_env, &maps, why))
 		return MAP_DEFER;
-	r = maps_find(maps, span_str(login), m->asks, m->arena, &hit, why);
+	r = login_sender_allowed(maps, p, &q, m->asks, m->arena, why);
 	maps_unref(&maps);
-	if (r != MAP_FOUND)
-		return r;
-	return sender_listed(hit.value, m->head.env.sender,
-	    span_str(m->l->role->conf->params->empty_address_local_login_sender_maps_lookup_key)) ? MAP_FOUND : MAP_ABSENT;
+	return r;
 }
 
 /* ---- into the queue */
@@ -237,7 +220,7 @@ check_sender(struct maildrop *m)
 		m->asks = asks_new(m->l->role->asks, on_ready, m);
 	if (!m->head.sender_given)
 		m->head.env.sender = arena_printf(m->arena, "%s@%s", login, m->l->role->conf->params->myorigin);
-	switch (may_send_as(m, login, &why)) {
+	switch (may_send_as(m, &why)) {
 	case MAP_WAIT:
 		return;
 	case MAP_FOUND:
@@ -247,6 +230,8 @@ check_sender(struct maildrop *m)
 		set_aside(m, "the user may not use that sender (local_login_sender_maps)");
 		return;
 	case MAP_DEFER:
+		log_warning(&(struct log){ .tag = m->l->pickup_tag }, "maildrop/%.*s stays for now: local_login_sender_maps: %s",
+		    SPAN_ARG(log_esc(m->names[m->at])), why.text);
 		next(m);
 		return;
 	}

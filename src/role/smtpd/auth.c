@@ -111,7 +111,9 @@ excepted(struct session *s)
 enum map_result
 auth_announce(struct session *s)
 {
-	struct smtps_auth a = { .equals_form = s->p->broken_sasl_auth_clients, .tls_only = s->p->smtpd_tls_auth_only };
+	/* Mandatory TLS implies smtpd_tls_auth_only. */
+	struct smtps_auth a = { .equals_form = s->p->broken_sasl_auth_clients,
+		.tls_only = s->p->smtpd_tls_auth_only || s->svc->level == TLS_SERVER_ENCRYPT };
 	struct buf words;
 	enum map_result got;
 

@@ -63,6 +63,7 @@ identify_local(struct session *s)
 	s->facts.addr = SPAN("127.0.0.1");
 	if (getpwuid_r(who.uid, &entry, space, sizeof(space), &pw) == 0 && pw != NULL) {
 		s->user = arena_dup(s->arena, span_str(pw->pw_name));
+		s->user_named = true;
 		span_cut(span_str(pw->pw_gecos), ',', &s->full_name, &comma);
 		s->full_name = arena_dup(s->arena, s->full_name);
 	}

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/panic.h"
+#include "intake/login_sender.h"
 #include "mail/address.h"
 #include "role/smtpd/smtpd.h"
 
@@ -220,6 +221,18 @@ submitter_allowed(struct session *s)
 	    strlist_find(s->svc->submitters, s->user, NULL, a, NULL, NULL) == MAP_FOUND;
 }
 
+/*
+ * What the table would have taken away is not known: everything that a client can do without goes. Not STARTTLS,
+ * for without it mail would come in clear.
+ */
+static unsigned
+hide_all(const struct session *s, const struct fault *why)
+{
+	log_warning(&s->log, "smtpd_discard_ehlo_keyword_address_maps: %s; only STARTTLS is announced to %.*s", why->text,
+	    SPAN_ARG(s->facts.namaddr));
+	return ~(unsigned)(SMTPS_KW_STARTTLS | SMTPS_KW_SILENT);
+}
+
 /* Keywords to leave out and the bare LF rule for this client. WAIT or FOUND. */
 static enum map_result
 set_client(struct session *s)
@@ -229,15 +242,18 @@ set_client(struct session *s)
 	struct smtps_client c = { .discard = svc->discard, .bare_lf = svc->bare_lf, .local = svc->local,
 		.tls_enabled = svc->level != TLS_SERVER_NONE, .tls_offered = svc->tls != NULL,
 		.tls_required = svc->level == TLS_SERVER_ENCRYPT && !svc->wrapper, .tls_active = svc->wrapper };
+	struct fault why = { 0 };
 	struct span unknown;
 	struct map_hit hit;
 	enum map_result got;
 
-	got = maps_find(svc->discard_maps, s->facts.addr, session_asks(s), a, &hit, NULL);
+	got = maps_find(svc->discard_maps, s->facts.addr, session_asks(s), a, &hit, &why);
 	if (got == MAP_WAIT)
 		return MAP_WAIT;
 	if (got == MAP_FOUND)
 		c.discard = smtps_keywords(hit.value, &unknown);
+	if (got == MAP_DEFER)
+		c.discard = hide_all(s, &why);
 	got = addrlist_find(svc->bare_lf_ok, s->facts.client_name, s->facts.addr, session_asks(s), a, NULL, NULL);
 	if (got == MAP_WAIT)
 		return MAP_WAIT;
@@ -354,9 +370,41 @@ over_rate(struct session *s, struct question *q, enum counters_rate rate, int li
 	return got != MAP_ABSENT;
 }
 
+/* local_login_sender_maps, for the users of this host. PASSED for everybody else. */
+static enum decision
+own_sender(struct session *s, struct question *q)
+{
+	struct login_sender who = { .login = s->user_named ? s->user : SPAN(""), .uid = (unsigned long)s->uid,
+		.sender = q->ev.mail->from };
+	struct arena *a = s->d->scratch;
+	struct span sender = address_external(who.sender, a);
+	struct fault why = { 0 };
+
+	if (!s->svc->local)
+		return PASSED;
+	switch (login_sender_allowed(s->svc->login_senders, s->p, &who, session_asks(s), a, &why)) {
+	case MAP_FOUND:
+		return PASSED;
+	case MAP_WAIT:
+		return WAITING;
+	case MAP_ABSENT:
+		log_warning(&s->log, "user %.*s (uid %lu) may not use the sender <%.*s> (local_login_sender_maps)", SPAN_ARG(s->user),
+		    who.uid, SPAN_ARG(log_esc(sender)));
+		say_no(s, q->ev.id, 550, "5.7.1", arena_printf(a, "<%.*s>: Sender address rejected: not allowed for user %.*s",
+		    SPAN_ARG(span_slice(sender, 0, 500)), SPAN_ARG(s->user)), false);
+		return REFUSED;
+	case MAP_DEFER:
+		log_warning(&s->log, "local_login_sender_maps: %s", why.text);
+		say_no(s, q->ev.id, 451, "4.3.0", SPAN("Temporary lookup failure"), false);
+		return REFUSED;
+	}
+	panic("map_result");
+}
+
 static bool
 answer_mail(struct session *s, struct question *q)
 {
+	enum decision own;
 	bool refused;
 
 	if (!q->passed) {
@@ -364,6 +412,9 @@ answer_mail(struct session *s, struct question *q)
 			say_no(s, q->ev.id, 452, "4.3.1", SPAN("Insufficient system storage"), false);
 			return true;
 		}
+		own = own_sender(s, q);
+		if (own != PASSED)
+			return own == REFUSED;
 		message_begin(s, q->ev.mail);
 		switch (access_check(s, q)) {
 		case WAITING:
@@ -463,19 +514,34 @@ is_header_word(struct span word)
 	return word.n > 1 && word.p[word.n - 1] == ':';
 }
 
+/* A client whose AUTH was refused may go on with its lines as if it had not been: they could be passwords. */
+static bool
+after_auth(const struct session *s)
+{
+	struct smtps_count n = smtps_count(s->engine, SMTPS_AUTH);
+
+	return n.total > n.ok;
+}
+
 static bool
 answer_unknown(struct session *s, struct question *q)
 {
 	struct span word, rest = q->ev.text;
 	enum map_result got = MAP_ABSENT;
+	struct fault why = { 0 };
 
 	span_token(&rest, " \t", &word);
 	if (!is_header_word(word))
-		got = strlist_find(s->svc->forbidden, word, session_asks(s), s->d->scratch, NULL, NULL);
+		got = strlist_find(s->svc->forbidden, word, session_asks(s), s->d->scratch, NULL, &why);
 	if (got == MAP_WAIT)
 		return false;
-	if (got == MAP_FOUND || is_header_word(word)) {
-		log_smtpd_not_smtp(&s->log, s->facts.namaddr, q->ev.text);
+	if (got == MAP_DEFER) {
+		log_warning(&s->log, "smtpd_forbidden_commands: %s", why.text);
+		say_no(s, q->ev.id, 421, "4.3.0", arena_printf(s->d->scratch, "%s Error: temporary lookup failure", s->p->myhostname),
+		    true);
+	} else if (got == MAP_FOUND || is_header_word(word)) {
+		log_smtpd_not_smtp(&s->log, s->facts.namaddr, after_auth(s) ? SPAN("(withheld: it may belong to an AUTH exchange)") :
+		    q->ev.text);
 		say_no(s, q->ev.id, 221, "2.7.0", SPAN("Error: I can break rules, too. Goodbye."), true);
 	} else {
 		smtps_accept(s->engine, q->ev.id, SPAN(""), now_us(s));

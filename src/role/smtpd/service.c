@@ -143,7 +143,8 @@ open_lists(struct service *svc, const struct maps_env *env, struct fault *why)
 	    addrlist_open(span_str(p->smtpd_forbid_bare_newline_exclusions), ADDRLIST_PARENTS, env, &svc->bare_lf_ok, why) &&
 	    strlist_open(span_str(p->smtpd_forbidden_commands), 0, env, &svc->forbidden, why) &&
 	    strlist_open(span_str(p->fast_flush_domains), STRLIST_DOMAIN | STRLIST_PARENTS, env, &svc->fast_flush, why) &&
-	    strlist_open(span_str(p->authorized_submit_users), 0, env, &svc->submitters, why);
+	    strlist_open(span_str(p->authorized_submit_users), 0, env, &svc->submitters, why) &&
+	    (!svc->local || maps_open(span_str(p->local_login_sender_maps), MAPS_NO_REGSUB | MAPS_STRICT, env, &svc->login_senders, why));
 }
 
 bool
@@ -182,6 +183,7 @@ service_close(struct service *svc)
 	strlist_free(&svc->forbidden);
 	strlist_free(&svc->fast_flush);
 	strlist_free(&svc->submitters);
+	maps_unref(&svc->login_senders);
 	auth_service_close(svc);
 	tls_server_ctx_unref(&svc->tls);
 }

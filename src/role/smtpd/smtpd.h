@@ -43,6 +43,7 @@ struct service {
 	struct strlist *forbidden;      /* smtpd_forbidden_commands */
 	struct strlist *fast_flush;     /* fast_flush_domains */
 	struct strlist *submitters;     /* authorized_submit_users */
+	struct maps *login_senders;     /* local: local_login_sender_maps */
 	struct auth_link *auth;         /* NULL: smtpd_sasl_auth_enable is off */
 	struct sasl_options auth_plain, auth_tls;
 	struct addrlist *auth_exceptions;       /* smtpd_sasl_exceptions_networks */
@@ -120,6 +121,7 @@ struct session {
 	struct counters_slot *slot;
 	uid_t uid;                      /* local: who submits */
 	struct span user, full_name;
+	bool user_named;                /* `user` is a login name, not only digits of the uid */
 	bool names_done, limits_done;
 	struct acl_action *standing;    /* decided about the client: for every message */
 	bool local_headers;             /* local_header_rewrite_clients */

@@ -1,0 +1,85 @@
+"""The submission entry of the forward secrecy guide as it is printed there, with a real Dovecot behind it: swaks, openssl s_client,
+smtplib; the smtps entry beside it (wrapper mode)."""
+import base64
+import os
+import re
+import subprocess
+
+import kit
+import sasl_kit
+
+ENTRY = """\
+submission inet n - n - - smtpd
+# Some submission clients may not yet do 2048-bit EDH, if such
+# clients use your MSA, configure 1024-bit EDH instead:
+-o smtpd_tls_dh1024_param_file=${config_directory}/dh1024.pem
+-o smtpd_tls_security_level=encrypt
+-o smtpd_sasl_auth_enable=yes
+"""
+
+
+def b64(text):
+    return base64.b64encode(text.encode()).decode()
+
+
+def run(env):
+    kit.need("swaks", "openssl")
+    cert, key = env.cert("mx.test", key="rsa")
+    env.dns(["example.com. MX 10 mx.example.com.", "mx.example.com. A 127.0.0.2"])
+    sink = env.sink("127.0.0.2")
+    s = env.signet("mx", sasl_kit.PARAMS + "inet_interfaces = loopback-only\nsmtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s\nmynetworks =\nsmtpd_tls_loglevel = 1\n" % (cert, key),
+                   kit.MASTER_CF.format(smtp="127.0.0.1:25") + re.sub("^-o", "  -o", ENTRY, flags=re.M) + """\
+smtps inet n - n - - smtpd
+  -o syslog_name=signet/smtps
+  -o smtpd_tls_wrappermode=yes
+  -o smtpd_sasl_auth_enable=yes
+""", start=False)
+    # the guide's own way to make the file; 1024 bits are below what openssl takes for granted today
+    kit.sh("openssl", "dhparam", "-dsaparam", "-out", os.path.join(s.conf, "dh1024.pem"), "1024")
+    s.start()
+    sasl_kit.setup(env, s)
+
+    def swaks(*argv):
+        r = subprocess.run(["swaks", "--server", "127.0.0.1", "--from", "joe@here.example", "--to", "user@example.com", "--ehlo", "laptop.example", *argv],
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return r.returncode, r.stdout
+
+    # every mechanism of the client, by STARTTLS on 587 and wrapped on 465
+    for port in (["--port", "587", "--tls"], ["--port", "465", "--tls-on-connect"]):
+        for mech in ("PLAIN", "LOGIN", "CRAM-MD5"):
+            count, since = len(sink.messages), s.mark()
+            status, text = swaks(*port, "--auth", mech, "--auth-user", "ann@here.example", "--auth-password", "tiger")
+            kit.check(status == 0, text)
+            s.wait_log(r"client=unknown\[127\.0\.0\.1\], sasl_method=%s, sasl_username=ann@here\.example$" % mech, since)
+            kit.wait_until("delivery", lambda: len(sink.messages) == count + 1)
+            kit.check("with ESMTPSA id" in sink.messages[-1]["data"].decode() and "Authenticated sender" not in sink.messages[-1]["data"].decode(), "ESMTPSA, and no login in the header by default")
+            since = s.mark()
+            status, text = swaks(*port, "--auth", mech, "--auth-user", "ann@here.example", "--auth-password", "lion")
+            kit.check(status == 28 and "535 5.7.8 Error: authentication failed" in text, text)
+            s.wait_log(r"warning: unknown\[127\.0\.0\.1\]: SASL %s authentication failed: \(reason unavailable\), sasl_username=ann@here\.example$" % mech, since)
+
+    # in clear there is nothing to log in with, and no mail; and strangers stay strangers
+    status, text = swaks("--port", "587", "--auth", "PLAIN", "--auth-user", "joe", "--auth-password", "secret")
+    kit.check(status == 28 and " AUTH " not in text, "not announced in clear: %s" % text)
+    c = sasl_kit.smtplib.SMTP("127.0.0.1", 587, timeout=20)
+    c.ehlo()
+    kit.check(c.docmd("AUTH", "PLAIN " + b64("\0joe\0secret")) == (530, b"5.7.0 Must issue a STARTTLS command first"), "AUTH before STARTTLS")
+    c.close()
+    status, text = swaks("--port", "587", "--tls")
+    kit.check(status != 0 and "454 4.7.1 <user@example.com>: Relay access denied" in text, text)
+    # by hand, as people look at it
+    for argv in (["-starttls", "smtp", "-connect", "127.0.0.1:587"], ["-connect", "127.0.0.1:465"]):
+        p = subprocess.Popen(["openssl", "s_client", "-quiet", "-crlf", "-CAfile", env.ca(), "-verify_hostname", "mx.test", "-verify_return_error", *argv],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        for line, wanted in (("EHLO laptop.example", r"250-AUTH .*PLAIN"), ("AUTH PLAIN " + b64("\0joe\0secret"), r"235 2\.7\.0 Authentication successful"),
+                             ("MAIL FROM:<joe@here.example>", r"250 2\.1\.0 Ok"), ("rcpt TO:<user@example.com>", r"250 2\.1\.5 Ok"), ("quit", r"221 ")):
+            p.stdin.write(line + "\n")
+            p.stdin.flush()
+            said = "\n"
+            while not re.match(wanted, said):
+                said = p.stdout.readline()
+                kit.check(said and not re.match("[45]", said), "%s: %s answered by %r" % (argv, line.split()[0], said))
+        p.stdin.close()
+        p.wait(20)
+        p.stdout.close()
+    s.stop()
