@@ -72,6 +72,7 @@ check(const struct cli *cli, bool json)
 		check_tables(&c);
 		check_tls(&c);
 		check_fit(&c);
+		check_sasl(&c);
 	}
 	if (json)
 		print_json(&report, &out);

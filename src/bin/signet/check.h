@@ -16,6 +16,9 @@ void check_tls(const struct checker *c);
 /* Transports, users, ports and domains that must fit together. */
 void check_fit(const struct checker *c);
 
+/* AUTH: the socket of the authentication service; passwords in clear. */
+void check_sasl(const struct checker *c);
+
 /* The item of this name as the service sees it (its place in the files), or NULL. Caller's list. */
 const struct conf_item *check_find(const struct conf_item *items, size_t n, const char *name);
 /* A finding about a parameter, with the place where it is set. */

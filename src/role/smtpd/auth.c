@@ -310,13 +310,17 @@ ask_service(struct session *s, struct question *q)
 bool
 auth_start(struct session *s, struct question *q)
 {
+	enum map_result now = MAP_FOUND;
+
 	if (s->auth_question == q)
 		return false;
 	auth_cancel(s);
 	/* The service may have come back since EHLO. */
-	if (smtps_auth_mechs(s->engine).n == 0 && auth_announce(s) == MAP_WAIT)
+	if (smtps_auth_mechs(s->engine).n == 0)
+		now = auth_announce(s);
+	if (now == MAP_WAIT)
 		return false;
-	if (auth_link_service(s->svc->auth) == NULL) {
+	if (now == MAP_DEFER || auth_link_service(s->svc->auth) == NULL) {
 		postpone(s, q->ev.id, q->ev.mech, span_str(lost), SPAN(""));
 		return true;
 	}

@@ -82,6 +82,14 @@ exchange_end(struct auth_exchange *x, const struct auth_answer *answer)
 	fn(ctx, answer);
 }
 
+/* Only with a link: it is up as long as exchanges have it. */
+static void
+cancel(struct auth_exchange *x)
+{
+	dovecot_cancel(x->link->proto, x->id);
+	loop_fd_want(&x->link->watch, LOOP_READ | LOOP_WRITE);
+}
+
 static void
 on_late(void *ctx)
 {
@@ -90,7 +98,7 @@ on_late(void *ctx)
 
 	if (x->link != NULL) {
 		log_warning(NULL, "SASL: %s does not answer within %d seconds", x->link->path, AUTH_ANSWER_MS / 1000);
-		dovecot_cancel(x->link->proto, x->id);
+		cancel(x);
 	}
 	exchange_end(x, &late);
 }
@@ -582,9 +590,7 @@ auth_drop(struct auth_exchange **xp)
 	if (x == NULL)
 		return;
 	*xp = NULL;
-	if (x->link != NULL) {
-		dovecot_cancel(x->link->proto, x->id);
-		loop_fd_want(&x->link->watch, LOOP_READ | LOOP_WRITE);
-	}
+	if (x->link != NULL)
+		cancel(x);
 	exchange_free(x);
 }

@@ -213,10 +213,13 @@ tls_begin(struct session *s)
 		log_tls_setting_up(&s->log, true, s->facts.namaddr);
 	s->tls_handshake = true;
 	s->deadline_us = now_us(s) + s->p->smtpd_starttls_timeout_ms * 1000;
-	if (stream_start_server(&s->stream, s->svc->tls, false, &why))
+	if (stream_start_server(&s->stream, s->svc->tls, false, &why)) {
+		if (s->svc->auth != NULL)
+			SSL_set_options(s->stream.ssl, SSL_OP_CLEANSE_PLAINTEXT);       /* passwords come through it */
 		handshake(s);
-	else
+	} else {
 		tls_failed(s, why.text);
+	}
 }
 
 void

@@ -3,6 +3,7 @@ import base64
 import hashlib
 import hmac
 import os
+import re
 import smtplib
 import ssl
 
@@ -81,7 +82,12 @@ def run(env):
 """
     s = env.signet("mx", sasl_kit.PARAMS + "smtpd_tls_security_level = may\nsmtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s\nmynetworks = 127.0.0.9\n"
                    "smtpd_soft_error_limit = 100\nsmtpd_hard_error_limit = 200\n" % (cert, key), master)
+    out = s.cli("check", check_status=False)
+    kit.check(re.search(r"master\.cf:\d+: warning: service 127\.0\.0\.1:587: smtpd_sasl_path = private/auth: there is no authentication service: No such file", out), out)
+    kit.check(re.search(r"warning: service 127\.0\.0\.1:2502: AUTH takes passwords in clear text \(set smtpd_tls_auth_only", out), out)
+    kit.check("2501: AUTH takes" not in out and "587: AUTH takes" not in out and "2503: smtpd_sasl_path" not in out, out)
     sasl_kit.setup(env, s)
+    kit.check("no authentication service" not in s.cli("check", check_status=False), "signet check with Dovecot")
     ctx = ssl.create_default_context(cafile=env.ca())
     ctx.check_hostname = False
 
@@ -192,11 +198,39 @@ def run(env):
     c.docmd("AUTH", "NOPE")
     c.close()
     s.wait_log(r"disconnect from unknown\[127\.0\.0\.1\] ehlo=2 starttls=1 auth=1 mail=1 rcpt=1 data=1 quit=1|disconnect from unknown\[127\.0\.0\.1\] ehlo=2 starttls=1 auth=0/1")
-    # the passwords are nowhere
+    # the passwords are nowhere: not in the log, not in the memory of the servers
+    for secret in ("only-once-4711", "only-once-4712"):
+        c = session(587)
+        kit.check(c.docmd("AUTH", "PLAIN " + b64("\0joe\0" + secret))[0] == 535, "wrong")
+        kit.check(c.docmd("AUTH", "LOGIN")[0] == 334 and c.docmd(b64("joe"))[0] == 334 and c.docmd(b64(secret + "x"))[0] == 535, "wrong")
+        c.docmd("NOOP")
+        needles = [b64("\0joe\0" + secret)[8:-4].encode(), b64(secret + "x")[:-4].encode()]
+        for pid in s.pids("smtpd"):
+            memory = read_memory(pid)
+            kit.check(b"smtpd_sasl_path" in memory, "the memory of %d" % pid)
+            for n in needles:
+                kit.check(n not in memory, "%r stayed in the memory of smtpd" % n)
     log = s.log()
     for secret in ("secret", "wrong", "tiger", b64("secret"), b64("\0joe\0secret"), b64("\0joe\0wrong")):
         kit.check(secret not in log, "%s in the log" % secret)
     s.stop()
+
+
+def read_memory(pid):
+    """What a process can write to: heap, stacks, data."""
+    out = []
+    with open("/proc/%d/maps" % pid) as maps, open("/proc/%d/mem" % pid, "rb", 0) as mem:
+        for line in maps:
+            where, rights = line.split()[:2]
+            if "w" not in rights or "[v" in line:
+                continue
+            begin, end = (int(x, 16) for x in where.split("-"))
+            mem.seek(begin)
+            try:
+                out.append(mem.read(end - begin))
+            except OSError:
+                pass
+    return b"".join(out)
 
 
 def refused(c, name):

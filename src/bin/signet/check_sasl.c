@@ -1,0 +1,69 @@
+/* signet check: AUTH in the SMTP server: is somebody listening where the authentication service should be, may we talk to it. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/fd.h"
+#include "conf/params.h"
+#include "signet/check.h"
+
+#define NOWHERE "in Dovecot: service auth { unix_listener PATH { mode = 0660, user = who smtpd runs as } }; until then AUTH is not offered"
+
+static void
+socket_path(const struct params *p, struct span text, char path[4096])
+{
+	if (span_starts(text, SPAN("unix:")))
+		text = span_from(text, 5);
+	if (text.n > 0 && text.p[0] == '/')
+		snprintf(path, 4096, "%.*s", SPAN_ARG(text));
+	else
+		snprintf(path, 4096, "%s/%.*s", p->queue_directory, SPAN_ARG(text));
+}
+
+static void
+check_socket(const struct checker *c, const struct conf_service *s)
+{
+	struct span text = span_str(s->params->smtpd_sasl_path);
+	char path[4096];
+	struct stat st;
+	int r;
+
+	if (span_starts(text, SPAN("inet:")))
+		return;
+	socket_path(s->params, text, path);
+	r = fd_stat_path(path, &st);
+	if (r < 0)
+		conf_report_add(c->report, CONF_WARNING, s->file, s->line, NOWHERE,
+		    "service %s: smtpd_sasl_path = %s: there is no authentication service: %s", s->name, s->params->smtpd_sasl_path,
+		    fd_error(r));
+	else if (!S_ISSOCK(st.st_mode))
+		conf_report_add(c->report, CONF_ERROR, s->file, s->line, "name the socket of Dovecot's unix_listener",
+		    "service %s: smtpd_sasl_path = %s: this is not a socket", s->name, s->params->smtpd_sasl_path);
+}
+
+/* Passwords in clear are a choice; it should be one. */
+static void
+check_clear(const struct checker *c, const struct conf_service *s)
+{
+	const struct params *p = s->params;
+
+	if (p->smtpd_tls_auth_only || p->smtpd_tls_wrappermode || strcmp(p->smtpd_tls_security_level, "encrypt") == 0 ||
+	    p->smtpd_enforce_tls || strstr(p->smtpd_sasl_security_options, "noplaintext") != NULL)
+		return;
+	conf_report_add(c->report, CONF_WARNING, s->file, s->line,
+	    "set smtpd_tls_auth_only = yes, or smtpd_tls_security_level = encrypt for this service",
+	    "service %s: AUTH takes passwords in clear text", s->name);
+}
+
+void
+check_sasl(const struct checker *c)
+{
+	for (size_t i = 0; i < c->conf->service_count; i++) {
+		const struct conf_service *s = &c->conf->services[i];
+
+		if (s->disabled || strcmp(s->command, "smtpd") != 0 || !s->params->smtpd_sasl_auth_enable)
+			continue;
+		check_socket(c, s);
+		check_clear(c, s);
+	}
+}
