@@ -367,6 +367,7 @@ world_open(struct world *w, const char *main_cf, const char *master_cf)
 	struct conf_report report;
 	char text[8192];
 	int fds[2];
+	const char *port = strstr(main_cf, "%u");       /* of the servers */
 	struct buf findings;
 
 	*w = (struct world){ .loop = loop_new(), .arena = arena_new(64 << 20) };
@@ -377,7 +378,9 @@ world_open(struct world *w, const char *main_cf, const char *master_cf)
 	world_listen(w);
 	conf_report_init(&report);
 	snprintf(text, sizeof(text), "myhostname = client.example\ninet_protocols = ipv4\ninet_interfaces = 127.0.0.1\nproxy_interfaces = 192.0.2.200\n"
-	    "smtp_randomize_addresses = no\n%s", main_cf);
+	    "smtp_randomize_addresses = no\n%.*s", port != NULL ? (int)(port - main_cf) : (int)strlen(main_cf), main_cf);
+	if (port != NULL)
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%u%s", w->port, port + 2);
 	if (!conf_parse(span_str(text), span_str(master_cf != NULL ? master_cf :
 	    "smtp unix - - n - - smtp\nlmtp unix - - n - - lmtp\n"), &w->conf, &report)) {
 		buf_init(&findings, 65536);

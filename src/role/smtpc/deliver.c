@@ -234,17 +234,24 @@ deliver_on_start(void *ctx, struct ipc_from from, struct ipc_deliver_start *m)
 
 /* ---- next hops */
 
-/* A next hop that does not resolve is bad luck for mail, but a mistake for a relay of ours. */
+/*
+ * A next hop that does not resolve is bad luck for mail, but a mistake for a relay of ours. A domain that accepts no
+ * mail (RFC 7505 section 4.1) gets none by way of a fallback relay either.
+ */
 static void
 soften_configuration(struct delivery *d, struct fault *why)
 {
-	const char *param = d->hop > 0 ? "fallback_relay" : "relayhost";
+	struct span relayhost = span_trim(span_str(d->svc->p->relayhost));
+	bool fallback = d->hop >= d->n_given;
+	const char *param = fallback ? "fallback_relay" : "relayhost";
 
 	if (why->dsn[0] != '5')
 		return;
-	if (d->hop == 0 && (d->svc->p->relayhost[0] == '\0' ||
-	    !span_eq(d->hops[0], span_trim(span_str(d->svc->p->relayhost)))))
+	if (!fallback && (relayhost.n == 0 || !span_eq(span_trim(d->nexthop), relayhost))) {
+		if (strcmp(why->dsn, "5.1.10") == 0)
+			d->n_hops = d->n_given;
 		return;
+	}
 	log_warning(&d->log, "%s configuration problem: %s", param, why->text);
 	fault_set(why, "4.3.5", "Server configuration error");
 }

@@ -187,6 +187,30 @@ a_fallback_relay_that_does_not_exist_is_our_mistake(void **state)
 	world_close(&w);
 }
 
+/* The second of two next hops is no fallback relay: what it lacks is bad luck, and no mistake of ours. */
+static void
+null_mx_and_lists_with_a_fallback_relay(void **state)
+{
+	static const struct {
+		const char *nexthop, *outcome;
+	} rows[] = {
+		{ "none.example:%u", "2 5.1.10 Domain none.example does not accept mail (nullMX)" },
+		{ "nx.example:%u", "0 2.0.0" },
+		{ "[127.0.0.1]:1, nx.example:%u", "0 2.0.0" },
+	};
+	struct world w;
+
+	(void)state;
+	world_open(&w, "smtp_fallback_relay = [127.0.0.2]:%u\n", NULL);
+	w.dns = dns;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		world_mail(&w, (struct world_mail){ .nexthop = rows[i].nexthop });
+		assert_outcome(&w, 0, rows[i].outcome);
+	}
+	assert_false(kit_logged("configuration problem"));
+	world_close(&w);
+}
+
 static void
 connections_are_used_again(void **state)
 {
@@ -682,6 +706,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(the_next_server_gets_its_turn),
 	KIT_TEST(the_last_server_decides),
 	KIT_TEST(lists_of_next_hops),
+	KIT_TEST(null_mx_and_lists_with_a_fallback_relay),
 	KIT_TEST(a_fallback_relay_that_does_not_exist_is_our_mistake),
 	KIT_TEST(connections_are_used_again),
 	KIT_TEST(a_dead_cached_connection_is_no_failure),
