@@ -5,7 +5,7 @@ ASAN ?= build-asan
 CCACHE := $(shell command -v ccache 2>/dev/null)
 JOBS ?= $(shell nproc)
 
-.PHONY: all deps run check asan fuzz bench install tail clean
+.PHONY: all deps run check asan fuzz bench bench-queue install tail clean
 all: deps
 	@tests/kit/build.sh $(BUILD) gcc
 
@@ -33,6 +33,11 @@ fuzz:
 bench: all
 	@tests/kit/deps.sh bench
 	@tests/bench/run.py
+
+# a million queued messages: start, memory, retries (it takes minutes to make them)
+bench-queue: all
+	@tests/kit/deps.sh bench
+	@tests/bench/scale.py
 
 install: all
 	meson install -C $(BUILD)

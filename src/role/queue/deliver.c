@@ -213,7 +213,7 @@ give_back(struct delivery *d, int64_t pause_us)
 	int64_t now = loop_now_us(q->loop);
 
 	*j = *d->job;
-	j->sj = (struct sched_job){ .rcpts = d->rcpts, .n = d->n, .owner = j };
+	j->sj = (struct sched_job){ .rcpts = d->rcpts, .n = d->n, .retry = a->st.attempts > 0, .owner = j };
 	list_init(&j->sj.node);
 	list_init(&j->node);
 	list_push_back(&a->jobs, &j->node);

@@ -50,6 +50,7 @@ message_free(struct queue *q, struct message *m)
 			c->next = after(q, m);
 	}
 	q->count[m->stage]--;
+	q->active_retries -= m->retry;
 	list_remove(&m->line);
 	heap_remove(&q->due, &m->due);
 	list_remove(&m->all);
@@ -61,6 +62,9 @@ message_free(struct queue *q, struct message *m)
 void
 message_stage(struct queue *q, struct message *m, enum message_stage stage, int64_t due_us)
 {
+	q->active_retries -= m->retry;
+	m->retry = stage == STAGE_ACTIVE && m->stage == STAGE_DEFERRED;
+	q->active_retries += m->retry;
 	q->count[m->stage]--;
 	q->count[stage]++;
 	m->stage = (uint8_t)stage;

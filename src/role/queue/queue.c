@@ -17,11 +17,20 @@ enum { ACTIVATE_BUDGET = 200, BUSY_JOURNAL_US = 1000000, CHOKED_MS = 5, STATUS_D
 /* ---- the turn: what may become active does, what may be delivered is */
 
 /* Room among the active goes to new and to deferred mail in alternation. */
+/* Retries leave a fifth of the active queue to fresh mail. */
+static bool
+room_for_retries(const struct queue *q)
+{
+	unsigned limit = (unsigned)q->params->qmgr_message_active_limit;
+
+	return q->active_count < limit && q->active_retries < limit - limit / 5;
+}
+
 static struct message *
 next_to_activate(struct queue *q)
 {
 	struct heap_node *h = heap_min(&q->due);
-	bool due = h != NULL && h->key <= clock_wall_us();
+	bool due = h != NULL && h->key <= clock_wall_us() && room_for_retries(q);
 	bool fresh = !list_empty(&q->incoming);
 
 	if (!due && !fresh)
@@ -58,7 +67,7 @@ set_timer(struct queue *q)
 	struct heap_node *h = heap_min(&q->due);
 	int64_t wait = INT64_MAX, at = sched_wake_us(q->sched);
 
-	if (h != NULL && q->active_count < (unsigned)q->params->qmgr_message_active_limit)
+	if (h != NULL && room_for_retries(q))
 		wait = h->key - clock_wall_us();
 	if (at != INT64_MAX && at - loop_now_us(q->loop) < wait)
 		wait = at - loop_now_us(q->loop);

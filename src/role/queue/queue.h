@@ -57,6 +57,7 @@ struct message {
 	uint8_t crashes;                /* agents that died with it in flight */
 	bool unverified : 1;            /* found at start: content not checked yet */
 	bool expire : 1;                /* by the administrator: fail what does not work now */
+	bool retry : 1;                 /* came out of DEFERRED into ACTIVE */
 	bool want_hold : 1;             /* when its deliveries under way have ended */
 	bool want_delete : 1;
 	bool flush : 1;                 /* asked for while active: again at once */
@@ -130,7 +131,7 @@ struct queue {
 	struct list reporters;          /* active messages that wait to have a report made */
 	unsigned suspects_running;
 	bool suspect_alone;
-	unsigned active_count, deliveries, notices_running;
+	unsigned active_count, active_retries, deliveries, notices_running;
 	size_t count[STAGE_REMOVING + 1];
 	uint64_t cache_bytes, pending_bytes;
 	uint64_t accepted, removed;     /* since the start */

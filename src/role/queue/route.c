@@ -54,7 +54,7 @@ add_job(struct active *a, const struct routed *r, size_t n)
 	j->transport = r->transport;
 	j->key = r->key;
 	j->nexthop = r->nexthop;
-	j->sj = (struct sched_job){ .rcpts = rcpts, .n = (uint32_t)n, .owner = j };
+	j->sj = (struct sched_job){ .rcpts = rcpts, .n = (uint32_t)n, .retry = a->st.attempts > 0, .owner = j };
 	list_init(&j->sj.node);
 	list_push_back(&a->jobs, &j->node);
 	sched_add(q->sched, &j->sj, j->transport, j->key, j->nexthop, loop_now_us(q->loop));

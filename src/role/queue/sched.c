@@ -6,7 +6,7 @@
 #include "base/buf.h"
 #include "base/panic.h"
 
-enum { IDLE_US = 10000000, WINDOW_MAX = 100000 };
+enum { IDLE_US = 10000000, WINDOW_MAX = 100000, RETRY_TURN = 4 };
 
 struct sched {
 	sched_limits_fn *limits;
@@ -91,9 +91,19 @@ dest_ready_at(const struct sched_dest *d)
 	return d->busy < d->window ? 0 : INT64_MAX;
 }
 
+/* Retries do not take all deliveries of a transport. */
+static bool
+retries_may_go(const struct sched_transport *t)
+{
+	return !list_empty(&t->retries) && (t->limits.retries == 0 || t->down_until_us != 0 ||
+	    t->busy_retries < t->limits.retries);
+}
+
 static int64_t
 transport_ready_at(const struct sched_transport *t)
 {
+	if (list_empty(&t->ready) && !retries_may_go(t))
+		return INT64_MAX;
 	if (t->down_until_us != 0)
 		return 0;
 	if (t->limits.processes > 0 && t->busy >= t->limits.processes)
@@ -116,7 +126,7 @@ wake_at(struct heap *h, struct heap_node *n, int64_t at_us)
 static void
 place_transport(struct sched *s, struct sched_transport *t, int64_t now_us)
 {
-	int64_t at = list_empty(&t->ready) ? INT64_MAX : transport_ready_at(t);
+	int64_t at = transport_ready_at(t);
 
 	if (at <= now_us && list_empty(&t->node))
 		list_push_back(&s->ready, &t->node);
@@ -145,15 +155,16 @@ place_dest(struct sched *s, struct sched_dest *d, int64_t now_us)
 	bool has_work = d->jobs_count > 0;
 	int64_t at = has_work ? dest_ready_at(d) : INT64_MAX;
 
-	/* one that is in the turn already keeps its place */
-	if (at <= now_us && d->in_turn) {
+	/* one that is in the right turn already keeps its place */
+	if (at <= now_us && d->in_turn && d->in_retries == (d->fresh_count == 0)) {
 		place_transport(s, d->transport, now_us);
 		return;
 	}
 	list_remove(&d->node);
 	d->in_turn = at <= now_us;
+	d->in_retries = d->fresh_count == 0;
 	if (d->in_turn) {
-		list_push_back(&d->transport->ready, &d->node);
+		list_push_back(d->in_retries ? &d->transport->retries : &d->transport->ready, &d->node);
 	} else if (!has_work && d->busy == 0 && d->dead_until_us == 0) {
 		d->idle_us = now_us;
 		list_push_back(&s->idle, &d->node);
@@ -281,6 +292,7 @@ sched_transport(struct sched *s, struct span name)
 	ensure(t != NULL);
 	list_init(&t->node);
 	list_init(&t->ready);
+	list_init(&t->retries);
 	memcpy(t + 1, name.p, name.n);
 	t->name = span_of(t + 1, name.n);
 	hmap_add(&s->transports, &t->by_name, h);
@@ -332,6 +344,7 @@ sched_add(struct sched *s, struct sched_job *job, struct sched_transport *t, str
 	job->dest = d;
 	list_push_back(&d->jobs, &job->node);
 	d->jobs_count++;
+	d->fresh_count += !job->retry;
 	place_dest(s, d, now_us);
 }
 
@@ -339,6 +352,7 @@ static void
 job_leave(struct sched_job *job)
 {
 	list_remove(&job->node);
+	job->dest->fresh_count -= !job->retry;
 	job->dest->jobs_count--;
 	job->dest = NULL;
 }
@@ -374,6 +388,17 @@ pick_from(struct sched_dest *d, struct sched_pick *p_r)
 		job_leave(job);
 }
 
+/* Retries get every fourth turn while there is fresh mail. */
+static struct sched_dest *
+whose_turn(struct sched_transport *t)
+{
+	bool retries = retries_may_go(t), fresh = !list_empty(&t->ready);
+
+	if (retries && fresh)
+		fresh = ++t->turn % RETRY_TURN != 0;
+	return LIST_ITEM(fresh ? t->ready.next : t->retries.next, struct sched_dest, node);
+}
+
 bool
 sched_next(struct sched *s, int64_t now_us, struct sched_pick *p_r)
 {
@@ -386,7 +411,7 @@ sched_next(struct sched *s, int64_t now_us, struct sched_pick *p_r)
 		return false;
 	t = LIST_ITEM(s->ready.next, struct sched_transport, node);
 	list_remove(&t->node);
-	d = LIST_ITEM(t->ready.next, struct sched_dest, node);
+	d = whose_turn(t);
 	if (t->down_until_us != 0)
 		p_r->suspended = &t->down;
 	else if (d->dead_until_us != 0)
@@ -397,6 +422,8 @@ sched_next(struct sched *s, int64_t now_us, struct sched_pick *p_r)
 	if (p_r->suspended == NULL) {
 		d->busy++;
 		t->busy++;
+		d->busy_retries += p_r->job->retry;
+		t->busy_retries += p_r->job->retry;
 	}
 	place_dest(s, d, now_us);
 	return true;
@@ -450,6 +477,10 @@ sched_done(struct sched *s, struct sched_dest *d, enum sched_verdict v, const st
 	ensure(d->busy > 0 && t->busy > 0);
 	d->busy--;
 	t->busy--;
+	if (d->busy_retries > 0) {
+		d->busy_retries--;
+		t->busy_retries--;
+	}
 	switch (v) {
 	case SCHED_WORKS:
 		on_success(d);

@@ -5,7 +5,8 @@
  *
  * Fairness: transports take turns, destinations of a transport take turns, and messages at one destination
  * take turns, a delivery's worth of recipients each: a big message cannot starve small ones, nor a busy
- * destination the others.
+ * destination the others. What was tried before has a turn of its own, which comes up less often and never takes all
+ * deliveries of a transport: ten thousand destinations that do not answer cannot keep fresh mail waiting.
  */
 #pragma once
 
@@ -28,6 +29,7 @@ struct sched_limits {
 	unsigned concurrency;           /* deliveries to one destination, 0 = no limit */
 	unsigned initial;               /* concurrency of a new destination */
 	unsigned processes;             /* deliveries of the transport, 0 = no limit */
+	unsigned retries;               /* of these, of mail that was tried before; 0 = no limit */
 	double failed_cohorts;          /* until a destination is dead, 0 = never */
 	struct sched_feedback positive, negative;
 	int64_t dest_delay_us, transport_delay_us;      /* *_rate_delay */
@@ -44,8 +46,10 @@ struct sched_transport {
 	struct heap_node wake;
 	struct span name;
 	struct sched_limits limits;
-	struct list ready;              /* destinations that may go on */
-	unsigned busy, dests;
+	struct list ready;              /* destinations that may go on and have fresh mail */
+	struct list retries;            /* those that have only mail that was tried before */
+	unsigned busy, busy_retries, dests;
+	unsigned turn;
 	int64_t not_before_us;          /* rate delay */
 	int64_t down_until_us;          /* 0 = up */
 	struct fault down;              /* why */
@@ -53,14 +57,17 @@ struct sched_transport {
 };
 
 struct sched_dest {
-	struct list node;               /* in transport->ready, or in sched->idle */
+	struct list node;               /* in transport->ready or ->retries, or in sched->idle */
 	struct hmap_node by_key;
 	struct heap_node wake;
 	struct sched_transport *transport;
 	struct span key, nexthop;       /* key: nexthop, with the recipient in front when it counts */
 	struct list jobs;
 	unsigned jobs_count, busy, window;
-	bool in_turn;                   /* node is in transport->ready */
+	unsigned fresh_count;           /* jobs that were not tried before */
+	unsigned busy_retries;          /* of `busy`, as far as we know: what ends counts as a retry first */
+	bool in_turn;                   /* node is in transport->ready or ->retries */
+	bool in_retries;
 	double credit, cohorts;
 	int64_t not_before_us, dead_until_us, idle_us;
 	struct fault dead;              /* why */
@@ -74,6 +81,7 @@ struct sched_job {
 	struct sched_dest *dest;        /* NULL = not in the scheduler */
 	const uint32_t *rcpts;          /* the owner's, n of them, `taken` were picked */
 	uint32_t n, taken;
+	bool retry;                     /* was tried before */
 	void *owner;
 };
 

@@ -1,6 +1,8 @@
 /* The scheduler on a scripted clock: windows, dead destinations, rates, turns. */
 #include "role/queue/sched.h"
 
+#include <stdio.h>
+
 #include "base/panic.h"
 #include "kit/kit.h"
 
@@ -55,6 +57,17 @@ start_all(struct sched *s, int64_t now)
 	return n;
 }
 
+static struct sched_job *
+add_retry(struct sched *s, const char *dest, int64_t now)
+{
+	struct sched_job *j = &jobs[n_jobs++];
+
+	*j = (struct sched_job){ .rcpts = numbers, .n = 1, .retry = true };
+	list_init(&j->node);
+	sched_add(s, j, sched_transport(s, SPAN("smtp")), span_str(dest), span_str(dest), now);
+	return j;
+}
+
 static struct sched_dest *
 dest_of(struct sched *s, const char *dest)
 {
@@ -65,6 +78,66 @@ dest_of(struct sched *s, const char *dest)
 	(void)p;
 	sched_cancel(s, j, 0);
 	return d;
+}
+
+/* A hundred dead destinations are due; fresh mail comes in behind them. */
+static void
+test_retries_do_not_keep_fresh_mail_waiting(void **state)
+{
+	struct sched *s = begin();
+	struct sched_pick p;
+	struct sched_dest *busy[100];
+	unsigned n = 0, at = 0;
+	char name[40];
+
+	(void)state;
+	limits.processes = 10;
+	limits.retries = 8;
+	for (int i = 0; i < 100; i++) {
+		snprintf(name, sizeof(name), "dead%d.example", i);
+		add_retry(s, name, 0);
+	}
+	while (sched_next(s, 0, &p))
+		busy[n++] = p.dest;
+	assert_int_equal(n, 8);         /* two of ten are left */
+	add(s, "smtp", "live.example", 1, 0);
+	assert_true(sched_next(s, 0, &p));
+	assert_span(p.dest->key, "live.example");
+	busy[n++] = p.dest;
+	/* the turn goes round: three fresh ones for each retry */
+	for (int i = 0; i < 12; i++) {
+		snprintf(name, sizeof(name), "new%d.example", i);
+		add(s, "smtp", name, 1, 0);
+	}
+	for (int i = 0; i < 12; i++) {
+		sched_done(s, busy[i < 8 ? i : 8], SCHED_WORKS, NULL, 0);
+		assert_true(sched_next(s, 0, &p));
+		at += p.job->retry;
+		busy[i < 8 ? i : 8] = p.dest;
+	}
+	assert_in_range(at, 3, 4);
+	for (size_t i = 0; i < n_jobs; i++)
+		sched_cancel(s, &jobs[i], 0);
+	sched_free(&s);
+}
+
+/* A retry's destination that gets fresh mail moves into the turn of fresh mail. */
+static void
+test_fresh_mail_takes_its_destination_along(void **state)
+{
+	struct sched *s = begin();
+	struct sched_pick p;
+
+	(void)state;
+	add_retry(s, "a.example", 0);
+	add_retry(s, "b.example", 0);
+	add(s, "smtp", "b.example", 1, 0);
+	assert_true(sched_next(s, 0, &p));
+	assert_span(p.dest->key, "b.example");
+	assert_true(p.job->retry);      /* within a destination the order stays */
+	for (size_t i = 0; i < n_jobs; i++)
+		sched_cancel(s, &jobs[i], 0);
+	sched_free(&s);
 }
 
 static void
@@ -309,6 +382,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		KIT_TEST(test_window_grows_with_success_up_to_the_limit),
+		KIT_TEST(test_retries_do_not_keep_fresh_mail_waiting),
+		KIT_TEST(test_fresh_mail_takes_its_destination_along),
 		KIT_TEST(test_four_failures_of_five_make_a_destination_dead),
 		KIT_TEST(test_revive_forgets_why),
 		KIT_TEST(test_a_rate_delay_means_one_at_a_time_with_a_pause),

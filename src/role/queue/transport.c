@@ -6,6 +6,8 @@
 
 /* Of one delivery, whatever is configured: the request and its outcomes at their longest fit one frame (8 MB). */
 enum { RCPTS_MAX = 1000 };
+/* Deliveries of a transport at once: what one agent takes; and of these, what was tried before. */
+enum { AT_ONCE = 4000, RETRIES_AT_ONCE = 1000 };
 
 struct transport {
 	struct list node;
@@ -125,6 +127,12 @@ read_limits(struct queue *q, const char *name, const struct conf_service *s, str
 	 */
 	if (s != NULL && s->maxproc != p->default_process_limit)
 		l->processes = (unsigned)s->maxproc;
+	if (l->processes == 0 || l->processes > AT_ONCE)
+		l->processes = AT_ONCE;
+	/* a fifth is for fresh mail; and what is in the agents' hands should not take them longer than a moment */
+	l->retries = l->processes - l->processes / 5;
+	if (l->retries > RETRIES_AT_ONCE)
+		l->retries = RETRIES_AT_ONCE;
 }
 
 void
