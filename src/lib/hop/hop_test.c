@@ -65,7 +65,7 @@ fill(struct dns_record *r, const struct rr *rr, struct arena *a)
 	uint8_t ip[16];
 	size_t n;
 
-	*r = (struct dns_record){ .type = rr->type, .pref = 10, .data = span_str(rr->data) };
+	*r = (struct dns_record){ .type = (uint16_t)rr->type, .pref = 10, .data = span_str(rr->data) };
 	if (rr->type == DNS_TYPE_A || rr->type == DNS_TYPE_AAAA) {
 		assert_true(dns_address_parse(span_str(rr->data), ip, &n));
 		r->data = arena_dup(a, span_of(ip, n));
