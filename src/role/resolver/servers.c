@@ -106,6 +106,7 @@ use(struct resolver *r, enum resolver_mode mode, struct span forwarders, bool va
 	r->client = dns_client_new(r->loop, &o, &r->broken);
 	r->mode = r->client != NULL ? mode : RESOLVER_BROKEN;
 	r->validates = r->client != NULL && anchors.n > 0;
+	r->signatures = mode == RESOLVER_CONFIGURED ? "unknown" : mode == RESOLVER_UNVALIDATED ? "no" : "yes";
 	snprintf(r->in_use, sizeof(r->in_use), "%.*s", SPAN_ARG(forwarders));
 	arena_free(&a);
 	if (r->client == NULL) {
@@ -170,6 +171,9 @@ on_configured_probed(void *ctx, struct span good, bool answered)
 	struct resolver *r = ctx;
 
 	probe_free(&r->probe);
+	r->signatures = good.n > 0 ? "yes" : answered ? "no" : "no answer";
+	if (!answered)
+		log_warning(NULL, "dns_servers (%s) do not answer", r->settings.servers);
 	if (good.n == 0 && answered && r->validates)
 		log_error(NULL, "dns_servers (%s) hand out no DNSSEC signatures: below the trust anchors in "
 		    "dnssec_trust_anchor_files every answer will be refused as bogus", r->settings.servers);
@@ -194,6 +198,7 @@ decide(struct resolver *r)
 	drop_client(r);
 	r->mode = RESOLVER_DECIDING;
 	r->validates = false;
+	r->signatures = "unknown";
 	r->in_use[0] = '\0';
 	loop_timer_stop(&r->recheck);
 	if (r->settings.servers[0] != '\0') {

@@ -291,10 +291,10 @@ resolver_mode_name(enum resolver_mode mode)
 void
 resolver_status(const struct resolver *r, struct buf *json)
 {
-	buf_addf(json, "\"mode\": \"%s\", \"dnssec\": %s, \"servers\": \"%s\", \"asked\": %llu, \"coalesced\": %llu, "
+	buf_addf(json, "\"mode\": \"%s\", \"dnssec\": %s, \"signatures\": \"%s\", \"servers\": \"%s\", \"asked\": %llu, \"coalesced\": %llu, "
 	    "\"waiting\": %zu, \"secure\": %llu, \"insecure\": %llu, \"bogus\": %llu, \"failed\": %llu, "
 	    "\"timeouts\": %llu, \"refused\": %llu", resolver_mode_name(r->mode), r->validates ? "true" : "false",
-	    r->in_use, (unsigned long long)r->asked, (unsigned long long)r->coalesced, r->n_waiters,
+	    r->signatures, r->in_use, (unsigned long long)r->asked, (unsigned long long)r->coalesced, r->n_waiters,
 	    (unsigned long long)r->by_status[DNS_SECURE], (unsigned long long)r->by_status[DNS_INSECURE],
 	    (unsigned long long)r->by_status[DNS_BOGUS], (unsigned long long)r->by_status[DNS_FAILED],
 	    (unsigned long long)r->timeouts, (unsigned long long)r->refused);

@@ -40,6 +40,7 @@ struct resolver {
 	struct dns_client *client;      /* NULL while deciding, and when broken */
 	enum resolver_mode mode;
 	bool validates;
+	const char *signatures;         /* do the servers hand out any? "unknown", "yes", "no", "no answer" */
 	struct fault broken;
 	char in_use[1024];              /* servers, for the status */
 	char found[1024];               /* servers of resolv.conf when last read */
