@@ -170,6 +170,44 @@ log_tls_unusable_tlsa(const struct log *l, struct span namaddrport, struct span 
 }
 
 void
+log_tls_rawkey(const struct log *l, struct span namaddr, struct span pkey_fp)
+{
+	log_info(l, "%.*s: raw public key fingerprint=%.*s", SPAN_ARG(log_esc(namaddr)), SPAN_ARG(pkey_fp));
+}
+
+void
+log_tls_names(const struct log *l, struct span subject, struct span issuer)
+{
+	log_info(l, "subject=%.*s", SPAN_ARG(log_esc(subject)));
+	log_info(l, "issuer=%.*s", SPAN_ARG(log_esc(issuer)));
+}
+
+void
+log_tls_ticket(const struct log *l, struct span namaddr, bool issuing, int64_t expires_s)
+{
+	log_info(l, "%.*s: %s session ticket, key expiration: %lld", SPAN_ARG(log_esc(namaddr)),
+	    issuing ? "Issuing" : "Decrypting", (long long)expires_s);
+}
+
+void
+log_tls_initializing(const struct log *l)
+{
+	log_info(l, "initializing the server-side TLS engine");
+}
+
+void
+log_tls_trace(const struct log *l, const char *text)
+{
+	log_info(l, "%.*s", SPAN_ARG(log_esc(span_str(text))));
+}
+
+void
+log_tls_trace_peer(const struct log *l, struct span namaddr, const char *text)
+{
+	log_info(l, "%.*s: %.*s", SPAN_ARG(log_esc(namaddr)), SPAN_ARG(log_esc(span_str(text))));
+}
+
+void
 log_tls_setting_up(const struct log *l, bool server, struct span namaddr)
 {
 	log_info(l, "setting up TLS connection %s %.*s", server ? "from" : "to", SPAN_ARG(log_esc(namaddr)));

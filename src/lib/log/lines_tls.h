@@ -65,6 +65,17 @@ void log_tls_matched_dane(const struct log *l, struct span namaddrport, struct s
 void log_tls_matched_anchor(const struct log *l, struct span namaddrport, struct span fp);
 /* "NAMADDRPORT: unusable TLSA RR: u s m <hex>", a warning */
 void log_tls_unusable_tlsa(const struct log *l, struct span namaddrport, struct span record);
+/* "NAMADDR: raw public key fingerprint=<fp>" */
+void log_tls_rawkey(const struct log *l, struct span namaddr, struct span pkey_fp);
+/* "subject=<dn>" and "issuer=<dn>" */
+void log_tls_names(const struct log *l, struct span subject, struct span issuer);
+/* "NAMADDR: Issuing session ticket, key expiration: <epoch>" or "Decrypting session ticket, ..." */
+void log_tls_ticket(const struct log *l, struct span namaddr, bool issuing, int64_t expires_s);
+/* "initializing the server-side TLS engine" */
+void log_tls_initializing(const struct log *l);
+/* What the library does: its own words; the second form with "NAMADDR: " in front. */
+void log_tls_trace(const struct log *l, const char *text);
+void log_tls_trace_peer(const struct log *l, struct span namaddr, const char *text);
 /* "setting up TLS connection to|from NAMADDR" */
 void log_tls_setting_up(const struct log *l, bool server, struct span namaddr);
 /* "NAMADDR: TLS cipher list "<list>"" */

@@ -28,7 +28,7 @@ static const unsigned legal_moves[PH_COUNT] = {
 	[PH_RCPT] = IN(PH_CONTENT) | IN(PH_BDAT) | IN(PH_GREETED) | IN(PH_READY) | IN(PH_CLOSED),
 	[PH_CONTENT] = IN(PH_GREETED) | IN(PH_READY) | IN(PH_CLOSED),
 	[PH_BDAT] = IN(PH_GREETED) | IN(PH_READY) | IN(PH_CLOSED),
-	[PH_TLS] = IN(PH_GREETED) | IN(PH_CLOSED),
+	[PH_TLS] = IN(PH_GREETED) | IN(PH_REFUSED) | IN(PH_CLOSED),
 	[PH_CLOSED] = 0,
 };
 
@@ -454,6 +454,12 @@ pipelining_refused(struct smtps *s, struct smtps_cmd *c)
 	return s->conf->forbid_pipelining;
 }
 
+static const char *
+denied(const struct smtps *s)
+{
+	return s->refusal != NULL ? s->refusal : "503 5.7.0 Error: access denied";
+}
+
 /* Why this command cannot be now, or NULL. */
 static const char *
 misplaced(const struct smtps *s, const struct smtps_row *row)
@@ -461,7 +467,7 @@ misplaced(const struct smtps *s, const struct smtps_row *row)
 	unsigned after_bdat = IN(SMTPS_MAIL) | IN(SMTPS_RCPT) | IN(SMTPS_DATA);
 
 	if (s->phase == PH_REFUSED && row->verb != SMTPS_QUIT)
-		return "503 5.7.0 Error: access denied";
+		return denied(s);
 	if (s->client.tls_required && !s->tls && !(row->flags & CMD_PRE_TLS))
 		return "530 5.7.0 Must issue a STARTTLS command first";
 	if (row->in & IN(s->phase))
@@ -482,7 +488,7 @@ cmd_start(struct smtps *s, struct smtps_cmd *c)
 
 	if (row->flags & CMD_PLAIN) {
 		if (s->phase == PH_REFUSED)
-			smtps_say(s, c, "503 5.7.0 Error: access denied");
+			smtps_say(s, c, "%s", denied(s));
 		else
 			row->start(s, c);
 		return;
@@ -806,19 +812,38 @@ smtps_refuse(struct smtps *s, uint32_t id, const struct smtps_reply *r, int64_t 
 	turn(s, now_us);
 }
 
-void
-smtps_tls_started(struct smtps *s, int64_t now_us)
+static void
+after_handshake(struct smtps *s, enum smtps_phase phase, int64_t now_us)
 {
-	if (s->phase == PH_CLOSED)
-		return;
 	s->tls = true;
 	s->authenticated = false;
 	s->auth.enabled = false;        /* until the next EHLO */
 	free(s->helo);
 	s->helo = NULL;
 	s->esmtp = false;
-	smtps_enter(s, PH_GREETED);
+	smtps_enter(s, phase);
 	turn(s, now_us);
+}
+
+void
+smtps_tls_started(struct smtps *s, int64_t now_us)
+{
+	if (s->phase != PH_CLOSED)
+		after_handshake(s, PH_GREETED, now_us);
+}
+
+void
+smtps_tls_refused(struct smtps *s, const struct smtps_reply *r, int64_t now_us)
+{
+	char text[512];
+
+	if (s->phase == PH_CLOSED)
+		return;
+	snprintf(text, sizeof(text), "%u %s %.*s", r->code, r->dsn, SPAN_ARG(r->text));
+	free(s->refusal);
+	s->refusal = strdup(text);
+	ensure(s->refusal != NULL);
+	after_handshake(s, PH_REFUSED, now_us);
 }
 
 int64_t
@@ -875,6 +900,7 @@ smtps_free(struct smtps **sp)
 	free(s->told);
 	free(s->helo);
 	free((char *)(uintptr_t)s->auth.mechs.p);
+	free(s->refusal);
 	buf_release(&s->in);
 	buf_release(&s->out);
 	buf_release(&s->content);

@@ -239,6 +239,8 @@ void smtps_set_authenticated(struct smtps *s, bool yes);
 
 /* The handshake is done: the state is that after the greeting (RFC 3207 section 4.2). */
 void smtps_tls_started(struct smtps *s, int64_t now_us);
+/* The same, but this client may not go on: `r` answers every command but QUIT (RFC 3207 section 4.1). Text is copied. */
+void smtps_tls_refused(struct smtps *s, const struct smtps_reply *r, int64_t now_us);
 
 /* When smtps_tick() wants to be called (a reply is held back after errors), or INT64_MAX. */
 int64_t smtps_wake_us(const struct smtps *s);

@@ -11,7 +11,7 @@
  */
 enum smtps_phase {
 	PH_CONNECT,             /* greeting not given yet */
-	PH_REFUSED,             /* greeted with 554: everything but QUIT is 503 (RFC 5321 section 3.1) */
+	PH_REFUSED,             /* greeted with 554: everything but QUIT is 503 (RFC 5321 section 3.1), or `refusal` */
 	PH_GREETED,             /* no HELO or EHLO yet */
 	PH_READY,               /* HELO or EHLO accepted */
 	PH_MAIL,                /* sender accepted */
@@ -132,6 +132,7 @@ struct smtps {
 	uint32_t next_id;
 
 	char *helo;
+	char *refusal;                  /* in PH_REFUSED: another reply than "access denied" */
 	enum smtps_rx rx;
 	struct smtps_scan scan;
 	uint64_t chunk_left;

@@ -607,6 +607,32 @@ test_starttls(void **state)
 }
 
 static void
+test_refused_after_the_handshake(void **state)
+{
+	struct smtps_reply no = { .code = 554, .dsn = "5.7.1", .text = SPAN("mx.test Error: No client certificate presented") };
+	struct smtps_client cl = { .tls_enabled = true, .tls_offered = true, .tls_required = true, .bare_lf = SMTPS_BARE_LF_NORMALIZE };
+	struct smtps_config c = config();
+	struct peer p = { .now_us = 0 };
+
+	(void)state;
+	peer_open(&p, &c, &cl);
+	feed(&p, SPAN(EHLO));
+	feed(&p, SPAN("STARTTLS\r\n"));
+	smtps_tls_refused(p.s, &no, 0);
+	buf_clear(&p.out);
+	feed(&p, SPAN("EHLO c\r\n"));
+	feed(&p, SPAN("MAIL FROM:<a@b.example>\r\n"));
+	feed(&p, SPAN("NOOP\r\n"));
+	feed(&p, SPAN("WHAT\r\n"));
+	feed(&p, SPAN("QUIT\r\n"));
+	assert_span(buf_span(&p.out), "554 5.7.1 mx.test Error: No client certificate presented\r\n"
+	    "554 5.7.1 mx.test Error: No client certificate presented\r\n"
+	    "554 5.7.1 mx.test Error: No client certificate presented\r\n"
+	    "554 5.7.1 mx.test Error: No client certificate presented\r\n221 2.0.0 Bye\r\n");
+	peer_close(&p);
+}
+
+static void
 test_starttls_without_certificate(void **state)
 {
 	struct smtps_config c = config();
@@ -864,6 +890,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_pipelining_after_data),
 	KIT_TEST(test_helo_client_must_not_pipeline),
 	KIT_TEST(test_starttls),
+	KIT_TEST(test_refused_after_the_handshake),
 	KIT_TEST(test_starttls_without_certificate),
 	KIT_TEST(test_errors),
 	KIT_TEST(test_junk_and_long_lines),

@@ -128,6 +128,7 @@ tls_info_get(SSL *ssl, bool server, const char *digest_name, struct arena *a, st
 	X509 *peer = SSL_get0_peer_certificate(ssl);
 
 	memset(info_r, 0, sizeof(*info_r));
+	info_r->untrusted_who = "";
 	get_wire(ssl, server, a, &info_r->wire);
 	info_r->resumed = SSL_session_reused(ssl) == 1;
 	info_r->asked = server && SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE;

@@ -21,7 +21,9 @@ struct tls_info {
 	/* dNSName values of the certificate: lower case, only those that are host names or "*.name"; at most TLS_INFO_NAMES. */
 	struct span *dns_names;
 	size_t n_dns_names;
-	struct span untrusted;          /* server side: why the chain is not trusted; "" = it is, or there is none */
+	/* Server side: why the chain is not trusted ("" = it is, or there is none), and whose fault: "", "client" or "CA". */
+	struct span untrusted;
+	const char *untrusted_who;
 	struct span sni;
 };
 

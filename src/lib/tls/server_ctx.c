@@ -1,13 +1,9 @@
 /* The server's context: one per service and setting, immutable but for its ticket keys. */
 #include "tls/server_ctx.h"
 
-#include <fcntl.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
-#include <openssl/x509v3.h>
 
-#include "base/fd.h"
 #include "base/log.h"
 #include "base/panic.h"
 #include "base/rand.h"
@@ -38,38 +34,6 @@ tls_server_level_parse(const char *security_level, bool use_tls, bool enforce_tl
 	*level_r = level == TLS_LEVEL_NONE ? TLS_SERVER_NONE :
 	    level == TLS_LEVEL_MAY ? TLS_SERVER_MAY : TLS_SERVER_ENCRYPT;
 	return true;
-}
-
-/* --- client certificates: look at the chain, remember the result, go on (section 3) --- */
-
-static int
-note_result(int ok, X509_STORE_CTX *store)
-{
-	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
-	struct tls_server_ctx *c = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
-	X509 *cert = X509_STORE_CTX_get_current_cert(store);
-
-	/* public authorities no longer issue for clients: a server's certificate may do (section 3) */
-	if (!ok && c->trust_server_ccerts && X509_STORE_CTX_get_error(store) == X509_V_ERR_INVALID_PURPOSE &&
-	    cert != NULL && X509_check_purpose(cert, X509_PURPOSE_SSL_SERVER, 0) == 1)
-		X509_STORE_CTX_set_error(store, X509_V_OK);
-	return 1;
-}
-
-static void
-set_client_certs(SSL_CTX *ctx, const struct tls_server_params *p)
-{
-	int mode = p->ask_ccert || p->req_ccert ? SSL_VERIFY_PEER | SSL_VERIFY_CLIENT_ONCE : SSL_VERIFY_NONE;
-	STACK_OF(X509_NAME) *names;
-
-	SSL_CTX_set_verify(ctx, mode, mode == SSL_VERIFY_NONE ? NULL : note_result);
-	SSL_CTX_set_verify_depth(ctx, p->ccert_verifydepth);
-	if (mode == SSL_VERIFY_NONE || p->roots.CAfile[0] == '\0')
-		return;
-	names = SSL_load_client_CA_file(p->roots.CAfile);
-	if (names != NULL)
-		SSL_CTX_set_client_CA_list(ctx, names);
-	ERR_clear_error();
 }
 
 /* --- tickets (section 6) --- */
@@ -174,6 +138,8 @@ set_protocols(struct tls_server_ctx *c, const struct tls_server_params *p, struc
 	}
 	if (c->chain == NULL && (t.max == 0 || t.max > TLS1_2_VERSION))
 		t.max = TLS1_2_VERSION;         /* TLS 1.3 has no anonymous suites */
+	if (p->mandatory && t.min < TLS1_2_VERSION)
+		t.min = TLS1_2_VERSION;         /* what is older is for listeners that would take plaintext as well */
 	SSL_CTX_set_options(ctx, t.options_off);
 	return (SSL_CTX_set_min_proto_version(ctx, t.min) == 1 && SSL_CTX_set_max_proto_version(ctx, t.max) == 1) ||
 	    fault_set(why, NULL, "protocols \"%s\": %s", list, tls_library_error());
@@ -197,56 +163,15 @@ set_ciphers(struct tls_server_ctx *c, const struct tls_server_params *p, struct 
 	tls_exclude_add(&list, span_str(p->exclude_ciphers), TLS_LIST_SEPS);
 	if (p->mandatory)
 		tls_exclude_add(&list, span_str(p->mandatory_exclude_ciphers), TLS_LIST_SEPS);
-	if (p->ask_ccert || p->req_ccert)
+	if (c->ask_ccert)
 		buf_add_str(&list, ":!aNULL");  /* an anonymous suite cannot ask for a certificate */
+	tls_server_cipher_rules(p, &list);
 	if (!span_eq_ci(grade, SPAN("null")))
 		buf_add_str(&list, ":!eNULL");
 	c->ciphers = strdup(buf_cstr(&list));
 	ok = !list.full && SSL_CTX_set_cipher_list(c->ctx, c->ciphers) == 1;
 	buf_release(&list);
 	return ok || fault_set(why, NULL, "cipher list \"%.200s\": %s", c->ciphers, tls_library_error());
-}
-
-static void
-set_dh(SSL_CTX *ctx, const char *path)
-{
-	EVP_PKEY *group = NULL;
-	struct buf b;
-	BIO *in;
-	int r;
-
-	SSL_CTX_set_dh_auto(ctx, 1);
-	if (path[0] == '\0' || strcmp(path, "auto") == 0)
-		return;
-	buf_init(&b, TLS_FILE_MAX);
-	r = fd_read_file(AT_FDCWD, path, &b);
-	in = r < 0 ? NULL : BIO_new_mem_buf(b.p, (int)b.n);
-	if (in != NULL)
-		group = PEM_read_bio_Parameters(in, NULL);
-	if (group == NULL || SSL_CTX_set0_tmp_dh_pkey(ctx, group) != 1) {
-		log_warning(NULL, "smtpd_tls_dh1024_param_file: %s: %s; the library chooses the group", path,
-		    r < 0 ? fd_error(r) : tls_library_error());
-		EVP_PKEY_free(group);
-	} else {
-		SSL_CTX_set_dh_auto(ctx, 0);
-	}
-	BIO_free(in);
-	buf_release(&b);
-	ERR_clear_error();
-}
-
-static bool
-set_groups(struct tls_server_ctx *c, const struct tls_server_params *p, struct fault *why)
-{
-	struct buf list;
-
-	buf_init(&list, 4096);
-	tls_groups_probe(span_str(p->eecdh_auto_curves), span_str(p->ffdhe_auto_groups), &list);
-	c->groups = strdup(buf_cstr(&list));
-	buf_release(&list);
-	set_dh(c->ctx, p->dh1024_param_file);
-	return c->groups[0] == '\0' || SSL_CTX_set1_groups_list(c->ctx, c->groups) == 1 ||
-	    fault_set(why, NULL, "key exchange groups \"%s\": %s", c->groups, tls_library_error());
 }
 
 /* --- the whole --- */
@@ -266,7 +191,7 @@ set_options(SSL_CTX *ctx, const struct tls_server_params *p, struct fault *why)
 		SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE);
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
 	    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-	SSL_CTX_set_security_level(ctx, p->req_ccert ? 1 : 0);
+	SSL_CTX_set_security_level(ctx, p->req_ccert && p->mandatory ? 1 : 0);
 	SSL_CTX_set_client_hello_cb(ctx, tls_stream_client_hello, NULL);
 	SSL_CTX_set_tlsext_servername_callback(ctx, tls_stream_servername);
 	return true;
@@ -283,11 +208,11 @@ set_chain(struct tls_server_ctx *c, const struct tls_server_params *p, struct fa
 		return tls_chain_use(c->chain, c->ctx, NULL, why);
 	if (!anonymous)
 		return fault_set(why, NULL, "No server certs available. TLS won't be enabled");
-	if (p->ask_ccert || p->req_ccert) {
+	if (c->require_ccert)
+		return fault_set(why, NULL, "smtpd_tls_req_ccert: a client certificate cannot be required by a server that has none");
+	if (c->ask_ccert)
 		log_warning(NULL, "client certificates cannot be asked for without a server certificate");
-		c->ask_ccert = false;
-		SSL_CTX_set_verify(c->ctx, SSL_VERIFY_NONE, NULL);
-	}
+	c->ask_ccert = false;
 	return true;
 }
 
@@ -300,14 +225,13 @@ set_up(struct tls_server_ctx *c, const struct tls_server_params *p, struct fault
 	SSL_CTX_set_app_data(c->ctx, c);
 	if (!set_options(c->ctx, p, why))
 		return false;
-	set_client_certs(c->ctx, p);
 	if (tls_digest_bytes(p->fingerprint_digest) == 0)
 		return fault_set(why, NULL, "smtpd_tls_fingerprint_digest: unknown digest \"%s\"",
 		    p->fingerprint_digest);
 	if (p->req_ccert && !p->mandatory)
 		log_warning(NULL, "Can't require client certs unless TLS is required");
-	return tls_roots_load(&p->roots, SSL_CTX_get_cert_store(c->ctx), why) && set_chain(c, p, why) &&
-	    set_protocols(c, p, why) && set_ciphers(c, p, why) && set_groups(c, p, why) && set_tickets(c, p, why);
+	return set_chain(c, p, why) && tls_server_ask_certs(c, p, why) && set_protocols(c, p, why) && set_ciphers(c, p, why) &&
+	    tls_server_set_groups(c, p, why) && set_tickets(c, p, why);
 }
 
 struct tls_server_ctx *
@@ -319,7 +243,8 @@ tls_server_ctx_new(const struct tls_server_params *p, struct fault *why)
 	ERR_clear_error();
 	c->refs = 1;
 	c->service = strdup(p->service);
-	c->ask_ccert = p->ask_ccert || p->req_ccert;
+	c->require_ccert = p->req_ccert && p->mandatory;
+	c->ask_ccert = p->ask_ccert || c->require_ccert;
 	c->trust_server_ccerts = p->trust_server_ccerts;
 	if (!set_up(c, p, why))
 		tls_server_ctx_unref(&c);
@@ -347,6 +272,7 @@ tls_server_ctx_unref(struct tls_server_ctx **cp)
 	OPENSSL_cleanse(&c->tickets, sizeof(c->tickets));
 	free(c->service);
 	free(c->groups);
+	free(c->preferred);
 	free(c->ciphers);
 	free(c);
 }
@@ -363,6 +289,12 @@ tls_server_ctx_asks_ccert(const struct tls_server_ctx *c)
 	return c->ask_ccert;
 }
 
+bool
+tls_server_ctx_requires_ccert(const struct tls_server_ctx *c)
+{
+	return c->require_ccert;
+}
+
 const char *
 tls_server_ctx_ciphers(const struct tls_server_ctx *c)
 {
@@ -373,17 +305,4 @@ const char *
 tls_server_ctx_groups(const struct tls_server_ctx *c)
 {
 	return c->groups;
-}
-
-bool
-tls_server_session_context(struct tls_server_ctx *c, SSL *ssl, const char *sni)
-{
-	char text[1024];
-	unsigned char hash[32];
-	unsigned n = 0;
-	int len = snprintf(text, sizeof(text), "%s\n%s\n%d", c->service, sni, c->ask_ccert);
-
-	return len > 0 && (size_t)len < sizeof(text) &&
-	    EVP_Digest(text, (size_t)len, hash, &n, EVP_sha256(), NULL) == 1 &&
-	    SSL_set_session_id_context(ssl, hash, n) == 1;
 }

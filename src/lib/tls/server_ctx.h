@@ -37,6 +37,8 @@ struct tls_server_params {
 	const char *exclude_ciphers, *mandatory_exclude_ciphers;
 	const char *high_cipherlist, *medium_cipherlist, *null_cipherlist;
 	const char *eecdh_auto_curves, *ffdhe_auto_groups;
+	const char *eecdh_grade;        /* none, strong, ultra, auto */
+	const char *eecdh_strong_curve, *eecdh_ultra_curve;     /* other than the default: the only curves of that grade */
 	const char *dh1024_param_file;
 	const char *ssl_options, *disable_workarounds;  /* tls_ssl_options, tls_disable_workarounds; NULL = none */
 	const char *fingerprint_digest;
@@ -55,8 +57,10 @@ struct tls_server_ctx *tls_server_ctx_ref(struct tls_server_ctx *c);
 void tls_server_ctx_unref(struct tls_server_ctx **c);
 
 SSL_CTX *tls_server_ctx_ssl(struct tls_server_ctx *c);
-/* What is known of the client's chain after a handshake; Untrusted is never refused here (section 3). */
+/* A certificate is asked for; what comes is judged, never refused here (section 3). */
 bool tls_server_ctx_asks_ccert(const struct tls_server_ctx *c);
+/* TLS is mandatory and so is a trusted certificate: the owner turns away who has none. */
+bool tls_server_ctx_requires_ccert(const struct tls_server_ctx *c);
 /* For log_tls_cipher_list(). */
 const char *tls_server_ctx_ciphers(const struct tls_server_ctx *c);
 /* The key exchange groups that the library knows of those configured; "" = its own choice. */

@@ -12,11 +12,46 @@ struct tls_server_ctx {
 	char *ciphers;
 	EVP_CIPHER *ticket_cipher;      /* NULL = no tickets */
 	struct tls_ticket_keys tickets;
-	bool ask_ccert, trust_server_ccerts;
+	bool ask_ccert, require_ccert, trust_server_ccerts;
+	char *preferred;                /* curves that we choose for the client (grades strong and ultra); "" = it chooses */
+	uint8_t trust_id[32];           /* digest of what client certificates are judged by */
 };
 
-/* The session-id context: sessions belong to one service and one SNI name (RFC 6066 section 3). */
+/* --- server_verify.c: client certificates --- */
+
+/* Anchors, depth, names of authorities, and how a chain is judged. */
+bool tls_server_ask_certs(struct tls_server_ctx *c, const struct tls_server_params *p, struct fault *why);
+/*
+ * The session-id context: a session belongs to one service, one SNI name (RFC 6066 section 3), and to the rules by which
+ * its client certificate was judged, for a resumed session keeps that verdict.
+ */
 bool tls_server_session_context(struct tls_server_ctx *c, SSL *ssl, const char *sni);
+
+/* --- server_groups.c: forward secrecy --- */
+
+/* Exclusions that follow from the level and the EECDH grade, each with a ':' in front. */
+void tls_server_cipher_rules(const struct tls_server_params *p, struct buf *list);
+/* Groups, curves, DH parameters. */
+bool tls_server_set_groups(struct tls_server_ctx *c, const struct tls_server_params *p, struct fault *why);
+/* In the ClientHello callback: grades strong and ultra choose our first curve that the client has, too. */
+void tls_server_choose_curve(const struct tls_server_ctx *c, SSL *ssl);
+
+/* --- stream_trace.c --- */
+
+struct stream;
+/* One certificate of the client's chain was looked at. */
+void stream_trace_chain(struct stream *s, int depth, bool ok, X509 *cert);
+/* Bytes of the wire. */
+void stream_trace_bytes(struct stream *s, bool reading, const char *p, size_t n);
+/* The library tells its steps. */
+void stream_trace_attach(struct stream *s);
+
+/* --- stream.c --- */
+
+/* The stream a connection of ours belongs to. */
+struct stream *tls_stream_of(SSL *ssl);
+/* Why the client's chain is not trusted, for stream_info(); `who` is static. */
+void tls_stream_untrusted(SSL *ssl, const char *who, const char *why);
 /* What the stream does when a ClientHello arrives. */
 int tls_stream_client_hello(SSL *ssl, int *alert, void *ctx);
 int tls_stream_servername(SSL *ssl, int *alert, void *ctx);

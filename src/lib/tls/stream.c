@@ -26,6 +26,8 @@ struct stream_tls {
 	int last_errno;                         /* negative, of the descriptor */
 	struct tls_chain *chain;
 	char sni[256];
+	char *untrusted;                        /* server: what was wrong with the client's chain */
+	const char *untrusted_who;
 	bool session_stored : 1;
 	bool verdict_known : 1;
 	bool with_sni : 1;
@@ -57,16 +59,22 @@ static int
 bio_read(BIO *bio, char *p, int n)
 {
 	struct stream *s = BIO_get_data(bio);
+	ssize_t got = fd_read(s->fd, p, (size_t)n);
 
-	return bio_result(bio, s, fd_read(s->fd, p, (size_t)n), true);
+	if (s->tracer != NULL && got > 0)
+		stream_trace_bytes(s, true, p, (size_t)got);
+	return bio_result(bio, s, got, true);
 }
 
 static int
 bio_write(BIO *bio, const char *p, int n)
 {
 	struct stream *s = BIO_get_data(bio);
+	ssize_t sent = fd_write(s->fd, p, (size_t)n);
 
-	return bio_result(bio, s, fd_write(s->fd, p, (size_t)n), false);
+	if (s->tracer != NULL && sent > 0)
+		stream_trace_bytes(s, false, p, (size_t)sent);
+	return bio_result(bio, s, sent, false);
 }
 
 static long
@@ -103,6 +111,23 @@ ssl_index(void)
 	return at;
 }
 
+struct stream *
+tls_stream_of(SSL *ssl)
+{
+	return SSL_get_ex_data(ssl, ssl_index());
+}
+
+void
+tls_stream_untrusted(SSL *ssl, const char *who, const char *why)
+{
+	struct stream_tls *t = tls_stream_of(ssl)->tls;
+
+	free(t->untrusted);
+	t->untrusted = strdup(why);
+	ensure(t->untrusted != NULL);
+	t->untrusted_who = who;
+}
+
 /* --- life --- */
 
 void
@@ -127,6 +152,7 @@ stream_release(struct stream *s)
 	tls_client_ctx_unref(&t->client);
 	tls_server_ctx_unref(&t->service);
 	free(t->session_key);
+	free(t->untrusted);
 	free(t);
 }
 
@@ -145,6 +171,8 @@ attach(struct stream *s, SSL *ssl)
 	s->ssl = ssl;
 	s->tls = calloc(1, sizeof(*s->tls));
 	ensure(s->tls != NULL);
+	if (s->tracer != NULL)
+		stream_trace_attach(s);
 	return true;
 }
 
@@ -284,6 +312,10 @@ stream_info(struct stream *s, const char *digest_name, struct arena *a, struct t
 	tls_info_get(s->ssl, s->server, digest_name, a, info_r);
 	if (s->server)
 		info_r->sni = arena_dup(a, span_str(s->tls->sni));
+	if (s->tls->untrusted != NULL && info_r->peer_cert && !info_r->peer_trusted) {
+		info_r->untrusted = arena_dup(a, span_str(s->tls->untrusted));
+		info_r->untrusted_who = s->tls->untrusted_who;
+	}
 	ERR_clear_error();
 	return true;
 }
@@ -340,6 +372,7 @@ tls_stream_client_hello(SSL *ssl, int *alert, void *ctx)
 
 	(void)ctx;
 	*alert = SSL_AD_INTERNAL_ERROR;
+	tls_server_choose_curve(t->service, ssl);
 	if (!t->with_sni)
 		return SSL_CLIENT_HELLO_SUCCESS;
 	read_sni(ssl, sni);

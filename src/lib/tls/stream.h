@@ -32,12 +32,28 @@ struct stream_failure {
 	unsigned n_library;
 };
 
+/* What goes on inside, for high log levels (tls-server.md section 8). Called from within other calls: only log there. */
+enum stream_trace {
+	STREAM_TRACE_STATE,     /* the library's state machine: "SSL_accept:before SSL initialization" */
+	STREAM_TRACE_CHAIN,     /* the client's chain: "depth=1 verify=1 subject=/CN=Root" */
+	STREAM_TRACE_BYTES,     /* "0000 16 03 01 ..." */
+};
+
+struct stream_tracer {
+	void (*line)(void *ctx, enum stream_trace kind, const char *text);
+	void *ctx;
+	bool steps : 1, chain : 1;
+	bool handshake_bytes : 1, all_bytes : 1;
+	size_t bytes_left;                      /* of dumps: no more than this (smtpd_tls_trace_size_limit) */
+};
+
 struct stream_tls;
 
 struct stream {
 	int fd;
 	SSL *ssl;               /* NULL = in clear */
 	struct stream_tls *tls; /* allocated with `ssl` */
+	struct stream_tracer *tracer;   /* the owner's; NULL = nobody looks */
 	bool server : 1;
 	bool handshaken : 1;
 	bool sent_close : 1;
@@ -58,6 +74,9 @@ bool stream_start_client(struct stream *s, struct tls_client_ctx *ctx, const str
     struct span session_key, int64_t now_s, struct fault *why);
 /* `with_sni` = the service has SNI chains: a valid name makes stream_handshake return WANT_CHAIN once. */
 bool stream_start_server(struct stream *s, struct tls_server_ctx *ctx, bool with_sni, struct fault *why);
+
+/* From now on. `t` must live as long as the stream; before stream_start_*. */
+void stream_set_tracer(struct stream *s, struct stream_tracer *t);
 
 /* Advance the handshake: DONE, WANT_*, EOF (peer closed), ERROR. */
 enum stream_result stream_handshake(struct stream *s);

@@ -62,6 +62,7 @@ server_params(void)
 		.high_cipherlist = LONG_CIPHERS, .medium_cipherlist = LONG_CIPHERS, .null_cipherlist = "eNULL",
 		.eecdh_auto_curves = "X25519 X448 prime256v1 secp384r1 secp521r1",
 		.ffdhe_auto_groups = "ffdhe2048 ffdhe3072",
+		.eecdh_grade = "auto", .eecdh_strong_curve = "prime256v1", .eecdh_ultra_curve = "secp384r1",
 		.dh1024_param_file = "",
 		.fingerprint_digest = "sha256",
 		.session_ticket_cipher = "aes-256-cbc",
@@ -273,22 +274,33 @@ test_client_certificates(void **state)
 		.san = "DNS:Client.Example,DNS:*.client.example,DNS:not a name,IP:192.0.2.1", .issuer = &root });
 	struct kit_cert server_only = kit_cert((struct kit_cert_spec){ .cn = "client.example", .eku = "serverAuth",
 		.issuer = &root });
+	struct kit_cert foreign = kit_cert((struct kit_cert_spec){ .cn = "Foreign", .ca = true });
+	struct kit_cert foreign_server = kit_cert((struct kit_cert_spec){ .cn = "client.example", .eku = "serverAuth",
+		.issuer = &foreign });
+	struct kit_cert late = kit_cert((struct kit_cert_spec){ .cn = "client.example", .eku = "clientAuth",
+		.issuer = &root, .from_s = CERTS_NOW - 40000000, .to_s = CERTS_NOW - 20000000 });
 	const struct {
 		const char *name;
-		const struct kit_cert *cert;
+		const struct kit_cert *cert, *issuer;
 		bool trust_server, trusted;
+		const char *untrusted;
 	} rows[] = {
-		{ "no certificate", NULL, false, false },
-		{ "a self-signed one", &self, false, false },
-		{ "a good one", &good, false, true },
-		{ "one made for servers", &server_only, false, false },
-		{ "one made for servers, accepted", &server_only, true, true },
+		{ "no certificate", NULL, NULL, false, false, "" },
+		{ "a self-signed one", &self, NULL, false, false, "self-signed certificate" },
+		{ "a good one", &good, NULL, false, true, "" },
+		{ "one made for servers", &server_only, NULL, false, false, "not designated for use as a client certificate" },
+		{ "one made for servers, accepted", &server_only, NULL, true, true, "" },
+		{ "a foreign one made for servers", &foreign_server, &foreign, false, false, "self-signed certificate" },
+		{ "that its purpose is accepted does not make it trusted", &foreign_server, &foreign, true, false,
+		    "self-signed certificate" },
+		{ "the same without its authority", &foreign_server, NULL, true, false, "untrusted issuer /CN=Foreign" },
+		{ "one out of date", &late, NULL, false, false, "certificate has expired" },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		struct tls_server_params p = server_params();
-		const struct kit_cert *pair[] = { rows[i].cert, rows[i].cert };
+		const struct kit_cert *pair[] = { rows[i].cert, rows[i].cert, rows[i].issuer };
 		struct tls_server_ctx *s;
 		struct tls_client_ctx *c;
 		struct tls_info info;
@@ -298,7 +310,7 @@ test_client_certificates(void **state)
 		p.ask_ccert = true;
 		p.trust_server_ccerts = rows[i].trust_server;
 		s = tls_server_ctx_new(&p, NULL);
-		c = client_ctx(rows[i].cert != NULL ? kit_pem_file("client.pem", "kc", pair) : "");
+		c = client_ctx(rows[i].cert != NULL ? kit_pem_file("client.pem", rows[i].issuer != NULL ? "kcc" : "kc", pair) : "");
 		link_up(&l, c, s, "encrypt", SPAN(""), false);
 		assert_true(shake_quietly(&l));
 		assert_true(stream_info(&l.server, "sha256", l.arena, &info));
@@ -310,7 +322,7 @@ test_client_certificates(void **state)
 			assert_span(info.peer_cn, "client.example");
 		if (rows[i].cert != NULL)
 			assert_span(info.wire.client.alg, "ECDSA");
-		assert_int_equal(info.untrusted.n > 0, rows[i].cert != NULL && !rows[i].trusted);
+		assert_span(info.untrusted, rows[i].untrusted);
 		assert_int_equal(info.n_dns_names, rows[i].cert == &good ? 2 : 0);
 		if (rows[i].cert == &good) {
 			assert_span(info.dns_names[0], "client.example");
@@ -323,6 +335,9 @@ test_client_certificates(void **state)
 	kit_cert_free(&self);
 	kit_cert_free(&good);
 	kit_cert_free(&server_only);
+	kit_cert_free(&foreign);
+	kit_cert_free(&foreign_server);
+	kit_cert_free(&late);
 }
 
 static struct tls_ticket_keys

@@ -171,6 +171,8 @@ client_names(struct session *s)
 static enum map_result
 counts(struct session *s, struct arena *a)
 {
+	if (s->limits_done)
+		return s->counted ? MAP_FOUND : MAP_ABSENT;
 	switch (addrlist_find(s->svc->no_limits, s->facts.client_name, s->facts.addr, session_asks(s), a, NULL, NULL)) {
 	case MAP_FOUND:
 		return MAP_ABSENT;
@@ -237,4 +239,18 @@ client_connections(struct session *s, struct arena *a, bool *over_r)
 	}
 	*over_r = client_over(s, COUNTERS_CONNECTIONS, s->p->smtpd_client_connection_rate_limit, "Connection rate", a) == MAP_FOUND;
 	return MAP_FOUND;
+}
+
+bool
+client_over_already(struct session *s, enum counters_rate rate, int limit, const char *what)
+{
+	unsigned n;
+
+	if (limit <= 0 || !s->counted)
+		return false;
+	n = counters_get(slot_of(s), rate, clock_wall_us() / US_PER_S, s->p->anvil_rate_time_unit_ms / 1000);
+	if (n <= (unsigned)limit)
+		return false;
+	log_smtpd_limit(&s->log, what, n, s->facts.namaddr, s->svc->name);
+	return true;
 }

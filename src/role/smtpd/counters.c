@@ -180,3 +180,16 @@ counters_add(struct counters_slot *s, enum counters_rate rate, int64_t now_s, in
 	__atomic_store_n(&s->used_s, (uint32_t)now_s, __ATOMIC_RELAXED);
 	return __atomic_add_fetch(&w->count, 1, __ATOMIC_RELAXED);
 }
+
+unsigned
+counters_get(struct counters_slot *s, enum counters_rate rate, int64_t now_s, int64_t unit_s)
+{
+	const struct window *w;
+
+	if (s == NULL)
+		return 0;
+	w = &s->rates[rate];
+	if ((int64_t)((uint32_t)now_s - __atomic_load_n(&w->start_s, __ATOMIC_RELAXED)) >= unit_s)
+		return 0;
+	return __atomic_load_n(&w->count, __ATOMIC_RELAXED);
+}

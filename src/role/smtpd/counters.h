@@ -41,3 +41,5 @@ unsigned counters_connect(struct counters *c, struct counters_slot *s);
 void counters_disconnect(struct counters *c, struct counters_slot *s);
 /* One more event; how many there were in this time unit. NULL slot: 1. */
 unsigned counters_add(struct counters_slot *s, enum counters_rate rate, int64_t now_s, int64_t unit_s);
+/* How many there were so far. NULL slot: 0. */
+unsigned counters_get(struct counters_slot *s, enum counters_rate rate, int64_t now_s, int64_t unit_s);

@@ -493,11 +493,10 @@ answer_eom(struct session *s, struct question *q)
 static bool
 answer_starttls(struct session *s, struct question *q)
 {
-	int limit = s->p->smtpd_client_new_tls_session_rate_limit;
 	struct span text;
 
 	/* Counted after the handshake: here only who was over it already is turned away. */
-	if (limit > 0 && s->over_new_tls) {
+	if (session_over_new_tls(s)) {
 		text = arena_printf(s->d->scratch, "Error: too many new TLS sessions from %.*s", SPAN_ARG(s->facts.namaddr));
 		say_no(s, q->ev.id, 454, "4.7.0", text, false);
 		return true;

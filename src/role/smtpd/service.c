@@ -4,6 +4,8 @@
 #include "base/buf.h"
 #include "base/fd.h"
 #include "base/panic.h"
+#include "log/lines_tls.h"
+#include "log/tls_loglevel.h"
 #include "role/smtpd/smtpd.h"
 
 static enum smtps_bare_lf
@@ -58,6 +60,9 @@ tls_params(const struct service *svc, struct tls_server_params *t)
 		.mandatory = svc->wrapper || svc->level == TLS_SERVER_ENCRYPT,
 		.preempt_cipherlist = p->tls_preempt_cipherlist,
 		.always_issue_session_ids = p->smtpd_tls_always_issue_session_ids,
+		.ask_ccert = p->smtpd_tls_ask_ccert,
+		.req_ccert = p->smtpd_tls_req_ccert,
+		.trust_server_ccerts = p->tls_trust_server_ccerts,
 		.ccert_verifydepth = p->smtpd_tls_ccert_verifydepth,
 		.protocols = p->smtpd_tls_protocols,
 		.mandatory_protocols = p->smtpd_tls_mandatory_protocols,
@@ -70,7 +75,12 @@ tls_params(const struct service *svc, struct tls_server_params *t)
 		.null_cipherlist = p->tls_null_cipherlist,
 		.eecdh_auto_curves = p->tls_eecdh_auto_curves,
 		.ffdhe_auto_groups = p->tls_ffdhe_auto_groups,
+		.eecdh_grade = p->smtpd_tls_eecdh_grade,
+		.eecdh_strong_curve = p->tls_eecdh_strong_curve,
+		.eecdh_ultra_curve = p->tls_eecdh_ultra_curve,
 		.dh1024_param_file = p->smtpd_tls_dh1024_param_file,
+		.ssl_options = p->tls_ssl_options,
+		.disable_workarounds = p->tls_disable_workarounds,
 		.fingerprint_digest = p->smtpd_tls_fingerprint_digest,
 		.session_ticket_cipher = p->tls_session_ticket_cipher,
 		.session_timeout_s = p->smtpd_tls_session_cache_timeout_ms / 1000,
@@ -108,6 +118,10 @@ open_tls(struct smtpd *d, struct service *svc, struct fault *why)
 	if (!tls_server_level_parse(p->smtpd_tls_security_level, p->smtpd_use_tls, p->smtpd_enforce_tls, svc->wrapper, &svc->level,
 	    &warning, why))
 		return false;
+	if (!log_tls_level_parse(span_str(p->smtpd_tls_loglevel), &svc->tls_log, why)) {
+		fault_prefix(why, "smtpd_tls_loglevel");
+		return false;
+	}
 	if (warning != NULL)
 		log_warning(&svc->log, "%s", warning);
 	if (svc->level == TLS_SERVER_NONE && !svc->wrapper)
@@ -116,6 +130,8 @@ open_tls(struct smtpd *d, struct service *svc, struct fault *why)
 		log_warning(&svc->log, "No server certs available. TLS won't be enabled");
 		return true;
 	}
+	if (svc->tls_log & LOG_TLS_VERBOSE)
+		log_tls_initializing(&svc->log);
 	tls_params(svc, &t);
 	svc->tls = tls_server_ctx_new(&t, &trouble);
 	if (svc->tls != NULL)

@@ -114,127 +114,6 @@ session_end(struct session *s)
 	loop_defer(d->role->loop, &d->reap);
 }
 
-/* --- TLS --- */
-
-static const char *
-trust_word(const struct tls_info *info)
-{
-	if (!info->peer_cert)
-		return "Anonymous";
-	return info->peer_trusted ? "Trusted" : "Untrusted";
-}
-
-static void
-log_tls(struct session *s)
-{
-	if (s->p->smtpd_tls_loglevel >= 2 && s->tls->resumed)
-		log_tls_reusing(&s->log, s->facts.namaddr, true);
-	if (s->p->smtpd_tls_loglevel >= 1)
-		log_tls_server_summary(&s->log, trust_word(s->tls), s->facts.namaddr, SPAN(""), &s->tls->wire);
-}
-
-/* New sessions are counted; who makes too many is told so under TLS (tls-server.md section 2). */
-static void
-count_tls(struct session *s)
-{
-	struct smtps_reply r = { .code = 421, .dsn = "4.7.0", .hang_up = true };
-
-	if (s->tls->resumed || client_over(s, COUNTERS_NEW_TLS, s->p->smtpd_client_new_tls_session_rate_limit, "New TLS session rate",
-		s->d->scratch) != MAP_FOUND)
-		return;
-	r.text = arena_printf(s->d->scratch, "%s Error: too many new TLS sessions from %.*s", s->p->myhostname,
-	    SPAN_ARG(s->facts.namaddr));
-	if (s->svc->wrapper)
-		session_end(s);
-	else
-		smtps_hang_up(s->engine, &r, now_us(s));
-}
-
-static void
-tls_done(struct session *s)
-{
-	s->tls_handshake = false;
-	s->deadline_us = 0;
-	s->read_ready = true;
-	s->tls = ARENA_NEW(s->arena, struct tls_info);
-	stream_info(&s->stream, s->p->smtpd_tls_fingerprint_digest, s->arena, s->tls);
-	log_tls(s);
-	/* What was said before does not count any more (RFC 3207 section 4.2). */
-	if (!s->svc->wrapper)
-		session_set_login(s, SPAN(""), SPAN(""));
-	if (!s->svc->wrapper)
-		smtps_tls_started(s->engine, now_us(s));
-	count_tls(s);
-}
-
-static void
-tls_failed(struct session *s, const char *text)
-{
-	const struct stream_failure *f = stream_failure(&s->stream);
-
-	s->tls_handshake = false;
-	log_tls_accept_error(&s->log, s->facts.namaddr, text != NULL ? text : f->text);
-	for (unsigned i = 0; text == NULL && i < f->n_library; i++)
-		log_tls_library_problem(&s->log, f->library[i]);
-	smtps_eof(s->engine, now_us(s));
-}
-
-static void
-handshake(struct session *s)
-{
-	s->handshake_writes = false;
-	switch (stream_handshake(&s->stream)) {
-	case STREAM_DONE:
-		tls_done(s);
-		break;
-	case STREAM_WANT_WRITE:
-		s->handshake_writes = true;
-		break;
-	case STREAM_WANT_READ:
-		break;
-	case STREAM_WANT_CHAIN:
-		stream_set_chain(&s->stream, NULL, false);
-		handshake(s);
-		break;
-	case STREAM_EOF:
-	case STREAM_ERROR:
-		tls_failed(s, NULL);
-		break;
-	}
-}
-
-static void
-tls_begin(struct session *s)
-{
-	struct fault why = { 0 };
-
-	s->tls_wanted = false;
-	if (s->p->smtpd_tls_loglevel >= 2)
-		log_tls_setting_up(&s->log, true, s->facts.namaddr);
-	s->tls_handshake = true;
-	s->deadline_us = now_us(s) + s->p->smtpd_starttls_timeout_ms * 1000;
-	if (stream_start_server(&s->stream, s->svc->tls, false, &why)) {
-		if (s->svc->auth != NULL)
-			SSL_set_options(s->stream.ssl, SSL_OP_CLEANSE_PLAINTEXT);       /* passwords come through it */
-		handshake(s);
-	} else {
-		tls_failed(s, why.text);
-	}
-}
-
-void
-session_wrapper_tls(struct session *s)
-{
-	if (s->tls_handshake || s->tls_wanted)
-		return;
-	if (s->svc->tls == NULL) {
-		log_smtpd_wrapper_dropped(&s->log, s->facts.namaddr, s->svc->name);
-		session_end(s);
-		return;
-	}
-	tls_begin(s);
-}
-
 /* --- input and output --- */
 
 /* True when something came in. */
@@ -483,7 +362,7 @@ session_pump(struct session *s)
 			return;
 		}
 		if (s->tls_wanted) {
-			tls_begin(s);
+			session_tls_begin(s);
 			session_pump(s);
 			return;
 		}
@@ -498,7 +377,7 @@ on_fd(void *ctx, unsigned ready)
 	struct session *s = ctx;
 
 	if (s->tls_handshake)
-		handshake(s);
+		session_tls_step(s);
 	else if (ready & LOOP_READ)
 		s->read_ready = true;
 	session_pump(s);
@@ -515,7 +394,7 @@ on_timer(void *ctx)
 			return;
 		}
 		if (s->tls_handshake)
-			tls_failed(s, "Connection timed out");
+			session_tls_failed(s, "Connection timed out");
 		else
 			smtps_timeout(s->engine, now_us(s));
 		s->deadline_us = 0;

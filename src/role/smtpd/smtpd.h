@@ -53,6 +53,7 @@ struct service {
 	enum tls_server_level level;
 	bool wrapper;
 	struct tls_server_ctx *tls;     /* NULL: no TLS, or it cannot be had */
+	unsigned tls_log;               /* bits of enum log_tls_feature */
 };
 
 struct listening {
@@ -105,7 +106,6 @@ struct session {
 	int64_t deadline_us;            /* for the client's input */
 	bool tls_wanted;                /* handshake when the output is flushed */
 	bool tls_handshake, handshake_writes;
-	bool over_new_tls;
 	bool read_ready;                /* the descriptor or the TLS layer has more */
 	bool closing;                   /* flush and hang up */
 	bool ended;                     /* waits to be freed */
@@ -142,6 +142,12 @@ void service_close(struct service *svc);
 
 /* session.c */
 void session_accept(struct smtpd *d, struct service *svc, int fd);
+/* session_tls.c: begin the handshake, move it on, end it with "SSL_accept error from ...: text" (NULL = the stream's words). */
+void session_tls_begin(struct session *s);
+void session_tls_step(struct session *s);
+void session_tls_failed(struct session *s, const char *text);
+/* Too many new TLS sessions before this one: it was logged. */
+bool session_over_new_tls(struct session *s);
 /* Wrapper mode: names and limits are done, TLS begins. */
 void session_wrapper_tls(struct session *s);
 /* Move everything on: events, answers, content, output. The session may be dead afterwards. */
@@ -162,6 +168,8 @@ enum map_result client_names(struct session *s);
 bool client_identify(struct session *s);
 /* The number of events passed the limit (0 = none), and this client counts: it was logged. FOUND over, ABSENT fine, WAIT. */
 enum map_result client_over(struct session *s, enum counters_rate rate, int limit, const char *what, struct arena *a);
+/* The same without counting one more: after client_connections(). */
+bool client_over_already(struct session *s, enum counters_rate rate, int limit, const char *what);
 enum map_result client_connections(struct session *s, struct arena *a, bool *over_r);
 
 /* question.c: answering the engine. */

@@ -1,0 +1,21 @@
+/* smtp_tls_loglevel and smtpd_tls_loglevel: a number or names of features (tls-client.md section 13). */
+#pragma once
+
+#include "base/fault.h"
+#include "base/span.h"
+
+enum log_tls_feature {
+	LOG_TLS_SUMMARY = 1 << 0,       /* "... TLS connection established ..." */
+	LOG_TLS_UNTRUSTED = 1 << 1,     /* why a chain is not trusted */
+	LOG_TLS_PEERCERT = 1 << 2,      /* names and fingerprints of the peer's certificate */
+	LOG_TLS_CERTMATCH = 1 << 3,     /* what matched */
+	LOG_TLS_VERBOSE = 1 << 4,       /* all of these, and each certificate of the chain, cipher lists */
+	LOG_TLS_CACHE = 1 << 5,         /* sessions and tickets */
+	LOG_TLS_DANE = 1 << 6,
+	LOG_TLS_STEPS = 1 << 7,         /* the library's own steps */
+	LOG_TLS_HANDSHAKE_BYTES = 1 << 8,
+	LOG_TLS_ALL_BYTES = 1 << 9,
+};
+
+/* Bits for "0" to "9" or a list of names, in any case. False + why for an unknown word. */
+bool log_tls_level_parse(struct span text, unsigned *features_r, struct fault *why);

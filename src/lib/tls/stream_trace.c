@@ -1,0 +1,99 @@
+/* What the TLS library does, step by step and byte by byte, for whoever raised the log level. */
+#include <stdio.h>
+
+#include "tls/server_private.h"
+#include "tls/stream.h"
+
+enum { DUMP_COLUMNS = 16 };
+
+void
+stream_set_tracer(struct stream *s, struct stream_tracer *t)
+{
+	s->tracer = t;
+}
+
+void
+stream_trace_chain(struct stream *s, int depth, bool ok, X509 *cert)
+{
+	char subject[512], text[600];
+
+	if (s == NULL || s->tracer == NULL || !s->tracer->chain)
+		return;
+	X509_NAME_oneline(X509_get_subject_name(cert), subject, sizeof(subject));
+	snprintf(text, sizeof(text), "depth=%d verify=%d subject=%s", depth, ok, subject);
+	s->tracer->line(s->tracer->ctx, STREAM_TRACE_CHAIN, text);
+}
+
+/* One line of a dump: "0010 16 03 01 ...  ...". */
+static void
+dump_line(struct stream_tracer *t, size_t at, const unsigned char *p, size_t n)
+{
+	char text[8 + DUMP_COLUMNS * 4 + 8];
+	size_t used = (size_t)snprintf(text, sizeof(text), "%04zx", at);
+
+	for (size_t i = 0; i < DUMP_COLUMNS; i++)
+		used += (size_t)snprintf(text + used, sizeof(text) - used, i < n ? " %02x" : "   ", i < n ? p[i] : 0u);
+	text[used++] = ' ';
+	for (size_t i = 0; i < n; i++)
+		text[used++] = p[i] > 32 && p[i] < 127 ? (char)p[i] : '.';
+	text[used] = '\0';
+	t->line(t->ctx, STREAM_TRACE_BYTES, text);
+}
+
+void
+stream_trace_bytes(struct stream *s, bool reading, const char *p, size_t n)
+{
+	struct stream_tracer *t = s->tracer;
+	char text[64];
+
+	if (!(t->all_bytes || (t->handshake_bytes && !s->handshaken)) || t->bytes_left == 0)
+		return;
+	snprintf(text, sizeof(text), "%s (%zu bytes)", reading ? "read" : "write", n);
+	t->line(t->ctx, STREAM_TRACE_BYTES, text);
+	if (n > t->bytes_left)
+		n = t->bytes_left;
+	t->bytes_left -= n;
+	for (size_t at = 0; at < n; at += DUMP_COLUMNS)
+		dump_line(t, at, (const unsigned char *)p + at, n - at < DUMP_COLUMNS ? n - at : DUMP_COLUMNS);
+	if (t->bytes_left == 0)
+		t->line(t->ctx, STREAM_TRACE_BYTES, "the limit is reached; no more of this session is shown");
+}
+
+static void
+alert_line(struct stream_tracer *t, bool reading, int alert)
+{
+	char text[256];
+
+	if ((alert & 0xff) == SSL_AD_CLOSE_NOTIFY)
+		return;
+	snprintf(text, sizeof(text), "SSL3 alert %s:%s:%s", reading ? "read" : "write", SSL_alert_type_string_long(alert),
+	    SSL_alert_desc_string_long(alert));
+	t->line(t->ctx, STREAM_TRACE_STATE, text);
+}
+
+static void
+on_step(const SSL *ssl, int where, int ret)
+{
+	struct stream *s = tls_stream_of((SSL *)(uintptr_t)ssl);
+	const char *role = where & SSL_ST_CONNECT ? "SSL_connect" : where & SSL_ST_ACCEPT ? "SSL_accept" : "unknown";
+	char text[256];
+
+	if (s == NULL || s->tracer == NULL)
+		return;
+	if (where & SSL_CB_ALERT) {
+		alert_line(s->tracer, (where & SSL_CB_READ) != 0, ret);
+	} else if (where & SSL_CB_LOOP) {
+		snprintf(text, sizeof(text), "%s:%s", role, SSL_state_string_long(ssl));
+		s->tracer->line(s->tracer->ctx, STREAM_TRACE_STATE, text);
+	} else if ((where & SSL_CB_EXIT) && ret == 0) {
+		snprintf(text, sizeof(text), "%s:failed in %s", role, SSL_state_string_long(ssl));
+		s->tracer->line(s->tracer->ctx, STREAM_TRACE_STATE, text);
+	}
+}
+
+void
+stream_trace_attach(struct stream *s)
+{
+	if (s->tracer->steps)
+		SSL_set_info_callback(s->ssl, on_step);
+}
