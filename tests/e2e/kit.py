@@ -280,6 +280,8 @@ anvil unix - - n - 1 anvil
 
 
 class Signet(Logged):
+    prefix = []             # a command that starts signetd in its own place (prlimit, nice)
+
     def __init__(self, env, name, main_cf, master_cf, files, start):
         self.env, self.name = env, name
         self.dir = env.path(name)
@@ -311,7 +313,7 @@ class Signet(Logged):
 
     def start(self, wait=True):
         since = self.mark()
-        self.proc = Process(self.env, [os.path.join(BUILD, "src", "signetd"), "-c", self.conf], self.name + "-signetd")
+        self.proc = Process(self.env, self.prefix + [os.path.join(BUILD, "src", "signetd"), "-c", self.conf], self.name + "-signetd")
         if wait:
             def up():
                 if not self.proc.alive():

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +23,7 @@
 #define MAX_DIRS 128
 #define MAX_SHARED 8
 #define ARENA_MAX (64u << 20)
+#define MEMORY_TRIM 75          /* per cent of memory_limit: before anybody is sent away */
 
 struct role_file {
 	struct list node;
@@ -41,7 +43,7 @@ struct role_private {
 	struct loop_timer grace;
 	struct loop_task bye;
 	uint64_t memory;
-	int64_t memory_at_us;
+	int64_t memory_at_us, trimmed_us;
 	bool done;
 };
 
@@ -503,25 +505,44 @@ role_queue_path(struct role *r, struct arena *a, const char *name)
 	return arena_printf(a, "%s/%s", r->conf->params->queue_directory, name).p;
 }
 
-uint64_t
-role_memory(struct role *r)
+static uint64_t
+private_bytes(void)
 {
 	struct buf b;
 	struct span rest, word;
-	uint64_t resident = 0, shared = 0;
+	uint64_t resident = 0, shared = 0, bytes = 0;
 
-	if (loop_now_us(r->loop) - r->priv->memory_at_us < 100 * US_PER_MS && r->priv->memory > 0)
-		return r->priv->memory;
 	buf_init(&b, 4096);
 	if (fd_read_file(AT_FDCWD, "/proc/self/statm", &b) == 0) {
 		rest = span_trim(buf_span(&b));
 		if (span_token(&rest, " ", &word) && span_token(&rest, " ", &word) && span_u64(word, 1u << 30, &resident) &&
 		    span_token(&rest, " ", &word) && span_u64(word, 1u << 30, &shared) && resident > shared)
-			r->priv->memory = (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
+			bytes = (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
 	}
-	r->priv->memory_at_us = loop_now_us(r->loop);
 	buf_release(&b);
-	return r->priv->memory;
+	return bytes;
+}
+
+/*
+ * What is in use is not what the process has: malloc keeps free pages between used ones. When they would count against
+ * us they are given back to the system, at most once a second, or one crowd would shut the door for all that follow.
+ */
+uint64_t
+role_memory(struct role *r)
+{
+	struct role_private *v = r->priv;
+	int64_t now = loop_now_us(r->loop);
+
+	if (now - v->memory_at_us < 100 * US_PER_MS && v->memory > 0)
+		return v->memory;
+	v->memory = private_bytes();
+	if (v->memory > r->conf->params->memory_limit / 100 * MEMORY_TRIM && now - v->trimmed_us > US_PER_S) {
+		malloc_trim(0);
+		v->memory = private_bytes();
+		v->trimmed_us = now;
+	}
+	v->memory_at_us = now;
+	return v->memory;
 }
 
 static void
