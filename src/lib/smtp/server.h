@@ -108,7 +108,7 @@ struct smtps_client {
  * AUTH as this client may use it now (RFC 4954). Nothing said, or not enabled: 503. The words are copied.
  * Say it anew at each HELO, before it is accepted: they depend on TLS and on the authentication service.
  */
-#define SMTPS_AUTH_LINE_MAX 65536u
+#define SMTPS_AUTH_LINE_MAX 32768u      /* with what is read at once it fits the input buffer */
 struct smtps_auth {
 	struct span mechs;              /* for the EHLO line: "PLAIN LOGIN"; "" = not announced */
 	bool enabled : 1;               /* the command is known; what it comes to is for the owner to say */

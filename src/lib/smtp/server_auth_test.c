@@ -239,7 +239,7 @@ test_long_response(void **state)
 {
 	static const struct smtps_client plain = { 0 };
 	struct smtps_config c = config;
-	static char line[65536];
+	static char line[SMTPS_FEED_MAX];
 	struct owner o;
 
 	(void)state;
@@ -248,10 +248,17 @@ test_long_response(void **state)
 	owner_open(&o, &c, &plain);
 	feed(&o, SPAN(EHLO "AUTH LOGIN\r\n"), 1);
 	for (unsigned i = 0; i < 2; i++) {
-		feed(&o, span_of(line, sizeof(line)), 5000);
+		feed(&o, span_of(line, SMTPS_AUTH_LINE_MAX), 5000);
 		feed(&o, SPAN("\r\n"), 2);
 	}
 	assert_non_null(strstr(buf_cstr(&o.out), P334 "535 5.7.8"));
+	/* As much as may be waiting, and as much as may come at once on top of it. */
+	feed(&o, SPAN("AUTH LOGIN\r\n"), 12);
+	feed(&o, span_of(line, SMTPS_AUTH_LINE_MAX + 1), SMTPS_FEED_MAX);
+	assert_true(smtps_wants_input(o.s));
+	feed(&o, span_of(line, SMTPS_FEED_MAX), SMTPS_FEED_MAX);
+	feed(&o, SPAN("\r\n"), 2);
+	assert_non_null(strstr(buf_cstr(&o.out), U334 "500 5.5.6"));
 	owner_close(&o);
 }
 

@@ -13,7 +13,7 @@
 #include "role/smtpd/smtpd.h"
 #include "sasl/mech.h"
 
-#define MECHS_MAX 2000u         /* bytes of the words on the EHLO line */
+#define MECHS_MAX 600u          /* bytes of the words on the EHLO line: twice, with AUTH=, and still a reply */
 #define LOGIN_MAX 1024u
 
 static const char lost[] = "Connection lost to authentication server";

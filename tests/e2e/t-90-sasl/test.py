@@ -199,17 +199,20 @@ def run(env):
     c.close()
     s.wait_log(r"disconnect from unknown\[127\.0\.0\.1\] ehlo=2 starttls=1 auth=1 mail=1 rcpt=1 data=1 quit=1|disconnect from unknown\[127\.0\.0\.1\] ehlo=2 starttls=1 auth=0/1")
     # the passwords are nowhere: not in the log, not in the memory of the servers
-    for secret in ("only-once-4711", "only-once-4712"):
+    # (looked at when the password was what was read last: later commands would cover most of it)
+    for mech in ("PLAIN", "LOGIN"):
         c = session(587)
-        kit.check(c.docmd("AUTH", "PLAIN " + b64("\0joe\0" + secret))[0] == 535, "wrong")
-        kit.check(c.docmd("AUTH", "LOGIN")[0] == 334 and c.docmd(b64("joe"))[0] == 334 and c.docmd(b64(secret + "x"))[0] == 535, "wrong")
-        c.docmd("NOOP")
-        needles = [b64("\0joe\0" + secret)[8:-4].encode(), b64(secret + "x")[:-4].encode()]
+        secret = "only-once-47-for-" + mech
+        if mech == "PLAIN":
+            line = b64("\0joe\0" + secret)
+            kit.check(c.docmd("AUTH", "PLAIN " + line)[0] == 535, "wrong")
+        else:
+            line = b64(secret)
+            kit.check(c.docmd("AUTH", "LOGIN")[0] == 334 and c.docmd(b64("joe"))[0] == 334 and c.docmd(line)[0] == 535, "wrong")
         for pid in s.pids("smtpd"):
             memory = read_memory(pid)
             kit.check(b"smtpd_sasl_path" in memory, "the memory of %d" % pid)
-            for n in needles:
-                kit.check(n not in memory, "%r stayed in the memory of smtpd" % n)
+            kit.check(line[12:24].encode() not in memory, "%s: the password stayed in the memory of smtpd" % mech)
     log = s.log()
     for secret in ("secret", "wrong", "tiger", b64("secret"), b64("\0joe\0secret"), b64("\0joe\0wrong")):
         kit.check(secret not in log, "%s in the log" % secret)
@@ -225,6 +228,8 @@ def read_memory(pid):
             if "w" not in rights or "[v" in line:
                 continue
             begin, end = (int(x, 16) for x in where.split("-"))
+            if end - begin > 1 << 30:  # the shadow of a sanitizer
+                continue
             mem.seek(begin)
             try:
                 out.append(mem.read(end - begin))
