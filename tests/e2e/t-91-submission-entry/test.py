@@ -1,8 +1,11 @@
 """The submission entry of the forward secrecy guide as it is printed there, with a real Dovecot behind it: swaks, openssl s_client,
-smtplib; the smtps entry beside it (wrapper mode)."""
+smtplib; the smtps entry beside it (wrapper mode); EXTERNAL
+by client certificate (smtplib, gnutls-cli)."""
 import base64
 import os
 import re
+import smtplib
+import ssl
 import subprocess
 
 import kit
@@ -33,7 +36,18 @@ smtps inet n - n - - smtpd
   -o syslog_name=signet/smtps
   -o smtpd_tls_wrappermode=yes
   -o smtpd_sasl_auth_enable=yes
-""", start=False)
+127.0.0.1:2587 inet n - n - - smtpd
+  -o smtpd_tls_security_level=encrypt
+  -o smtpd_tls_ask_ccert=yes
+  -o smtpd_tls_CAfile=%s
+  -o smtpd_sasl_auth_enable=yes
+  -o smtpd_sasl_mechanism_filter=static:all
+127.0.0.1:2588 inet n - n - - smtpd
+  -o smtpd_tls_security_level=encrypt
+  -o smtpd_tls_ask_ccert=yes
+  -o smtpd_tls_CAfile=%s
+  -o smtpd_sasl_auth_enable=yes
+""" % (env.ca("people"), env.ca("people")), start=False)
     # the guide's own way to make the file; 1024 bits are below what openssl takes for granted today
     kit.sh("openssl", "dhparam", "-dsaparam", "-out", os.path.join(s.conf, "dh1024.pem"), "1024")
     s.start()
@@ -82,4 +96,59 @@ smtps inet n - n - - smtpd
         p.stdin.close()
         p.wait(20)
         p.stdout.close()
+    external(env, s, sink)
     s.stop()
+
+
+def external(env, s, sink):
+    """Who shows a certificate of our authority may log in with nothing else, where the filter says so."""
+    kit.need("gnutls-cli")
+    certs = {"trusted": env.cert("laptop.example", ca="people", cn="cert-user"), "stranger": env.cert("other.example", ca="people", cn="nobody-knows"),
+             "self-signed": env.cert("laptop2.example", ca=None, cn="cert-user"), "another authority": env.cert("laptop3.example", cn="cert-user")}
+
+    def session(port, who):
+        ctx = ssl.create_default_context(cafile=env.ca())
+        ctx.check_hostname = False
+        if who:
+            ctx.load_cert_chain(*certs[who])
+        c = smtplib.SMTP("127.0.0.1", port, local_hostname="laptop.example", timeout=20)
+        env.at_end(c.close)
+        c.ehlo()
+        c.starttls(context=ctx)
+        c.ehlo()
+        return c
+
+    for port, who, offered in ((2587, "trusted", True), (2587, "stranger", True), (2587, None, False), (2587, "self-signed", False),
+                               (2587, "another authority", False), (2588, "trusted", False)):
+        c = session(port, who)
+        kit.check(("EXTERNAL" in c.esmtp_features["auth"].split()) == offered, "port %d, %s: %s" % (port, who, c.esmtp_features["auth"]))
+        if not offered:
+            kit.check(c.docmd("AUTH", "EXTERNAL " + b64("cert-user")) == (504, b"5.5.4 Error: authentication failed: Invalid authentication mechanism"), "%s: not accepted either" % who)
+    kit.check(session(2587, "stranger").docmd("AUTH", "EXTERNAL =")[0] == 535, "a certificate of somebody without an account")
+    c = session(2587, "trusted")
+    kit.check(c.docmd("AUTH", "EXTERNAL " + b64("joe"))[0] == 535, "not as somebody else")
+    kit.check(c.docmd("AUTH", "EXTERNAL") == (334, b"") and c.docmd("")[0] == 235, "the name is that of the certificate")
+    c = session(2587, "trusted")
+    kit.check(c.docmd("AUTH", "EXTERNAL =")[0] == 235, "with an empty initial response")
+    kit.check(c.docmd("MAIL", "FROM:<cert@here.example>")[0] == 250 and c.docmd("RCPT", "TO:<user@example.com>")[0] == 250, "and may relay")
+    code, text = c.data("Subject: x\r\n\r\nx\r\n")
+    s.wait_log(r"%s: client=unknown\[127\.0\.0\.1\], sasl_method=EXTERNAL, sasl_username=cert-user$" % kit.queue_id("%d %s" % (code, text.decode())))
+
+    # the same with another TLS library
+    p = subprocess.Popen(["gnutls-cli", "--starttls-proto=smtp", "--port=2587", "--x509cafile=" + env.ca(), "--verify-hostname=mx.test",
+                          "--x509certfile=" + certs["trusted"][0], "--x509keyfile=" + certs["trusted"][1], "127.0.0.1"],
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    for line, wanted in (("EHLO laptop.example", r"250-AUTH .*EXTERNAL"), ("AUTH EXTERNAL =", r"235 2\.7\.0 Authentication successful"), ("QUIT", r"221 ")):
+        said = "\n"
+        if line.startswith("EHLO"):
+            while "Handshake was completed" not in said:
+                said = p.stdout.readline()
+                kit.check(said, "gnutls-cli ends before the handshake does")
+        p.stdin.write(line + "\r\n")
+        p.stdin.flush()
+        while not re.match(wanted, said):
+            said = p.stdout.readline()
+            kit.check(said and not re.match("[45]", said), "gnutls-cli: %s answered by %r" % (line, said))
+    p.stdin.close()
+    p.wait(20)
+    p.stdout.close()
