@@ -46,6 +46,7 @@ static const struct support_case {
 	{ "what has no meaning is mentioned", SAFE "max_use = 7\n", SMTPD, "main.cf:2: note: max_use: this has no effect", true },
 	{ "set to the default it is nothing", SAFE "max_use = 100\n", SMTPD, "", true },
 	/* spec 20.10: a configuration error at start, not a silent may */
+	/* spec 20.17: told at the start with file and line */
 	{ "dane without DNSSEC", SAFE "smtp_tls_security_level = dane\n", SMTPD SMTP,
 	    "main.cf:2: error: smtp_tls_security_level = dane: it needs DNSSEC, but smtp_dns_support_level is not dnssec", false },
 	{ "dane-only by native lookups", SAFE DNSSEC "smtp_tls_security_level = dane-only\nsmtp_host_lookup = native\n", SMTPD SMTP,
@@ -59,6 +60,9 @@ static const struct support_case {
 	{ "dane of LMTP", SAFE "lmtp_tls_security_level = dane\nlmtp_dns_support_level = enabled\n",
 	    SMTPD "lmtp unix - - - - - lmtp\n", "main.cf:2: error: lmtp_tls_security_level = dane: it needs DNSSEC", false },
 	{ "dane with all it needs", SAFE DNSSEC "smtp_tls_security_level = dane\n", SMTPD SMTP, "", true },
+	/* spec 20.20: what does not do what it says is reported */
+	{ "wildcards of several labels", SAFE "tls_wildcard_matches_multiple_labels = no\n", SMTPD,
+	    "main.cf:2: error: tls_wildcard_matches_multiple_labels: this does not work yet", false },
 	{ "dane that no service uses", SAFE "smtp_tls_security_level = dane\n", SMTPD, "", true },
 	{ "a policy service", SAFE "smtpd_recipient_restrictions = check_policy_service unix:private/p, permit\n", SMTPD,
 	    "main.cf:2: error: smtpd_recipient_restrictions: restriction check_policy_service does not work yet", false },

@@ -241,6 +241,7 @@ static const struct row rows[] = {
 	    "mx.example.org[192.0.2.1]=! 4.7.5 TLSA lookup error for mx.example.org:25", NULL },
 	{ "implicit MX", DANE, "example.org", { MX(I, NULL), { "example.org", DNS_TYPE_A, S, "192.0.2.9", NULL },
 	    TLSA("example.org", S, "3 1 1") }, "example.org[192.0.2.9]=dane example.org", NULL },
+	/* spec 20.16 */
 	{ "null MX", DANE, "example.org", { MX(S, ".") }, "! 5.1.10 Domain example.org does not accept mail (nullMX)", NULL },
 	{ "a name that does not exist", DANE, "example.org", { MX(S, NULL) }, "! 5.4.4 Host or domain name not found. Name "
 	    "service error for name=example.org type=A: Host not found", NULL },

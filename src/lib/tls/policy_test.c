@@ -109,6 +109,7 @@ test_keys(void **state)
 		{ "a.b.c", "a.b.c .b.c .c" },
 		{ "Example.ORG", "example.org .org" },
 		{ "localhost", "localhost" },
+		/* spec 20.13 */
 		{ "[mx.example.org]", "[mx.example.org] [mx.example.org]:25 [mx.example.org]:smtp" },
 		{ "[mx.example.org]:25", "[mx.example.org]:25 [mx.example.org] [mx.example.org]:smtp" },
 		{ "[MX.example.org]:SMTP", "[mx.example.org]:smtp [mx.example.org] [mx.example.org]:25" },
@@ -119,6 +120,7 @@ test_keys(void **state)
 		{ "[2001:db8::1]:587", "[2001:db8::1]:587" },
 		{ "2001:db8::1", "2001:db8::1" },
 		{ "/var/run/LMTP", "/var/run/lmtp" },
+		/* spec 20.7 */
 		{ "b\xc3\xbc" "cher.example",
 		    "b\xc3\xbc" "cher.example xn--bcher-kva.example .example" },
 		{ "xn--bcher-kva.example", "xn--bcher-kva.example b\xc3\xbc" "cher.example .example" },
@@ -205,6 +207,7 @@ test_table_values(void **state)
 		{ "encrypt exclude=RC4 exclude=MD5", "given twice" },
 		{ "encrypt servername=a.example servername=b.example", "given twice" },
 		{ "encrypt weak=sha1 weak=sha1", "given twice" },
+		/* spec 20.9 */
 		{ "encrypt ciphers=", "unknown cipher grade" },
 		{ "encrypt ciphers=strong", "unknown cipher grade" },
 		{ "encrypt exclude=RC5X", "unknown cipher" },
@@ -408,6 +411,7 @@ test_decisions(void **state)
 		{ "fingerprint from the table", "may", "fingerprint match=" FP1 "|" FP2, NULL, NULL,
 		    { "level=fingerprint", "match=1 pkix=0", "digests=2", "ciphers=<MEDIUM:!aNULL:!kRSA>",
 		    "seclevel=1 weak=0" } },
+		/* spec 20.3 */
 		{ "a fingerprint of the wrong length is a policy error", "may", "fingerprint match=" FP1 ":00", NULL,
 		    NULL, { "invalid 4.7.5", "fingerprint value has 33 bytes, a sha256 digest has 32" } },
 		{ "a malformed fingerprint is a policy error", "may", "fingerprint match=xyz", NULL, NULL,
@@ -461,15 +465,18 @@ test_decisions(void **state)
 		{ "rootca of the wrong length", "may", "secure rootca=00:11", NULL, NULL, { "invalid 4.7.5", "has 2 bytes" } },
 		{ "ciphers of an entry", "may", "may ciphers=high", NULL, NULL, { "ciphers=<HIGH>" } },
 		{ "export and low mean medium", "may", "may ciphers=export", NULL, NULL, { "ciphers=<MEDIUM>" } },
+		/* spec 20.12 */
 		{ "the null grade needs its switch", "may", "encrypt ciphers=null", NULL, NULL,
 		    { "invalid 4.7.5", "cipher grade null is switched off" } },
 		{ "exclude replaces, the level's own stays", "may", "secure exclude=AES128:SHA", NULL, NULL,
 		    { "ciphers=<MEDIUM:!AES128:!SHA:!aNULL:!kRSA>" } },
+		/* spec 20.19 */
 		{ "weak words lift their refusals", "may", "encrypt weak=krsa:rsa1024", NULL, NULL,
 		    { "ciphers=<MEDIUM:!eNULL>", "weak=10" } },
 		{ "weak sha1 lowers the library's level", "may", "secure weak=sha1", NULL, NULL, { "seclevel=0 weak=1" } },
 		{ "old protocols of an entry need the library's level 0", "may", "secure protocols=>=TLSv1", NULL, NULL,
 		    { "proto=<>=TLSv1>", "seclevel=0" } },
+		/* spec 20.11 */
 		{ "SNI is the host name at may too", "may", NULL, NULL, NULL, { "sni=<mx.example.org>" } },
 		{ "servername=nexthop", "may", "may servername=nexthop", NULL, NULL, { "sni=<example.org>" } },
 		{ "servername=none", "may", "secure servername=none", NULL, NULL, { "sni=<>" } },
@@ -480,9 +487,11 @@ test_decisions(void **state)
 		{ "rpk may be asked for at encrypt", "may", "encrypt enable_rpk=yes", NULL, NULL, { "rpk=1" } },
 		{ "rpk is never used at verify", "may", "verify enable_rpk=yes", NULL, NULL, { "rpk=0" } },
 		{ "connection reuse of an entry", "may", "verify connection_reuse=yes", NULL, NULL, { "reuse=1" } },
+		/* spec 20.1 */
 		{ "policy_failure stays in the decision", "may",
 		    "secure policy_type=sts policy_failure=sts-policy-invalid", NULL, NULL,
 		    { "failure=<sts-policy-invalid>" } },
+		/* spec 20.4: patterns and names of section 3.5; the policy comes from the table */
 		{ "MTA-STS: the certificate must be the host's", "may",
 		    "secure policy_type=sts match=mx.example.org:mx2.example.org mx_host_pattern=*.example.org", NULL,
 		    NULL, { "names=<mx.example.org>", "skip=0" } },
@@ -511,7 +520,7 @@ test_decisions(void **state)
 	}
 }
 
-/* tls_required_enable: the header is in force */
+/* tls_required_enable: the header is in force (spec 20.8) */
 static void
 test_tls_required_no(void **state)
 {

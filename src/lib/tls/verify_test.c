@@ -207,6 +207,7 @@ test_names(void **state)
 	tls_client_ctx_unref(&c);
 }
 
+/* spec 20.18 */
 static void
 test_a_mismatch_says_what_was_found_and_wanted(void **state)
 {
@@ -328,6 +329,7 @@ test_anchor_files(void **state)
 	kit_cert_free(&leaf);
 }
 
+/* spec 20.12, 20.19 */
 static void
 test_weaknesses(void **state)
 {
@@ -400,7 +402,7 @@ test_special_cases(void **state)
 	assert_false(v.matched);
 	assert_string_equal(v.reason, "external policy failure (sts-webpki-invalid)");
 	d.policy_failure = false;
-	/* smtp_tls_scert_verifydepth counts issuers (20.20): leaf, intermediate, root = 2 */
+	/* smtp_tls_scert_verifydepth counts issuers (spec 20.20): leaf, intermediate, root = 2 */
 	d.verifydepth = 2;
 	verify(&d, c, &leaf, sent, CERTS_NOW, &v);
 	assert_true(v.matched);
@@ -418,6 +420,7 @@ test_special_cases(void **state)
 	kit_cert_free(&leaf);
 }
 
+/* spec 20.2 */
 static void
 test_broken_files_lower_nothing(void **state)
 {

@@ -63,6 +63,7 @@ static const struct {
 	    "1 4.7.5 Cannot start TLS: handshake failure", "SSL_connect error to 127.0.0.1[127.0.0.1]:", "tls=may?,", false, NULL },
 	{ "may, handshake fails, later attempt: in clear", "smtp_tls_security_level = may\n", offers, true, 301, "0 2.0.0",
 	    "SSL_connect error to", "tls=may:none,", false, NULL },
+	/* spec 20.15 */
 	{ "may, 421 to STARTTLS is a failed handshake", "smtp_tls_security_level = may\n", leaves, false, 0,
 	    "1 4.7.5 Cannot start TLS: handshake failure", NULL, "tls=may?,", false, NULL },
 	{ "may, 421 to STARTTLS, later attempt", "smtp_tls_security_level = may\n", leaves, false, 301, "0 2.0.0", NULL, "tls=may:none,", false, NULL },
@@ -72,6 +73,7 @@ static const struct {
 	    "1 4.7.4 TLS is required, but was not offered by host 127.0.0.1[127.0.0.1]", NULL, "tls=!encrypt,", true, NULL },
 	{ "encrypt, refused", "smtp_tls_security_level = encrypt\n", refuses, false, 0,
 	    "1 4.7.5 TLS is required, but host 127.0.0.1[127.0.0.1] refused to start TLS: 454 4.7.0 not now", NULL, "tls=!encrypt,", true, NULL },
+	/* spec 20.14 */
 	{ "encrypt, refused with 5xx defers", "smtp_tls_security_level = encrypt\n", refuses_for_good, false, 0,
 	    "1 4.7.5 TLS is required, but host 127.0.0.1[127.0.0.1] refused to start TLS: 554 5.7.0 never", NULL, "tls=!encrypt,", true, NULL },
 	{ "encrypt, handshake fails, never in clear", "smtp_tls_security_level = encrypt\n", offers, true, 100000,
