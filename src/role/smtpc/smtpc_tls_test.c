@@ -17,7 +17,7 @@ server_tls(void)
 		.exclude_ciphers = "", .mandatory_exclude_ciphers = "", .high_cipherlist = "aNULL:-aNULL:HIGH:@STRENGTH",
 		.medium_cipherlist = "aNULL:-aNULL:HIGH:MEDIUM:@STRENGTH", .null_cipherlist = "eNULL:!aNULL",
 		.eecdh_auto_curves = "X25519 prime256v1", .ffdhe_auto_groups = "", .dh1024_param_file = "",
-		.fingerprint_digest = "sha256", .session_ticket_cipher = "",
+		.fingerprint_digest = "sha256", .session_ticket_cipher = "", .eecdh_grade = "auto",
 	};
 	struct fault why = { 0 };
 	struct tls_server_ctx *c = tls_server_ctx_new(&p, &why);
