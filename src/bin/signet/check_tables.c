@@ -76,7 +76,13 @@ check_label(struct table_check *t, struct span label)
 {
 	struct span type, name;
 	const struct word_row *row;
+	struct span rest = label;
 
+	if (span_starts(label, SPAN("{"))) {    /* "{ type:table { options } }" */
+		rest = span_slice(label, 1, label.n - 1);
+		if (!word_next(&rest, &label) || label.p[0] == '{')
+			return;
+	}
 	while (span_starts(label, SPAN("proxy:")))
 		label = span_from(label, 6);
 	if (!span_cut(label, ':', &type, &name) || type.n == 0)

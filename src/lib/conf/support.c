@@ -123,6 +123,18 @@ old_restriction(const struct judge *j, const struct word_row *row)
 	say(j, CONF_ERROR, fix, line);
 }
 
+/* "{ type:table { search_order = ... } }" names its table first. */
+static struct span
+table_of(struct span argument)
+{
+	struct span rest, table;
+
+	if (argument.n < 2 || argument.p[0] != '{')
+		return argument;
+	rest = span_slice(argument, 1, argument.n - 1);
+	return word_next(&rest, &table) ? table : argument;
+}
+
 static void
 judge_restriction(const struct judge *j, struct span word, struct span *rest)
 {
@@ -147,7 +159,7 @@ judge_restriction(const struct judge *j, struct span word, struct span *rest)
 		snprintf(line, sizeof(line), "something is missing behind %s", row->word);
 		say(j, CONF_ERROR, NULL, line);
 	} else if (row->argument == WORD_TABLE) {
-		judge_table(j, argument, true, 0);
+		judge_table(j, table_of(argument), true, 0);
 	}
 }
 

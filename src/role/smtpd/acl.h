@@ -16,6 +16,7 @@ struct acl;
 struct asks;
 struct conf_service;
 struct maps_env;
+struct tls_info;
 
 /* The lists, by the phase they belong to. */
 enum acl_list {
@@ -66,6 +67,7 @@ struct acl_facts {
 	struct span login_method;       /* "PLAIN", "XCLIENT" */
 	bool local;                     /* our own submission socket: everything is permitted */
 	bool tls;
+	const struct tls_info *tls_info;        /* of the handshake; NULL = no TLS */
 	bool pipelined_early;
 	bool discarding;                /* DISCARD was decided for this message */
 };

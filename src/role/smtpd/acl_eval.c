@@ -4,6 +4,7 @@
 #include "base/panic.h"
 #include "mail/address.h"
 #include "role/smtpd/acl_private.h"
+#include "tls/info.h"
 
 /* --- names --- */
 
@@ -46,6 +47,8 @@ acl_subject_name(const struct acl_eval *e, enum acl_subject s)
 		return address_external(e->f->sender, e->a);
 	case ACL_SUBJECT_RECIPIENT:
 		return address_external(e->f->recipient, e->a);
+	case ACL_SUBJECT_CCERT:
+		return e->f->tls_info != NULL ? e->f->tls_info->peer_cn : SPAN("");
 	case ACL_SUBJECT_LOGIN:
 		return e->f->login;
 	case ACL_SUBJECT_ETRN:
@@ -72,6 +75,8 @@ acl_subject_class(const struct acl_eval *e, enum acl_subject s)
 		return "Sender address";
 	case ACL_SUBJECT_RECIPIENT:
 		return "Recipient address";
+	case ACL_SUBJECT_CCERT:
+		return "Client certificate";
 	case ACL_SUBJECT_LOGIN:
 		return "SASL login name";
 	case ACL_SUBJECT_ETRN:

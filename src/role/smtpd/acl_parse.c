@@ -111,9 +111,9 @@ static const struct acl_row rows[] = {
 	SERVERS("helo", ACL_SUBJECT_HELO, ACL_KIND_HELO),
 	SERVERS("sender", ACL_SUBJECT_SENDER, ACL_KIND_SENDER),
 	SERVERS("recipient", ACL_SUBJECT_RECIPIENT, ACL_KIND_RECIPIENT),
-	{ "permit_tls_clientcerts", ACL_NO_ARG, ACL_SUBJECT_CLIENT, NULL, 0 },
-	{ "permit_tls_all_clientcerts", ACL_NO_ARG, ACL_SUBJECT_CLIENT, NULL, 0 },
-	{ "check_ccert_access", ACL_ARG_MAPS, ACL_SUBJECT_CLIENT, NULL, 0 },
+	{ "permit_tls_clientcerts", ACL_NO_ARG, ACL_SUBJECT_CLIENT, acl_permit_ccerts, ACL_KIND_LISTED },
+	{ "permit_tls_all_clientcerts", ACL_NO_ARG, ACL_SUBJECT_CLIENT, acl_permit_ccerts, ACL_KIND_TRUSTED },
+	{ "check_ccert_access", ACL_ARG_CCERT, ACL_SUBJECT_CCERT, acl_ccert_access, 0 },
 	{ "check_sasl_access", ACL_ARG_MAPS, ACL_SUBJECT_LOGIN, acl_login_access, 0 },
 	{ "check_policy_service", ACL_ARG_MAPS, ACL_SUBJECT_PHASE, NULL, 0 },
 	{ "reject_unverified_sender", ACL_NO_ARG, ACL_SUBJECT_SENDER, NULL, 0 },
@@ -183,6 +183,7 @@ cached_add(struct acl *acl, struct hmap *map, struct span text)
 static bool
 rule_arg(struct acl *acl, struct acl_rule *rule, struct span *rest, struct fault *why)
 {
+	struct span table;
 	uint64_t number;
 
 	if (rule->row->arg == ACL_NO_ARG)
@@ -192,6 +193,8 @@ rule_arg(struct acl *acl, struct acl_rule *rule, struct span *rest, struct fault
 	rule->arg = arena_dup(acl->arena, rule->arg);
 	if (rule->row->fn == NULL || rule->row->arg == ACL_ARG_DOMAIN)
 		return true;
+	if (rule->row->arg == ACL_ARG_CCERT)
+		return acl_ccert_parse(acl, rule->arg, &table, &rule->order, why) && open_maps(acl, table, &rule->maps, why);
 	if (rule->row->arg == ACL_ARG_MAPS)
 		return open_maps(acl, rule->arg, &rule->maps, why);
 	if (!span_u64(rule->arg, 1000, &number))
@@ -363,7 +366,8 @@ open_tables(struct acl *acl, struct fault *why)
 {
 	const struct params *p = acl->p;
 
-	return open_map(acl, "rbl_reply_maps", p->rbl_reply_maps, &acl->rbl_reply_maps, why) &&
+	return open_map(acl, "relay_clientcerts", p->relay_clientcerts, &acl->relay_clientcerts, why) &&
+	    open_map(acl, "rbl_reply_maps", p->rbl_reply_maps, &acl->rbl_reply_maps, why) &&
 	    open_map(acl, "smtpd_sender_login_maps", p->smtpd_sender_login_maps, &acl->sender_login_maps, why);
 }
 

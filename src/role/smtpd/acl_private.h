@@ -31,6 +31,7 @@ enum acl_arg {
 	ACL_ARG_MAPS,           /* a table */
 	ACL_ARG_DOMAIN,         /* a DNS list, "dom=127.0.0.2" */
 	ACL_ARG_NUMBER,
+	ACL_ARG_CCERT,          /* a table, or { table { search_order = ... } } */
 };
 
 /* Whose name stands in the reply: "<name>: <class> rejected: ...". */
@@ -42,6 +43,7 @@ enum acl_subject {
 	ACL_SUBJECT_LOGIN,
 	ACL_SUBJECT_SENDER,
 	ACL_SUBJECT_RECIPIENT,
+	ACL_SUBJECT_CCERT,
 	ACL_SUBJECT_ETRN,
 };
 
@@ -54,6 +56,21 @@ struct acl_row {
 	unsigned kind;          /* for functions that serve several rows */
 };
 
+/* What check_ccert_access looks up, in this order. */
+enum acl_ccert_key {
+	ACL_CCERT_CERT_FP,
+	ACL_CCERT_PKEY_FP,
+	ACL_CCERT_SUBJECT_CN,
+	ACL_CCERT_ISSUER_CN,
+	ACL_CCERT_SAN_DNS,
+	ACL_CCERT_KEYS,
+};
+
+struct acl_ccert_order {
+	uint8_t key[ACL_CCERT_KEYS];
+	size_t n;
+};
+
 struct acl_rules {
 	struct acl_rule *v;
 	size_t n;
@@ -64,6 +81,7 @@ struct acl_rule {
 	struct maps *maps;
 	struct span arg;        /* DNS list, number */
 	int64_t number;
+	const struct acl_ccert_order *order;    /* ACL_ARG_CCERT */
 	const struct acl_rules *sub;    /* a restriction class */
 	bool warn;              /* warn_if_reject stands in front */
 };
@@ -90,6 +108,7 @@ struct acl {
 	struct list opened;     /* tables to be closed */
 	struct route *route;
 	struct addrlist *mynetworks, *permit_mx_backup_networks;
+	struct maps *relay_clientcerts;
 	struct maps *rbl_reply_maps, *sender_login_maps;
 	struct strlist *log_permit;
 	bool no_unlisted_checks;        /* receive_override_options */
@@ -153,6 +172,11 @@ acl_fn acl_permit_networks, acl_permit_interfaces, acl_unknown_client, acl_unkno
 acl_fn acl_unauth_destination, acl_auth_destination, acl_unlisted;
 /* acl_login.c */
 acl_fn acl_permit_login, acl_login_mismatch, acl_login_access;
+/* acl_ccert.c */
+acl_fn acl_ccert_access, acl_permit_ccerts;
+/* Take the argument of check_ccert_access apart. */
+bool acl_ccert_parse(struct acl *acl, struct span arg, struct span *table_r, const struct acl_ccert_order **order_r,
+    struct fault *why);
 enum acl_verdict acl_unlisted_recipient(struct acl_eval *e);
 /* The name as a host (A-labels) in DNS: the answer, NULL when it is no host name. FOUND or WAIT. */
 enum map_result acl_dns_get(struct acl_eval *e, struct span name, unsigned type, const struct dns_answer **answer_r);
@@ -177,6 +201,8 @@ enum acl_kind {
 	ACL_KIND_SENDER,
 	ACL_KIND_RECIPIENT,
 	ACL_KIND_ETRN,
+	ACL_KIND_LISTED,
+	ACL_KIND_TRUSTED,
 	ACL_KIND_LOGGED_IN,     /* reject_*_sender_login_mismatch: for whom it looks */
 	ACL_KIND_NOT_LOGGED_IN,
 	ACL_KIND_ANYBODY,

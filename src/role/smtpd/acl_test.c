@@ -10,6 +10,7 @@
 #include "kit/kit.h"
 #include "maps/asks.h"
 #include "maps/maps.h"
+#include "tls/info.h"
 
 #define MAIN_CF                                                                                        \
 	"compatibility_level = 3.10\nmyhostname = mx.here.example\nmydomain = here.example\n"          \
@@ -524,7 +525,110 @@ test_refused_configurations(void **state)
 	}
 }
 
+/* --- client certificates (tls-server.md section 3.2) --- */
+
+#define FP "AA:BB:CC"
+#define PK "11:22:33"
+#define NO_ENTRY "554 5.7.1 <joe@here.example>: Recipient address rejected: Access denied"
+#define NO_CERT "554 5.7.1 <client.example>: Client certificate rejected: Access denied"
+
+static void
+test_client_certificates(void **state)
+{
+	struct span names[] = { SPAN("client.example"), SPAN("*.client.example") };
+	struct tls_info trusted = { .peer_cert = true, .peer_trusted = true, .asked = true, .peer_cn = SPAN("client.example"),
+		.issuer_cn = SPAN("Our CA"), .cert_fp = SPAN(FP), .pkey_fp = SPAN(PK), .dns_names = names, .n_dns_names = 2 };
+	struct tls_info untrusted = trusted, none = { .asked = true }, sly = trusted, rpk = { .peer_rpk = true, .asked = true,
+		.pkey_fp = SPAN(PK) };
+	const struct {
+		const char *name, *conf;
+		const struct tls_info *t;
+		const char *want;
+	} rows[] = {
+		{ "by certificate", RCPT "check_ccert_access inline:{{" FP "=OK}}, reject\n", &untrusted, "ok" },
+		{ "by key", RCPT "check_ccert_access inline:{{" PK "=OK}}, reject\n", &untrusted, "ok" },
+		{ "the certificate comes first", RCPT "check_ccert_access inline:{{" PK "=OK},{" FP "=REJECT}}, reject\n", &trusted, NO_CERT },
+		{ "DUNNO goes on to the next key", RCPT "check_ccert_access inline:{{" PK "=REJECT},{" FP "=DUNNO}}\n", &trusted, NO_CERT },
+		{ "another order", RCPT "check_ccert_access { inline:{{" PK "=OK},{" FP "=REJECT}} { search_order = pubkey_fingerprint, cert_fingerprint } }, reject\n",
+		    &trusted, "ok" },
+		{ "only what the order names", RCPT "check_ccert_access { inline:{{" FP "=OK}} { search_order = pubkey_fingerprint } }, reject\n",
+		    &trusted, NO_ENTRY },
+		{ "no certificate, no lookup", RCPT "check_ccert_access inline:{{" FP "=OK}}, reject\n", &none, NO_ENTRY },
+		{ "no TLS", RCPT "check_ccert_access inline:{{" FP "=OK}}, reject\n", NULL, NO_ENTRY },
+		{ "a raw key", RCPT "check_ccert_access inline:{{" PK "=OK}}, reject\n", &rpk, "ok" },
+		{ "by subject", RCPT "check_ccert_access { inline:{{client.example=OK}} { search_order = subject_cn } }, reject\n", &trusted, "ok" },
+		{ "by subject, not trusted", RCPT "check_ccert_access { inline:{{client.example=OK}} { search_order = subject_cn } }, reject\n",
+		    &untrusted, NO_ENTRY },
+		{ "by issuer", RCPT "check_ccert_access { inline:{{Our CA=OK}} { search_order = issuer_cn } }, reject\n", &trusted, "ok" },
+		{ "by issuer, not trusted", RCPT "check_ccert_access { inline:{{Our CA=OK}} { search_order = issuer_cn } }, reject\n", &untrusted,
+		    NO_ENTRY },
+		{ "by DNS name", RCPT "check_ccert_access { inline:{{*.client.example=OK}} { search_order = cert_fingerprint san_dns } }, reject\n",
+		    &trusted, "ok" },
+		{ "by DNS name, not trusted", RCPT "check_ccert_access { inline:{{client.example=OK}} { search_order = san_dns } }, reject\n",
+		    &untrusted, NO_ENTRY },
+		{ "a name like a fingerprint is none", RCPT "check_ccert_access { inline:{{" PK "=OK}} { search_order = subject_cn cert_fingerprint } }, reject\n",
+		    &sly, NO_ENTRY },
+		{ "a table that fails", RCPT "check_ccert_access fail:x, reject\n", &trusted,
+		    "[warning fail:x: this table always fails] 451 4.3.0 <client.example>: Temporary lookup failure" },
+		{ "listed by key", "smtpd_tls_ask_ccert = yes\nrelay_clientcerts = inline:{{" PK "=x}}\n" RCPT "permit_tls_clientcerts, reject\n",
+		    &untrusted, "ok" },
+		{ "listed by certificate", "smtpd_tls_ask_ccert = yes\nrelay_clientcerts = inline:{{" FP "=x}}\n" RCPT "permit_tls_clientcerts, reject\n",
+		    &untrusted, "ok" },
+		{ "trusted is not listed", "smtpd_tls_ask_ccert = yes\nrelay_clientcerts = inline:{{x=x}}\n" RCPT "permit_tls_clientcerts, reject\n",
+		    &trusted, NO_ENTRY },
+		{ "all that are trusted", "smtpd_tls_ask_ccert = yes\n" RCPT "permit_tls_all_clientcerts, reject\n", &trusted, "ok" },
+		{ "not those that are not", "smtpd_tls_ask_ccert = yes\n" RCPT "permit_tls_all_clientcerts, reject\n", &untrusted, NO_ENTRY },
+		{ "but those that are listed", "smtpd_tls_ask_ccert = yes\nrelay_clientcerts = inline:{{" FP "=x}}\n" RCPT
+		    "permit_tls_all_clientcerts, reject\n", &untrusted, "ok" },
+		{ "nobody was asked", "relay_clientcerts = inline:{{" FP "=x}}\n" RCPT "permit_tls_clientcerts, reject\n", NULL,
+		    "[warning permit_tls_clientcerts is requested, but \"smtpd_tls_ask_ccert = no\"] " NO_ENTRY },
+		{ "relay_clientcerts fails", "smtpd_tls_ask_ccert = yes\nrelay_clientcerts = fail:x\n" RCPT "permit_tls_clientcerts, reject\n",
+		    &trusted, "[warning fail:x: this table always fails] 451 4.3.0 <mail.bad.example[1.2.3.4]>: Temporary lookup failure" },
+	};
+
+	(void)state;
+	untrusted.peer_trusted = false;
+	sly.peer_cn = SPAN(PK);
+	sly.pkey_fp = SPAN("44:55:66");
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct acl_facts f = facts();
+
+		f.tls_info = rows[i].t;
+		f.tls = f.tls_info != NULL;
+		check(rows[i].name, rows[i].conf, ACL_AT_RCPT, &f, rows[i].want);
+	}
+}
+
+static void
+test_bad_search_orders(void **state)
+{
+	static const struct {
+		const char *arg, *why;
+	} rows[] = {
+		{ "{ inline:{{a=OK}} { search_order = favourite_colour } }", "search_order knows no \"favourite_colour\"" },
+		{ "{ inline:{{a=OK}} { search_order = } }", "search_order names nothing" },
+		{ "{ inline:{{a=OK}} { search_order = subject_cn subject_cn } }", "search_order names subject_cn twice" },
+		{ "{ inline:{{a=OK}} { order = subject_cn } }", "expected { search_order = ... }" },
+		{ "{ inline:{{a=OK}} search_order=subject_cn }", "expected { search_order = ... }" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct rig g = { .conf = NULL };
+		struct fault why = { 0 };
+		char conf[512];
+
+		snprintf(conf, sizeof(conf), RCPT "check_ccert_access %s, reject\n", rows[i].arg);
+		assert_false(rig_open(&g, conf, &why));
+		if (strstr(why.text, rows[i].why) == NULL)
+			fail_msg("%s: %s", rows[i].arg, why.text);
+		rig_close(&g);
+	}
+}
+
 static const struct CMUnitTest tests[] = {
+	KIT_TEST(test_client_certificates),
+	KIT_TEST(test_bad_search_orders),
 	KIT_TEST(test_recipients),
 	KIT_TEST(test_failing_table),
 	KIT_TEST(test_clients),

@@ -45,6 +45,7 @@ facts_for(struct session *s, const struct smtps_event *ev)
 
 	f.helo = ev->kind == SMTPS_ASK_HELO ? ev->text : smtps_helo(s->engine);
 	f.tls = smtps_tls(s->engine);
+	f.tls_info = s->tls;
 	f.pipelined_early = smtps_pipelined_early(s->engine);
 	f.discarding = s->msg != NULL && message_discarding(s->msg);
 	f.have_sender = mail != NULL;

@@ -1,0 +1,110 @@
+"""Access by client certificate: relay_clientcerts, permit_tls_clientcerts, permit_tls_all_clientcerts, check_ccert_access with every
+search key, reject_plaintext_session. What the author of the guide recommends: the privileges of a trusted machine by fingerprint,
+taken back by removing the entry."""
+import re
+import smtplib
+import ssl
+
+import kit
+
+
+def run(env):
+    kit.need("openssl", "swaks")
+    cert, key = env.cert("mx.test")
+    pairs = {"good": env.cert("client.test", sans=["client.test", "*.office.test"]), "selfmade": env.cert("selfmade.test", ca=None),
+             "other": env.cert("other.test", ca=None), "foreign": env.cert("client.test", ca="other", cn="client.test")}
+    fp = {n: env.fingerprint(p[0]) for n, p in pairs.items()}
+    pk = {n: env.pubkey_fingerprint(p[0]) for n, p in pairs.items()}
+    files = {"by_cert": "%s machine one\n" % fp["selfmade"], "by_key": "%s machine two\n" % pk["selfmade"],
+             "access": "%s OK\n%s REJECT no more of this one\n" % (fp["selfmade"], fp["other"]),
+             "keys": "%s DUNNO\n%s 550 5.7.1 by key\n" % (fp["selfmade"], pk["selfmade"]),
+             "lower": "%s OK\n" % fp["selfmade"].lower()}
+    d = env.path("mx", "etc")
+    master = kit.MASTER_CF.format(smtp="127.0.0.1:25")
+    services = {
+        2501: ["smtpd_relay_restrictions = permit_tls_clientcerts, reject", "relay_clientcerts = texthash:%s/by_cert" % d],
+        2502: ["smtpd_relay_restrictions = permit_tls_clientcerts, reject", "relay_clientcerts = texthash:%s/by_key" % d],
+        2503: ["smtpd_relay_restrictions = permit_tls_all_clientcerts, reject", "relay_clientcerts = texthash:%s/by_cert" % d],
+        2504: ["smtpd_relay_restrictions = check_ccert_access texthash:%s/access, reject" % d],
+        2505: ["smtpd_relay_restrictions = check_ccert_access texthash:%s/keys, reject" % d],
+        2506: ["smtpd_relay_restrictions = check_ccert_access { texthash:%s/keys { search_order = pubkey_fingerprint, cert_fingerprint } }, reject" % d],
+        2507: ["smtpd_relay_restrictions = check_ccert_access { inline:{{client.test=OK}} { search_order = subject_cn } }, reject"],
+        2508: ["smtpd_relay_restrictions = check_ccert_access { inline:{{Test ca=OK}} { search_order = issuer_cn } }, reject"],
+        2509: ["smtpd_relay_restrictions = check_ccert_access { inline:{{*.office.test=OK}} { search_order = cert_fingerprint, san_dns } }, reject"],
+        2510: ["smtpd_relay_restrictions = permit_tls_clientcerts, reject", "relay_clientcerts = texthash:%s/by_cert" % d, "smtpd_tls_ask_ccert = no"],
+        2511: ["smtpd_relay_restrictions = check_ccert_access texthash:%s/lower, reject" % d],
+        2512: ["smtpd_client_restrictions = reject_plaintext_session", "smtpd_relay_restrictions = permit"],
+        2513: ["smtpd_client_restrictions = reject_plaintext_session", "plaintext_reject_code = 554", "smtpd_relay_restrictions = reject"],
+        2514: ["smtpd_relay_restrictions = permit_tls_clientcerts, reject", "relay_clientcerts = texthash:%s/sha1" % d, "smtpd_tls_fingerprint_digest = sha1"],
+        2515: ["smtpd_relay_restrictions = permit_tls_clientcerts, reject", "relay_clientcerts = fail:down"],
+    }
+    files["sha1"] = "%s x\n" % env.fingerprint(pairs["selfmade"][0], "sha1")
+    services[2512][1] = "smtpd_relay_restrictions = reject_unauth_destination"
+    for port, over in services.items():
+        master += "127.0.0.1:%d inet n - n - - smtpd\n%s" % (port, "".join(" -o { %s }\n" % o for o in over))
+    s = env.signet("mx", "smtpd_tls_security_level = may\nsmtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s\nsmtpd_tls_CAfile = %s\n"
+                   "smtpd_tls_ask_ccert = yes\nsmtpd_tls_loglevel = 1\nsmtpd_peername_lookup = no\nmydestination = mx.test\n" % (cert, key, env.ca()), master, files)
+
+    def rcpt(port, who=None, tls=True, to="u@elsewhere.example"):
+        ctx = ssl.create_default_context(cafile=env.ca())
+        ctx.check_hostname = False
+        if who:
+            ctx.load_cert_chain(*pairs[who])
+        with smtplib.SMTP("127.0.0.1", port, local_hostname="c.test", timeout=20) as c:
+            if tls:
+                c.starttls(context=ctx)
+            c.ehlo()
+            c.docmd("MAIL FROM:<a@b.example>")
+            code, text = c.docmd("RCPT TO:<%s>" % to)
+            return code, text.decode()
+
+    def check(what, got, code, text=""):
+        kit.check(got[0] == code and text in got[1], "%s: %s" % (what, got))
+
+    # "Remote machines can use client certs ... to securely attain the privileges of trusted internal machines."
+    check("permit_tls_clientcerts by certificate fingerprint", rcpt(2501, "selfmade"), 250)
+    check("permit_tls_clientcerts by public key fingerprint", rcpt(2502, "selfmade"), 250)
+    check("the preferred client auth model is by fingerprint, not by CA notarization", rcpt(2501, "good"), 554, "Access denied")
+    check("clients can simply omit their certificate and get what everyone gets", rcpt(2501), 554, "Access denied")
+    check("no TLS, no certificate", rcpt(2501, tls=False), 554, "Access denied")
+    check("smtpd_tls_fingerprint_digest", rcpt(2514, "selfmade"), 250)
+    check("permit_tls_all_clientcerts permits who is trusted", rcpt(2503, "good"), 250)
+    check("permit_tls_all_clientcerts falls through to the fingerprints", rcpt(2503, "selfmade"), 250)
+    check("permit_tls_all_clientcerts: neither trusted nor listed", rcpt(2503, "foreign"), 554)
+    check("without smtpd_tls_ask_ccert nothing is permitted", rcpt(2510, "selfmade"), 554)
+    s.wait_log(r'warning: permit_tls_clientcerts is requested, but "smtpd_tls_ask_ccert = no"$')
+    check("relay_clientcerts that cannot be read defers", rcpt(2515, "selfmade"), 451, "4.3.0 <unknown[127.0.0.1]>: Temporary lookup failure")
+    # check_ccert_access
+    check("check_ccert_access provides greater access to clients that present suitable certificates", rcpt(2504, "selfmade"), 250)
+    check("check_ccert_access with any access(5) result", rcpt(2504, "other"), 554, "5.7.1 <other.test>: Client certificate rejected: no more of this one")
+    check("check_ccert_access without a certificate", rcpt(2504), 554, "Access denied")
+    check("the certificate first, DUNNO goes on to the key", rcpt(2505, "selfmade"), 550, "<selfmade.test>: Client certificate rejected: by key")
+    check("search_order = pubkey_fingerprint, cert_fingerprint", rcpt(2506, "selfmade"), 550, "by key")
+    check("search_order = subject_cn", rcpt(2507, "good"), 250)
+    check("search_order = subject_cn only for certificates that are trusted", rcpt(2507, "foreign"), 554, "Access denied")
+    check("search_order = issuer_cn", rcpt(2508, "good"), 250)
+    check("search_order = issuer_cn only for certificates that are trusted", rcpt(2508, "foreign"), 554, "Access denied")
+    check("search_order with san_dns", rcpt(2509, "good"), 250)
+    check("search_order with san_dns only for certificates that are trusted", rcpt(2509, "foreign"), 554, "Access denied")
+    check("keys may be written in lower case", rcpt(2511, "selfmade"), 250)
+    # reject_plaintext_session
+    check("reject_plaintext_session", rcpt(2512, tls=False, to="u@mx.test"), 450, "4.7.1 <unknown[127.0.0.1]>: Client host rejected: Session encryption is required")
+    check("reject_plaintext_session lets TLS pass", rcpt(2512, to="u@mx.test"), 250)
+    check("plaintext_reject_code", rcpt(2513, tls=False), 554, "Session encryption is required")
+    # "'revoke' them by removing the entry from the access table"
+    env.write("mx/etc/access", "%s REJECT\n" % fp["other"])
+    s.reload()
+    kit.wait_until("the certificate to be revoked", lambda: rcpt(2504, "selfmade")[0] == 554)
+    # a resumed session keeps the certificate
+    sess = env.path("session")
+    cmd = "(sleep 0.3; printf 'EHLO c\\r\\n'; sleep 0.3; printf 'MAIL FROM:<a@b.example>\\r\\n'; sleep 0.3; printf 'rcpt to:<u@elsewhere.example>\\r\\n'; sleep 0.3; printf 'quit\\r\\n'; sleep 0.3) | timeout 20 openssl s_client -quiet -ign_eof -starttls smtp -connect 127.0.0.1:2501 -cert %s -key %s " % pairs["selfmade"]
+    kit.sh("sh", "-c", cmd + "-sess_out %s 2>&1" % sess, check_status=False)
+    mark = s.mark()
+    out = kit.sh("sh", "-c", cmd.replace("-quiet ", "") + "-sess_in %s 2>&1" % sess, check_status=False)
+    kit.check("Reused, TLSv1.3" in out and "250 2.1.5" in out, "a resumed session keeps the certificate: %s" % out[-1500:])
+    s.wait_log(r"Untrusted TLS connection established from unknown\[127\.0\.0\.1\]: TLSv1\.3", mark)
+    out = kit.sh("swaks", "--server", "127.0.0.1", "--port", "2501", "--tls", "--tls-cert", pairs["selfmade"][0], "--tls-key", pairs["selfmade"][1],
+                 "--from", "a@b.example", "--to", "u@elsewhere.example", "--quit-after", "RCPT", check_status=False)
+    kit.check("<~  250 2.1.5" in out, out)
+    kit.check(not re.search(r"panic|fatal", s.log()), "nobody died")
+    s.stop()
