@@ -11,6 +11,7 @@
 static const struct role_spec *const role_table[] = {
 	&control_role,
 	&deliver_role,
+	&keeper_role,
 	&local_role,
 	&log_role,
 	&lookup_role,

@@ -4,7 +4,7 @@
 #include "role/common/role.h"
 
 extern const struct role_spec log_role, smtpd_role, queue_role, smtpc_role, resolver_role, lookup_role, local_role,
-    deliver_role, control_role;
+    deliver_role, control_role, keeper_role;
 
 struct master_options {
 	const char *config_dir;         /* absolute */

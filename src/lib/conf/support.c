@@ -366,6 +366,24 @@ check_sasl(struct conf_loading *l, const struct conf_service *s)
 	    s->params->smtpd_sasl_type);
 }
 
+/* ---- private keys in tables */
+
+/* Tables of the lookup process would carry private keys through it: keeper reads its own. */
+static void
+check_sni(struct conf_loading *l, const struct conf_service *s)
+{
+	static const char *const others[] = { "lmdb:", "unix:" };
+	struct span value = span_str(s->params->tls_server_sni_maps);
+
+	if (strcmp(s->command, "smtpd") != 0)
+		return;
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (span_find_ci(value, span_str(others[i])) >= 0)
+			conf_report_add(l->report, CONF_ERROR, s->file, s->line, "use hash:, cdb: or texthash:",
+			    "service %s: tls_server_sni_maps: %s tables are read by another process than the one that holds private keys",
+			    s->name, others[i]);
+}
+
 /* ---- numbers that must fit together */
 
 static void
@@ -458,6 +476,7 @@ conf_check_support(struct conf_loading *l)
 		judge_service(l, s);
 		if (strcmp(s->command, "smtpd") == 0) {
 			check_relay(l, s);
+			check_sni(l, s);
 			check_sasl(l, s);
 		}
 	}

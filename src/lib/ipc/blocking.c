@@ -125,9 +125,9 @@ send_some(int fd, struct span s, int pass_fd)
 }
 
 int
-ipc_write_blocking(int fd, unsigned type, uint64_t id, struct span payload, int pass_fd)
+ipc_write_within(int fd, int timeout_ms, unsigned type, uint64_t id, struct span payload, int pass_fd)
 {
-	int64_t deadline = clock_mono_us() + 10 * US_PER_S;
+	int64_t deadline = clock_mono_us() + (int64_t)timeout_ms * 1000;
 	struct buf b;
 	int result = 0;
 
@@ -152,4 +152,10 @@ ipc_write_blocking(int fd, unsigned type, uint64_t id, struct span payload, int 
 	}
 	buf_release(&b);
 	return result;
+}
+
+int
+ipc_write_blocking(int fd, unsigned type, uint64_t id, struct span payload, int pass_fd)
+{
+	return ipc_write_within(fd, 10000, type, id, payload, pass_fd);
 }

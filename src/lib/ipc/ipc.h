@@ -77,3 +77,5 @@ int ipc_read_blocking(int fd, int timeout_ms, struct buf *b, uint64_t *id_r, str
     int *passed_fd_r);
 /* Send one message; `pass_fd` -1 or a descriptor to pass (stays the caller's). 0 or -errno. */
 int ipc_write_blocking(int fd, unsigned type, uint64_t id, struct span payload, int pass_fd);
+/* The same within `timeout_ms`. Safe in any thread, as is ipc_read_blocking. */
+int ipc_write_within(int fd, int timeout_ms, unsigned type, uint64_t id, struct span payload, int pass_fd);

@@ -36,6 +36,8 @@ struct tls_client_ctx;
 
 /* NULL + why only when the library itself fails, or an option word is unknown. Warnings for unusable files are logged here, once. */
 struct tls_client_ctx *tls_client_ctx_new(const struct tls_client_ctx_params *p, struct fault *why);
+/* Our certificates have changed: connections from now on use the new ones. False + why: the old ones stay. */
+bool tls_client_ctx_renew_chain(struct tls_client_ctx *c, const struct tls_chain_params *p, struct fault *why);
 struct tls_client_ctx *tls_client_ctx_ref(struct tls_client_ctx *c);
 void tls_client_ctx_unref(struct tls_client_ctx **c);
 

@@ -1,6 +1,7 @@
 /* Reading PEM: our chains (keys before their leaves), legacy pairs, roots, trust anchor files. */
 #include "tls/credentials.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -8,6 +9,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "tls/keeper.h"
 #include "tls/policy_private.h"
 
 enum { CHAINS_MAX = 8, ISSUERS_MAX = 32 };
@@ -36,8 +38,8 @@ tls_library_error(void)
 	return text;
 }
 
-static struct tls_chain *
-chain_new(void)
+struct tls_chain *
+tls_chain_new(void)
 {
 	struct tls_chain *c = calloc(1, sizeof(*c));
 
@@ -237,73 +239,138 @@ chain_complete(const struct tls_chain *c, const char *source, struct fault *why)
 struct tls_chain *
 tls_chain_parse(struct span pem, const char *source, struct fault *why)
 {
-	struct tls_chain *c = chain_new();
+	struct tls_chain *c = tls_chain_new();
 
 	if (pem.n > TLS_FILE_MAX || !add_pem(c, pem, source, why) || !chain_complete(c, source, why))
 		tls_chain_unref(&c);
 	return c;
 }
 
-static bool
-read_file(const char *path, struct buf *b, struct fault *why)
+static int
+read_opened(int fd, struct buf *b)
 {
-	int r;
+	struct stat st;
+	char *room;
+	int r = fd_stat(fd, &st);
+
+	if (r < 0)
+		return r;
+	room = st.st_size <= TLS_FILE_MAX ? buf_space(b, (size_t)st.st_size + 1) : NULL;
+	if (room == NULL)
+		return -EFBIG;
+	r = fd_pread_all(fd, room, (size_t)st.st_size, 0);
+	if (r == 0)
+		b->n = (size_t)st.st_size;
+	return r;
+}
+
+/* Through `o`, else by name. The text may hold private keys: release it with release_text(). */
+static bool
+read_file(const struct tls_opener *o, const char *path, struct buf *b, struct fault *why)
+{
+	int r, fd;
 
 	buf_init(b, TLS_FILE_MAX);
-	r = fd_read_file(AT_FDCWD, path, b);
-	if (r < 0)
-		return fault_set(why, "4.7.5", "%s: %s", path, fd_error(r));
-	return true;
+	if (o == NULL) {
+		r = fd_read_file(AT_FDCWD, path, b);
+	} else {
+		fd = o->open(o->ctx, path);
+		r = fd < 0 ? fd : read_opened(fd, b);
+		fd_close(&fd);
+	}
+	return r >= 0 || fault_set(why, "4.7.5", "%s: %s", path, fd_error(r));
+}
+
+static void
+release_text(struct buf *b)
+{
+	if (b->p != NULL)
+		OPENSSL_cleanse(b->p, b->cap);
+	buf_release(b);
+}
+
+/*
+ * A server goes on without a chain file that cannot be opened (section 5): that is one algorithm
+ * less. For a client it is an error: what it would authenticate with is not there (20.2).
+ */
+static bool
+skips_unreadable(const struct tls_chain_params *p)
+{
+	return strcmp(p->prefix, "smtpd_tls") == 0;
 }
 
 static bool
-load_chain_files(const struct tls_chain_params *p, struct tls_chain *c, struct fault *why)
+add_chain_file(const struct tls_chain_params *p, const struct tls_opener *o, const char *path, struct tls_chain *c,
+    struct fault *skipped, struct fault *why)
+{
+	struct buf b;
+	bool ok = read_file(o, path, &b, why);
+
+	if (ok && span_find_ci(buf_span(&b), SPAN("-----BEGIN ")) < 0) {
+		ok = fault_set(why, "4.7.5", "%s: no key and no certificate in it", path);
+	} else if (ok) {
+		ok = add_pem(c, buf_span(&b), path, why);
+	} else if (skips_unreadable(p)) {
+		*skipped = *why;
+		ok = true;
+	}
+	release_text(&b);
+	return ok;
+}
+
+static bool
+load_chain_files(const struct tls_chain_params *p, const struct tls_opener *o, struct tls_chain *c, struct fault *why)
 {
 	struct span rest = span_str(p->chain_files), one;
+	struct fault skipped = { 0 };
 	char path[4096] = "";
 	bool ok = true;
 
 	while (ok && span_token(&rest, TLS_SPACE_COMMA, &one)) {
-		struct buf b;
-
 		if (one.n >= sizeof(path))
 			return fault_set(why, "4.7.5", "file name is too long");
 		memcpy(path, one.p, one.n);
 		path[one.n] = '\0';
-		ok = read_file(path, &b, why) && add_pem(c, buf_span(&b), path, why);
-		OPENSSL_cleanse(b.p, b.n);
-		buf_release(&b);
+		ok = add_chain_file(p, o, path, c, &skipped, why);
 	}
-	return ok && chain_complete(c, path, why);
+	if (ok && c->count == 0 && skipped.text[0] != '\0') {
+		*why = skipped;
+		return false;
+	}
+	ok = ok && chain_complete(c, path, why);
+	if (ok && skipped.text[0] != '\0')
+		log_warning(NULL, "%s_chain_files: %s: this file is left out", p->prefix, skipped.text);
+	return ok;
 }
 
 /* The first private key of a file. */
 static EVP_PKEY *
-load_key(const char *path, struct fault *why)
+load_key(const struct tls_opener *o, const char *path, struct fault *why)
 {
 	EVP_PKEY *key = NULL;
 	struct buf b;
 	BIO *in;
 
-	if (!read_file(path, &b, why))
+	if (!read_file(o, path, &b, why)) {
+		release_text(&b);
 		return NULL;
+	}
 	in = BIO_new_mem_buf(b.p, (int)b.n);
 	if (in != NULL)
 		key = PEM_read_bio_PrivateKey(in, NULL, no_passphrase, NULL);
 	BIO_free(in);
-	OPENSSL_cleanse(b.p, b.n);
-	buf_release(&b);
+	release_text(&b);
 	if (key == NULL)
 		fault_set(why, "4.7.5", "%s: no usable private key: %s", path, tls_library_error());
 	return key;
 }
 
 static bool
-load_certs(const char *path, struct one_chain *one, struct fault *why)
+load_certs(const struct tls_opener *o, const char *path, struct one_chain *one, struct fault *why)
 {
 	struct buf b;
 	struct block block;
-	bool ok = read_file(path, &b, why);
+	bool ok = read_file(o, path, &b, why);
 	BIO *in = ok ? BIO_new_mem_buf(b.p, (int)b.n) : NULL;
 
 	while (ok && in != NULL && block_read(in, &block)) {
@@ -318,29 +385,28 @@ load_certs(const char *path, struct one_chain *one, struct fault *why)
 	}
 	ERR_clear_error();
 	BIO_free(in);
-	OPENSSL_cleanse(b.p, b.n);
-	buf_release(&b);
+	release_text(&b);
 	return ok && (one->leaf != NULL || fault_set(why, "4.7.5", "%s: no certificate in it", path));
 }
 
 static bool
-load_pair(struct tls_chain *c, const char *cert_file, const char *key_file, struct fault *why)
+load_pair(struct tls_chain *c, const struct tls_opener *o, const char *cert_file, const char *key_file, struct fault *why)
 {
 	struct one_chain *one = &c->one[c->count];
 
 	if (cert_file[0] == '\0' || strcmp(cert_file, "none") == 0)
 		return true;
-	one->key = load_key(key_file[0] != '\0' ? key_file : cert_file, why);
+	one->key = load_key(o, key_file[0] != '\0' ? key_file : cert_file, why);
 	if (one->key == NULL)
 		return false;
 	c->count++;
-	return load_certs(cert_file, one, why);
+	return load_certs(o, cert_file, one, why);
 }
 
 bool
-tls_chain_load(const struct tls_chain_params *p, struct tls_chain **chain_r, struct fault *why)
+tls_chain_read(const struct tls_chain_params *p, const struct tls_opener *o, struct tls_chain **chain_r, struct fault *why)
 {
-	struct tls_chain *c = chain_new();
+	struct tls_chain *c = tls_chain_new();
 	bool legacy = p->cert_file[0] != '\0' || p->eccert_file[0] != '\0' || p->dcert_file[0] != '\0', ok;
 
 	*chain_r = NULL;
@@ -348,12 +414,12 @@ tls_chain_load(const struct tls_chain_params *p, struct tls_chain **chain_r, str
 		if (legacy)
 			log_warning(NULL, "%s_chain_files is set: %s_cert_file and the like are ignored", p->prefix,
 			    p->prefix);
-		ok = load_chain_files(p, c, why);
+		ok = load_chain_files(p, o, c, why);
 		if (!ok)
 			fault_prefix(why, "%s_chain_files", p->prefix);
 	} else {
-		ok = load_pair(c, p->cert_file, p->key_file, why) && load_pair(c, p->eccert_file, p->eckey_file, why) &&
-		    load_pair(c, p->dcert_file, p->dkey_file, why);
+		ok = load_pair(c, o, p->cert_file, p->key_file, why) && load_pair(c, o, p->eccert_file, p->eckey_file, why) &&
+		    load_pair(c, o, p->dcert_file, p->dkey_file, why);
 		if (!ok)
 			fault_prefix(why, "%s_cert_file", p->prefix);
 	}
@@ -361,6 +427,40 @@ tls_chain_load(const struct tls_chain_params *p, struct tls_chain **chain_r, str
 		tls_chain_unref(&c);
 	*chain_r = c;
 	return ok;
+}
+
+bool
+tls_chain_load(const struct tls_chain_params *p, struct tls_chain **chain_r, struct fault *why)
+{
+	return tls_keeper_required() ? tls_keeper_chains(p, chain_r, why) : tls_chain_read(p, NULL, chain_r, why);
+}
+
+bool
+tls_chain_push(struct tls_chain *c, X509 *leaf, STACK_OF(X509) *issuers, EVP_PKEY *key)
+{
+	if (c->count == CHAINS_MAX)
+		return false;
+	X509_up_ref(leaf);
+	EVP_PKEY_up_ref(key);
+	c->one[c->count++] = (struct one_chain){ key, leaf, issuers != NULL ? X509_chain_up_ref(issuers) : NULL };
+	return true;
+}
+
+size_t
+tls_chain_count(const struct tls_chain *c)
+{
+	return c->count;
+}
+
+bool
+tls_chain_at(const struct tls_chain *c, size_t i, X509 **leaf_r, STACK_OF(X509) **issuers_r, EVP_PKEY **key_r)
+{
+	if (i >= c->count)
+		return false;
+	*leaf_r = c->one[i].leaf;
+	*issuers_r = c->one[i].issuers;
+	*key_r = c->one[i].key;
+	return true;
 }
 
 bool
@@ -433,7 +533,7 @@ tls_anchors_load(const char *path, struct tls_anchors *a_r, struct fault *why)
 {
 	struct block block;
 	struct buf b;
-	bool ok = read_file(path, &b, why);
+	bool ok = read_file(NULL, path, &b, why);
 	BIO *in = ok ? BIO_new_mem_buf(b.p, (int)b.n) : NULL;
 
 	memset(a_r, 0, sizeof(*a_r));
@@ -530,7 +630,7 @@ tls_groups_probe(struct span curves, struct span ffdhe, struct buf *list_r)
 /* --- values of tls_server_sni_maps --- */
 
 static bool
-append_files(struct span list, struct buf *pem_r, struct fault *why)
+append_files(const struct tls_opener *o, struct span list, struct buf *pem_r, struct fault *why)
 {
 	struct span one;
 	char path[4096];
@@ -543,12 +643,11 @@ append_files(struct span list, struct buf *pem_r, struct fault *why)
 			return fault_set(why, "4.7.5", "file name is too long");
 		memcpy(path, one.p, one.n);
 		path[one.n] = '\0';
-		ok = read_file(path, &b, why);
+		ok = read_file(o, path, &b, why);
 		if (ok && !buf_add_span(pem_r, buf_span(&b)))
 			ok = fault_set(why, "4.7.5", "%s: too large", path);
 		buf_addc(pem_r, '\n');
-		OPENSSL_cleanse(b.p, b.n);
-		buf_release(&b);
+		release_text(&b);
 		if (!ok)
 			return false;
 	}
@@ -556,12 +655,12 @@ append_files(struct span list, struct buf *pem_r, struct fault *why)
 }
 
 bool
-tls_sni_value_pem(struct span value, struct buf *pem_r, struct fault *why)
+tls_sni_value_pem(const struct tls_opener *o, struct span value, struct buf *pem_r, struct fault *why)
 {
 	value = span_trim(value);
 	buf_clear(pem_r);
 	if (value.n > 0 && value.p[0] == '/')
-		return append_files(value, pem_r, why);
+		return append_files(o, value, pem_r, why);
 	if (text_unbase64(pem_r, value) && pem_r->n > 0)
 		return true;
 	buf_clear(pem_r);

@@ -94,7 +94,7 @@ set_tickets(struct tls_server_ctx *c, const struct tls_server_params *p, struct 
 {
 	const char *name = p->session_ticket_cipher;
 
-	SSL_CTX_set_num_tickets(c->ctx, 1);
+	SSL_CTX_set_num_tickets(c->ctx, 0);     /* until there are keys: server_chain.c */
 	SSL_CTX_set_session_cache_mode(c->ctx, p->always_issue_session_ids ?
 	    SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_INTERNAL | SSL_SESS_CACHE_NO_AUTO_CLEAR : SSL_SESS_CACHE_OFF);
 	if (p->session_timeout_s <= 0 || name[0] == '\0') {
@@ -113,14 +113,6 @@ set_tickets(struct tls_server_ctx *c, const struct tls_server_params *p, struct 
 	}
 	SSL_CTX_set_tlsext_ticket_key_evp_cb(c->ctx, ticket_key);
 	return true;
-}
-
-void
-tls_server_ctx_set_ticket_keys(struct tls_server_ctx *c, const struct tls_ticket_keys *k)
-{
-	c->tickets = *k;
-	if (c->tickets.count > 2)
-		c->tickets.count = 2;
 }
 
 /* --- ciphers, protocols, groups --- */

@@ -67,8 +67,7 @@ const char *tls_server_ctx_ciphers(const struct tls_server_ctx *c);
 const char *tls_server_ctx_groups(const struct tls_server_ctx *c);
 
 /*
- * Ticket keys: made by the process that owns them (master, later keeper), handed to every
- * worker. The first key encrypts and decrypts, the second only decrypts. All zero = none.
+ * Ticket keys: made by keeper (tickets.h), handed to every worker. The first key encrypts and decrypts, the second only decrypts. All zero = none.
  */
 enum { TLS_TICKET_KEY_BYTES = 80 };     /* 16 name, 32 cipher, 32 HMAC */
 struct tls_ticket_keys {
@@ -77,6 +76,12 @@ struct tls_ticket_keys {
 };
 void tls_server_ctx_set_ticket_keys(struct tls_server_ctx *c, const struct tls_ticket_keys *k);
 
+/*
+ * Certificates have changed: sessions that begin from now on get the new ones, those that live
+ * keep theirs. False + why: the old ones stay.
+ */
+bool tls_server_ctx_renew_chain(struct tls_server_ctx *c, const struct tls_chain_params *p, struct fault *why);
+
 /* --- SNI --- */
 
 /* Chains in PEM text, keys before their leaves (section 5), parsed once; counted. */
@@ -84,6 +89,3 @@ struct tls_chain;
 struct tls_chain *tls_chain_parse(struct span pem, const char *source, struct fault *why);
 struct tls_chain *tls_chain_ref(struct tls_chain *c);
 void tls_chain_unref(struct tls_chain **c);
-
-/* The value of a tls_server_sni_maps entry, either base64 of PEM or a list of PEM file names, as PEM text. */
-bool tls_sni_value_pem(struct span value, struct buf *pem_r, struct fault *why);

@@ -15,6 +15,7 @@ struct tls_server_ctx {
 	bool ask_ccert, require_ccert, trust_server_ccerts;
 	char *preferred;                /* curves that we choose for the client (grades strong and ultra); "" = it chooses */
 	uint8_t trust_id[32];           /* digest of what client certificates are judged by */
+	bool chain_per_session;         /* the library's context has pairs that the chain no longer has */
 };
 
 /* --- server_verify.c: client certificates --- */
@@ -52,6 +53,8 @@ void stream_trace_attach(struct stream *s);
 struct stream *tls_stream_of(SSL *ssl);
 /* Why the client's chain is not trusted, for stream_info(); `who` is static. */
 void tls_stream_untrusted(SSL *ssl, const char *who, const char *why);
+/* The certificates of a session that begins now, where the context's own do not do. */
+bool tls_server_session_chain(struct tls_server_ctx *c, SSL *ssl);
 /* What the stream does when a ClientHello arrives. */
 int tls_stream_client_hello(SSL *ssl, int *alert, void *ctx);
 int tls_stream_servername(SSL *ssl, int *alert, void *ctx);

@@ -5,6 +5,7 @@
 #include <openssl/err.h>
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/panic.h"
 #include "base/rd.h"
 #include "dns/dns.h"
@@ -25,9 +26,10 @@ struct stream_tls {
 	struct stream_failure failure;
 	int last_errno;                         /* negative, of the descriptor */
 	struct tls_chain *chain;
-	char sni[256];
 	char *untrusted;                        /* server: what was wrong with the client's chain */
 	const char *untrusted_who;
+	char sni[256], bad_sni[256];
+	bool sni_is_bad : 1;
 	bool session_stored : 1;
 	bool verdict_known : 1;
 	bool with_sni : 1;
@@ -221,7 +223,7 @@ stream_start_server(struct stream *s, struct tls_server_ctx *ctx, bool with_sni,
 	SSL *ssl = SSL_new(tls_server_ctx_ssl(ctx));
 
 	ensure(s->ssl == NULL);
-	if (ssl == NULL || !tls_server_session_context(ctx, ssl, "") || !attach(s, ssl)) {
+	if (ssl == NULL || !tls_server_session_chain(ctx, ssl) || !tls_server_session_context(ctx, ssl, "") || !attach(s, ssl)) {
 		SSL_free(ssl);
 		return fault_set(why, "4.7.0", "TLS library: %s", tls_library_error());
 	}
@@ -324,7 +326,7 @@ stream_info(struct stream *s, const char *digest_name, struct arena *a, struct t
 
 /* server_name (RFC 6066 section 3): one list with one host_name. */
 static bool
-parse_sni(struct span ext, char sni_r[256])
+parse_sni(struct span ext, struct span *name_r, char sni_r[256])
 {
 	struct rd r = rd_init(ext);
 	struct span list = rd_bytes(&r, rd_be16(&r)), name;
@@ -335,7 +337,10 @@ parse_sni(struct span ext, char sni_r[256])
 	if (rd_u8(&r) != 0)
 		return false;
 	name = rd_bytes(&r, rd_be16(&r));
-	if (r.bad || name.n == 0 || name.n > 255 || !dns_name_is_host(name) || name.p[name.n - 1] == '.')
+	if (r.bad || name.n == 0 || name.n > 255)
+		return false;
+	*name_r = name;
+	if (!dns_name_is_host(name) || name.p[name.n - 1] == '.')
 		return false;
 	for (size_t i = 0; i < name.n; i++)
 		sni_r[i] = ascii_lower(name.p[i]);
@@ -343,15 +348,21 @@ parse_sni(struct span ext, char sni_r[256])
 	return true;
 }
 
+/* A name that is none is ignored; what it was is kept for the log. */
 static void
-read_sni(SSL *ssl, char sni_r[256])
+read_sni(struct stream_tls *t, SSL *ssl, char sni_r[256])
 {
+	struct span name = SPAN("");
 	const unsigned char *p;
 	size_t n;
 
 	sni_r[0] = '\0';
-	if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &p, &n) != 1 || !parse_sni(span_of(p, n), sni_r))
-		sni_r[0] = '\0';
+	if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &p, &n) != 1 || parse_sni(span_of(p, n), &name, sni_r))
+		return;
+	sni_r[0] = '\0';
+	if (t->bad_sni[0] == '\0')
+		snprintf(t->bad_sni, sizeof(t->bad_sni), "%.*s", SPAN_ARG(log_esc(name)));
+	t->sni_is_bad = true;
 }
 
 /* The chain the owner chose for this name replaces all configured ones. */
@@ -375,7 +386,7 @@ tls_stream_client_hello(SSL *ssl, int *alert, void *ctx)
 	tls_server_choose_curve(t->service, ssl);
 	if (!t->with_sni)
 		return SSL_CLIENT_HELLO_SUCCESS;
-	read_sni(ssl, sni);
+	read_sni(t, ssl, sni);
 	if (t->hello_seen && strcmp(sni, t->sni) != 0) {
 		*alert = SSL_AD_ILLEGAL_PARAMETER;      /* the hello after a HelloRetryRequest changed it */
 		return SSL_CLIENT_HELLO_ERROR;
@@ -408,6 +419,12 @@ const char *
 stream_sni_name(const struct stream *s)
 {
 	return s->tls->sni;
+}
+
+const char *
+stream_bad_sni(const struct stream *s)
+{
+	return s->tls != NULL && s->tls->sni_is_bad ? s->tls->bad_sni : NULL;
 }
 
 void

@@ -85,6 +85,8 @@ const struct stream_failure *stream_failure(const struct stream *s);
 
 /* Server, after WANT_CHAIN: the name asked for, lower case. */
 const char *stream_sni_name(const struct stream *s);
+/* A server name of the client's that is no DNS name, printable; it was ignored. NULL: there was none. */
+const char *stream_bad_sni(const struct stream *s);
 /* The chain for that name; NULL = the default one. `failed` = table error: the handshake ends with an alert. */
 void stream_set_chain(struct stream *s, struct tls_chain *chain, bool failed);
 

@@ -1,5 +1,6 @@
 /* Handshakes over socket pairs: both ends are ours, with real certificates. */
 #include "tls/stream.h"
+#include "tls/credentials.h"
 
 #include <openssl/ssl.h>
 #include <unistd.h>
@@ -465,7 +466,7 @@ test_sni(void **state)
 
 	(void)state;
 	buf_init(&pem, 1 << 20);
-	assert_true(tls_sni_value_pem(span_str(path), &pem, NULL));
+	assert_true(tls_sni_value_pem(NULL, span_str(path), &pem, NULL));
 	chain = tls_chain_parse(buf_span(&pem), "two.pem", NULL);
 	assert_non_null(chain);
 	/* a chain for the name */

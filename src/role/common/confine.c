@@ -6,12 +6,22 @@
 #include <grp.h>
 #include <linux/landlock.h>
 #include <pwd.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+
+/* The address sanitizer maps terabytes of shadow memory: no limit fits it. */
+#if defined(__SANITIZE_ADDRESS__)
+#define NO_MEMORY_LIMIT 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define NO_MEMORY_LIMIT 1
+#endif
+#endif
 
 bool
 confine_user_exists(const char *user)
@@ -94,19 +104,38 @@ confine_files(const struct confine_dir *dirs, size_t count, struct fault *why)
 }
 
 void
+confine_no_dumps(void)
+{
+	struct rlimit none = { 0, 0 };
+
+	setrlimit(RLIMIT_CORE, &none);
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
+bool
+confine_secrets(bool as_root, struct fault *why)
+{
+	struct rlimit all = { RLIM_INFINITY, RLIM_INFINITY }, now = { 0, 0 };
+
+	confine_no_dumps();
+#if defined(NO_MEMORY_LIMIT)
+	(void)as_root;
+	(void)why;
+	return true;            /* nobody can lock the sanitizer's shadow memory */
+#endif
+	if (as_root)
+		setrlimit(RLIMIT_MEMLOCK, &all);
+	if (getrlimit(RLIMIT_MEMLOCK, &now) != 0 || now.rlim_cur != RLIM_INFINITY)
+		return fault_set(why, NULL, "memory cannot be locked: the limit (ulimit -l) is %llu bytes",
+		    (unsigned long long)now.rlim_cur);
+	return mlockall(MCL_CURRENT | MCL_FUTURE) == 0 || fault_set(why, NULL, "memory cannot be locked: %s", fd_error(-errno));
+}
+
+void
 confine_no_new_privs(void)
 {
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
-
-/* The address sanitizer maps terabytes of shadow memory: no limit fits it. */
-#if defined(__SANITIZE_ADDRESS__)
-#define NO_MEMORY_LIMIT 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define NO_MEMORY_LIMIT 1
-#endif
-#endif
 
 void
 confine_memory(uint64_t bytes)

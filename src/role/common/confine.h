@@ -23,5 +23,12 @@ bool confine_files(const struct confine_dir *dirs, size_t count, struct fault *w
 void confine_no_new_privs(void);
 /* Data segment limit in bytes; no effect in sanitizer builds. */
 void confine_memory(uint64_t bytes);
+/* No core, no ptrace by the same user, /proc/PID/mem for root alone. */
+void confine_no_dumps(void);
+/*
+ * The same, and all memory of this process, now and later, locked into RAM; before the ids
+ * change. False with a reason when it cannot be locked: then what grows is not limited either.
+ */
+bool confine_secrets(bool as_root, struct fault *why);
 /* As many descriptors as the hard limit allows; the new soft limit. */
 uint64_t confine_raise_files(void);

@@ -93,6 +93,18 @@ role_open_file(struct role *r, const char *path)
 	return fd;
 }
 
+int
+role_handed_file(struct role *r, const char *path)
+{
+	struct role_file *f = find_file(r, span_str(path));
+	int fd;
+
+	if (f == NULL || f->fd < 0)
+		return f == NULL ? -EAGAIN : -ENOENT;
+	fd = fcntl(f->fd, F_DUPFD_CLOEXEC, 0);
+	return fd < 0 ? -errno : fd;
+}
+
 static int
 open_for_maps(void *ctx, const char *path)
 {
@@ -180,7 +192,8 @@ static void
 take_peer(struct role *r, struct ipc_role_peer *m)
 {
 	fd_nonblock(m->sock, true);
-	ipc_peer_add(r->hub, m->role, m->index, m->sock);
+	if (r->spec->take_peer == NULL || !r->spec->take_peer(r, m->role, m->index, m->sock))
+		ipc_peer_add(r->hub, m->role, m->index, m->sock);
 	m->sock = -1;
 }
 
@@ -265,8 +278,12 @@ on_peer(void *ctx, struct ipc_from from, struct ipc_role_peer *m)
 static void
 on_file(void *ctx, struct ipc_from from, struct ipc_role_file *m)
 {
+	struct role *r = ctx;
+
 	(void)from;
-	take_file(ctx, m);
+	take_file(r, m);
+	if (r->spec->file_changed != NULL)
+		r->spec->file_changed(r, find_file(r, m->path)->path);
 }
 
 static void
@@ -577,13 +594,16 @@ make_ties(struct role *r)
 static const char *
 user_of(struct role *r)
 {
-	static char net[80];
+	static char own[80];
 
-	if (!r->spec->network)
+	if (!r->spec->network && !r->spec->keys)
 		return r->conf->params->mail_owner;
-	/* the roles that parse what strangers send have a user of their own where the administrator made one */
-	snprintf(net, sizeof(net), "%s-net", r->conf->params->mail_owner);
-	return confine_user_exists(net) ? net : r->conf->params->mail_owner;
+	/*
+	 * The roles that parse what strangers send, and the one that holds the keys, have users of
+	 * their own where the administrator made them.
+	 */
+	snprintf(own, sizeof(own), "%s-%s", r->conf->params->mail_owner, r->spec->keys ? "keeper" : "net");
+	return confine_user_exists(own) ? own : r->conf->params->mail_owner;
 }
 
 static void
@@ -594,9 +614,13 @@ confine(struct role *r)
 	confine_raise_files();
 	if (r->spec->keeps_root)
 		return;
+	if (r->spec->keys && !confine_secrets(r->as_root, &why))
+		log_info(NULL, "%s: %s: private keys may be written to swap space", ipc_role_name(r->spec->role), why.text);
 	if (r->as_root && !confine_user(user_of(r), &why))
 		fatal("%s: parameter mail_owner: %s", ipc_role_name(r->spec->role), why.text);
 	confine_no_new_privs();
+	if (r->spec->keys)
+		confine_no_dumps();     /* again: a change of ids resets it */
 	confine_memory(r->conf->params->memory_limit);
 	if (!confine_files(r->priv->dirs, r->priv->n_dirs, &why) && r->index == 0)
 		log_warning(NULL, "%s runs without file system confinement: %s", ipc_role_name(r->spec->role), why.text);
@@ -622,9 +646,11 @@ role_main(const struct role_spec *spec)
 	read_start(r);
 	ipc_peer_add(r->hub, IPC_ROLE_MASTER, 0, CHANNEL);
 	set_maps_env(r);
-	role_allow_dir(r, r->conf->dir, false);
-	role_allow_dir(r, "/etc", false);
-	role_allow_dir(r, "/usr/share", false);
+	if (!spec->keys) {
+		role_allow_dir(r, r->conf->dir, false);
+		role_allow_dir(r, "/etc", false);
+		role_allow_dir(r, "/usr/share", false);
+	}
 	role_allow_dir(r, "/proc/self", false);
 	if (spec->open != NULL)
 		spec->open(r);

@@ -29,6 +29,7 @@ struct role_spec {
 	struct ipc_handlers on;
 	bool keeps_root;                /* deliver: no drop, no sandbox */
 	bool network;                   /* becomes mail_owner's network user where that exists */
+	bool keys;                      /* keeper: a user of its own where that exists, no file system, no dumps, memory locked */
 	/*
 	 * With the privileges of the start, before the loop: open what needs them, name the
 	 * directories that stay reachable (role_allow_dir). fatal() on what cannot work.
@@ -40,6 +41,10 @@ struct role_spec {
 	void (*reconf)(struct role *r, const struct conf *old);
 	/* Stop taking new work; call role_done() when what was begun is finished. NULL = at once. `stop` = the whole system stops. */
 	void (*drain)(struct role *r, bool stop);
+	/* Before `open` already: a socket to another role that this role serves itself (keeper and its askers). True when taken. */
+	bool (*take_peer)(struct role *r, unsigned role, unsigned index, int fd);
+	/* Master handed over new content of a file, after the start. */
+	void (*file_changed)(struct role *r, const char *path);
 	void (*peer_up)(struct role *r, struct ipc_peer *p);
 	void (*peer_down)(struct role *r, struct ipc_peer *p);
 	/* Members of a JSON object for `signet status`: "sessions": 3, ... (no braces, no trailing comma). */
@@ -72,6 +77,8 @@ void role_allow_dir(struct role *r, const char *path, bool write);
 int role_shared(struct role *r, const char *name);
 /* Open a file named in the configuration: what master handed over when there is something, else open(2). -errno on failure. */
 int role_open_file(struct role *r, const char *path);
+/* Only what master handed over: -ENOENT when it said that there is nothing, -EAGAIN when it never spoke of this file. */
+int role_handed_file(struct role *r, const char *path);
 /* All work is done: say goodbye and end with status 0. */
 void role_done(struct role *r);
 

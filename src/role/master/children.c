@@ -28,6 +28,7 @@
 static const struct master_kind kinds[] = {
 	{ IPC_ROLE_LOG, false, false },
 	{ IPC_ROLE_RESOLVER, false, false },
+	{ IPC_ROLE_KEEPER, false, false },
 	{ IPC_ROLE_LOOKUP, false, true },
 	{ IPC_ROLE_DELIVER, false, false },
 	{ IPC_ROLE_LOCAL, false, true },
@@ -54,10 +55,11 @@ may_talk(unsigned a, unsigned b)
 static void
 send_file(struct child *c, const struct watched_file *f)
 {
-	int fd = files_open(f);
+	int fd = f->keeper_only && c->kind->role != IPC_ROLE_KEEPER ? -1 : files_open(f);
 	struct ipc_role_file msg = { .path = span_str(f->path), .file = fd };
 
-	ipc_send_role_file(c->peer, &msg);
+	if (!f->keeper_only || c->kind->role == IPC_ROLE_KEEPER)
+		ipc_send_role_file(c->peer, &msg);
 	fd_close(&fd);
 }
 
@@ -66,8 +68,11 @@ static void
 send_files(struct master *m, struct child *c)
 {
 	LIST_EACH(n, &m->files) {
+		const struct watched_file *f = LIST_ITEM(n, struct watched_file, node);
+
 		ipc_hub_flush(m->hub);
-		send_file(c, LIST_ITEM(n, struct watched_file, node));
+		if (!f->on_demand)
+			send_file(c, f);
 	}
 }
 
@@ -88,6 +93,24 @@ find_role(struct master *m, unsigned role)
 			return c;
 	}
 	return NULL;
+}
+
+void
+children_give_keeper(struct master *m, struct span path)
+{
+	struct child *keeper = find_role(m, IPC_ROLE_KEEPER);
+	struct ipc_role_file gone = { .path = path, .file = -1 };
+	struct fault why = { 0 };
+	struct watched_file *f = files_add_pem(m, path, &why);
+
+	if (keeper == NULL)
+		return;
+	if (f != NULL) {
+		send_file(keeper, f);
+		return;
+	}
+	log_warning(NULL, "%s", why.text);
+	ipc_send_role_file(keeper->peer, &gone);
 }
 
 /* A stream from this child's ring to the logger. */
@@ -163,12 +186,10 @@ static void
 send_shared(struct master *m, struct child *c)
 {
 	struct ipc_role_shared counters = { .name = SPAN("counters"), .mem = m->shared_counters };
-	struct ipc_role_shared tickets = { .name = SPAN("tickets"), .mem = m->shared_tickets };
 
 	if (c->kind->role != IPC_ROLE_SMTPD)
 		return;
 	ipc_send_role_shared(c->peer, &counters);
-	ipc_send_role_shared(c->peer, &tickets);
 }
 
 static void

@@ -13,12 +13,10 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/panic.h"
-#include "base/rand.h"
 #include "role/common/confine.h"
 #include "role/common/logring.h"
 
 #define COUNTERS_BYTES (4u << 20)
-#define TICKETS_BYTES 4096u
 
 static void
 log_report(const struct conf_report *report, enum conf_severity least)
@@ -193,6 +191,13 @@ on_stop_asked(void *ctx, struct ipc_from from, struct ipc_master_stop *msg)
 	children_stop(m);
 }
 
+static void
+on_keeper_open(void *ctx, struct ipc_from from, struct ipc_keeper_open *msg)
+{
+	(void)from;
+	children_give_keeper(ctx, msg->path);
+}
+
 /* ---- signals and time */
 
 static void
@@ -272,7 +277,8 @@ arm(struct master *m)
 	struct ipc_hub_ops ops = { .on = &m->on, .peer_down = on_peer_down, .ctx = m };
 
 	m->on = (struct ipc_handlers){ .role_ready = on_ready, .role_bye = on_bye, .master_reload = on_reload_asked,
-		.master_status = on_status_asked, .master_stop = on_stop_asked };
+		.master_status = on_status_asked, .master_stop = on_stop_asked,
+		.keeper_open = on_keeper_open };
 	m->hub = ipc_hub_new(m->loop, IPC_ROLE_MASTER, &ops);
 	loop_signal_init(&m->chld, m->loop, SIGCHLD, on_chld, m);
 	loop_signal_init(&m->term, m->loop, SIGTERM, on_term, m);
@@ -287,7 +293,6 @@ master_main(const struct master_options *o)
 {
 	static struct master master;
 	struct master *m = &master;
-	unsigned char *tickets;
 
 	m->o = o;
 	m->as_root = geteuid() == 0;
@@ -305,12 +310,6 @@ master_main(const struct master_options *o)
 	logring_echo();
 	load(m);
 	m->shared_counters = shared_memory("signet-counters", COUNTERS_BYTES);
-	m->shared_tickets = shared_memory("signet-tickets", TICKETS_BYTES);
-	tickets = mmap(NULL, TICKETS_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, m->shared_tickets, 0);
-	if (tickets == MAP_FAILED)
-		fatal("cannot map shared memory");
-	rand_bytes(tickets, TICKETS_BYTES);
-	munmap(tickets, TICKETS_BYTES);
 	confine_raise_files();
 	arm(m);
 	children_start(m);

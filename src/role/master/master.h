@@ -52,6 +52,8 @@ struct watched_file {
 	int64_t mtime_ns;
 	uint64_t ino, size;
 	bool there;
+	bool keeper_only;       /* private keys, or tables of them */
+	bool on_demand;         /* keeper asked for it, and asks again when it starts anew */
 };
 
 struct served;
@@ -78,7 +80,7 @@ struct master {
 	struct list children, slots, listeners, files;
 	struct loop_signal chld, term, intr, hup;
 	struct loop_timer poll, deadline;
-	int shared_counters, shared_tickets;
+	int shared_counters;
 	int lock_fd;
 	struct served *served;          /* hash: tables to keep built */
 	struct arena *served_arena;
@@ -94,6 +96,8 @@ void children_reap(struct master *m);
 void children_stop(struct master *m);
 void child_gone_from_hub(struct master *m, struct ipc_peer *p);
 void children_tell_file(struct master *m, const struct watched_file *f);
+/* A file that keeper asked for. */
+void children_give_keeper(struct master *m, struct span path);
 void master_status_json(struct master *m, struct buf *json);
 
 /* listen.c: false (and log lines) when a new configuration's address cannot be bound. */
@@ -104,6 +108,8 @@ void listeners_close(struct master *m, bool only_unseen);
 void files_collect(struct master *m, const struct conf *conf);
 void files_poll(struct master *m);
 int files_open(const struct watched_file *f);
+/* A PEM file for keeper, watched from now on; NULL with a fault: no file that we open for it. */
+struct watched_file *files_add_pem(struct master *m, struct span path, struct fault *why);
 
 /* builder.c: tables that we build (hash: and its kin) */
 /* All that are due, one after the other, waiting for each: before the roles run. */

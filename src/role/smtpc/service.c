@@ -4,6 +4,7 @@
 #include "base/panic.h"
 #include "maps/maps.h"
 #include "maps/strlist.h"
+#include "role/common/chains.h"
 #include "role/smtpc/smtpc.h"
 
 /* ---- our own addresses */
@@ -49,14 +50,7 @@ static void
 open_tls(struct service *svc)
 {
 	const struct params *p = svc->p;
-	const struct tls_client_ctx_params c = {
-		.chain = {
-			.prefix = svc->lmtp ? "lmtp_tls" : "smtp_tls",
-			.chain_files = p->smtp_tls_chain_files,
-			.cert_file = p->smtp_tls_cert_file, .key_file = p->smtp_tls_key_file,
-			.eccert_file = p->smtp_tls_eccert_file, .eckey_file = p->smtp_tls_eckey_file,
-			.dcert_file = p->smtp_tls_dcert_file, .dkey_file = p->smtp_tls_dkey_file,
-		},
+	struct tls_client_ctx_params c = {
 		.roots = {
 			.prefix = svc->lmtp ? "lmtp_tls" : "smtp_tls",
 			.CAfile = p->smtp_tls_CAfile, .CApath = p->smtp_tls_CApath,
@@ -71,6 +65,7 @@ open_tls(struct service *svc)
 
 	if (!tls_params_want_tls(&svc->hop.tls))
 		return;
+	role_chain_params(svc->cs, &c.chain);
 	svc->tls_ctx = tls_client_ctx_new(&c, &svc->tls_fault);
 	if (svc->tls_ctx == NULL)
 		log_warning(NULL, "service %s: TLS cannot be used: %s", svc->name, svc->tls_fault.text);

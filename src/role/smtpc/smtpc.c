@@ -139,6 +139,7 @@ smtpc_open(struct role *r)
 
 	if (!tls_library_open(p->tls_config_file, p->tls_config_name, &why))
 		fatal("%s", why.text);
+	client_keys_open(r);
 	smtpc_state_open(r);
 	allow_dirs(r);
 }
@@ -167,6 +168,8 @@ const struct role_spec smtpc_role = {
 	.on = { .deliver_start = deliver_on_start },
 	.network = true,
 	.open = smtpc_open,
+	.start = client_keys_start,
+	.take_peer = client_keys_take_channel,
 	.drain = smtpc_drain,
 	.status = smtpc_status,
 };

@@ -193,6 +193,11 @@ void smtpc_idle_check(struct smtpc_role *s);     /* draining: is all work done? 
 void smtpc_state_open(struct role *r);
 void smtpc_state_free(struct role *r);
 
+/* keys.c: our certificates, whose keys are with keeper. */
+void client_keys_open(struct role *r);
+void client_keys_start(struct role *r);
+bool client_keys_take_channel(struct role *r, unsigned role, unsigned index, int fd);
+
 /* service.c */
 void services_release(struct smtpc_role *s);
 void services_open(struct smtpc_role *s);

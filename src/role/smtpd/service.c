@@ -6,6 +6,7 @@
 #include "base/panic.h"
 #include "log/lines_tls.h"
 #include "log/tls_loglevel.h"
+#include "role/common/chains.h"
 #include "role/smtpd/smtpd.h"
 
 static enum smtps_bare_lf
@@ -53,8 +54,6 @@ tls_params(const struct service *svc, struct tls_server_params *t)
 
 	*t = (struct tls_server_params){
 		.service = svc->name,
-		.chain = { "smtpd_tls", p->smtpd_tls_chain_files, p->smtpd_tls_cert_file, p->smtpd_tls_key_file,
-		    p->smtpd_tls_eccert_file, p->smtpd_tls_eckey_file, p->smtpd_tls_dcert_file, p->smtpd_tls_dkey_file },
 		.roots = { .prefix = "smtpd_tls", .CAfile = p->smtpd_tls_CAfile, .CApath = p->smtpd_tls_CApath,
 		    .append_default_CA = p->tls_append_default_CA },
 		.mandatory = svc->wrapper || svc->level == TLS_SERVER_ENCRYPT,
@@ -87,18 +86,6 @@ tls_params(const struct service *svc, struct tls_server_params *t)
 	};
 }
 
-/* Master filled the memory with random bytes before any worker lived: all of them share these keys. */
-static void
-share_ticket_keys(struct smtpd *d, struct tls_server_ctx *tls)
-{
-	struct tls_ticket_keys keys = { .count = 1 };
-	int fd = role_shared(d->role, "tickets");
-
-	if (fd >= 0 && fd_pread_all(fd, keys.key[0], sizeof(keys.key[0]), 0) == 0)
-		tls_server_ctx_set_ticket_keys(tls, &keys);
-	explicit_bzero(&keys, sizeof(keys));
-}
-
 static bool
 chain_configured(const struct params *p)
 {
@@ -106,12 +93,24 @@ chain_configured(const struct params *p)
 	    p->smtpd_tls_dcert_file[0] != '\0';
 }
 
+bool
+service_make_tls(struct smtpd *d, struct service *svc, struct fault *why)
+{
+	struct tls_server_params t;
+
+	tls_params(svc, &t);
+	role_chain_params(svc->cs, &t.chain);
+	svc->tls = tls_server_ctx_new(&t, why);
+	if (svc->tls != NULL)
+		keys_take_tickets(d, svc);
+	return svc->tls != NULL;
+}
+
 static bool
 open_tls(struct smtpd *d, struct service *svc, struct fault *why)
 {
 	const struct params *p = svc->p;
 	const char *warning = NULL;
-	struct tls_server_params t;
 	struct fault trouble = { 0 };
 
 	svc->wrapper = p->smtpd_tls_wrappermode;
@@ -132,11 +131,8 @@ open_tls(struct smtpd *d, struct service *svc, struct fault *why)
 	}
 	if (svc->tls_log & LOG_TLS_VERBOSE)
 		log_tls_initializing(&svc->log);
-	tls_params(svc, &t);
-	svc->tls = tls_server_ctx_new(&t, &trouble);
-	if (svc->tls != NULL)
-		share_ticket_keys(d, svc->tls);
-	else
+	svc->tls_wanted = true;
+	if (!service_make_tls(d, svc, &trouble))
 		log_warning(&svc->log, "service %s: TLS won't be enabled: %s", svc->name, trouble.text);
 	return true;
 }
@@ -171,6 +167,7 @@ service_open(struct smtpd *d, struct service *svc, const struct conf_service *cs
 	struct span unknown;
 
 	*svc = (struct service){ .cs = cs, .name = name, .local = local, .p = cs->params };
+	hmap_init(&svc->sni);
 	svc->log.tag = tag_of(d, svc, "smtpd");
 	if (!local && cs->log_tag[0] != '\0')
 		svc->log.tag = cs->log_tag;
@@ -202,4 +199,6 @@ service_close(struct service *svc)
 	maps_unref(&svc->login_senders);
 	auth_service_close(svc);
 	tls_server_ctx_unref(&svc->tls);
+	keys_forget_sni(svc);
+	hmap_release(&svc->sni);
 }

@@ -78,6 +78,10 @@ log_peer(struct session *s)
 static void
 log_tls(struct session *s)
 {
+	const char *bad_name = stream_bad_sni(&s->stream);
+
+	if (bad_name != NULL)
+		log_warning(&s->log, "TLS SNI from %.*s is invalid: %s", SPAN_ARG(s->facts.namaddr), bad_name);
 	if (wants(s, LOG_TLS_CACHE) && s->tls->resumed)
 		log_tls_reusing(&s->log, s->facts.namaddr, true);
 	log_peer(s);
@@ -185,7 +189,7 @@ session_tls_step(struct session *s)
 	case STREAM_WANT_READ:
 		break;
 	case STREAM_WANT_CHAIN:
-		stream_set_chain(&s->stream, NULL, false);
+		keys_choose_chain(s);
 		session_tls_step(s);
 		break;
 	case STREAM_EOF:
@@ -204,7 +208,7 @@ session_tls_begin(struct session *s)
 	s->tls_handshake = true;
 	s->deadline_us = now_us(s) + s->p->smtpd_starttls_timeout_ms * 1000;
 	trace(s);
-	if (!stream_start_server(&s->stream, s->svc->tls, false, &why)) {
+	if (!stream_start_server(&s->stream, s->svc->tls, keys_have_sni(s->svc), &why)) {
 		session_tls_failed(s, why.text);
 		return;
 	}

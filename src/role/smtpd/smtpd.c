@@ -109,6 +109,7 @@ smtpd_open(struct role *r)
 	list_init(&d->sessions);
 	list_init(&d->dead);
 	list_init(&d->auth_links);
+	keys_open(d);
 	open_services(d);
 	/* Two generations live side by side during a reload: each has its own columns. */
 	d->counters = counters_open(role_shared(r, "counters"), (r->generation & 1) * (COUNTERS_COLUMNS / 2) +
@@ -153,6 +154,7 @@ smtpd_start(struct role *r)
 	loop_task_init(&d->reap, sessions_reap, d);
 	loop_timer_init(&d->farewell, r->loop, on_farewell, d);
 	loop_timer_init(&d->relief, r->loop, on_relief, d);
+	keys_start(d);
 	auth_links_start(d);
 	d->doors = calloc(r->n_listeners, sizeof(*d->doors));
 	for (size_t i = 0; i < r->n_listeners; i++) {
@@ -210,6 +212,7 @@ const struct role_spec smtpd_role = {
 	.role = IPC_ROLE_SMTPD,
 	.network = true,
 	.open = smtpd_open,
+	.take_peer = keys_take_channel,
 	.start = smtpd_start,
 	.drain = smtpd_drain,
 	.status = smtpd_status,

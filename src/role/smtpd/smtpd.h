@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/arena.h"
+#include "base/hmap.h"
 #include "base/loop.h"
 #include "intake/intake.h"
 #include "log/lines_smtpd.h"
@@ -54,6 +55,8 @@ struct service {
 	bool wrapper;
 	struct tls_server_ctx *tls;     /* NULL: no TLS, or it cannot be had */
 	unsigned tls_log;               /* bits of enum log_tls_feature */
+	bool tls_wanted;                /* then a change of certificate files may cure it */
+	struct hmap sni;                /* answers of keeper, until files change */
 };
 
 struct listening {
@@ -76,6 +79,7 @@ struct smtpd {
 	struct list dead;
 	struct loop_timer farewell;     /* the time to finish is nearly over */
 	struct loop_timer relief;       /* look again whether memory has become free */
+	struct loop_timer tickets;      /* ask keeper for the next keys */
 	struct counters *counters;
 	struct arena *arena;            /* as long as the process */
 	struct arena *scratch;          /* one evaluation */
@@ -139,6 +143,19 @@ struct session {
 bool service_open(struct smtpd *d, struct service *svc, const struct conf_service *cs, const char *name, bool local,
     struct fault *why);
 void service_close(struct service *svc);
+/* Build svc->tls from the parameters. False + why: TLS cannot be had. */
+bool service_make_tls(struct smtpd *d, struct service *svc, struct fault *why);
+
+/* keys.c: certificates, chains by SNI name and ticket keys, which come from keeper. */
+void keys_open(struct smtpd *d);
+bool keys_take_channel(struct role *r, unsigned role, unsigned index, int fd);
+void keys_start(struct smtpd *d);
+void keys_take_tickets(struct smtpd *d, struct service *svc);
+/* Is the name that a client asks for looked at? */
+bool keys_have_sni(const struct service *svc);
+/* The stream waits for the chain of its name. */
+void keys_choose_chain(struct session *s);
+void keys_forget_sni(struct service *svc);
 
 /* session.c */
 void session_accept(struct smtpd *d, struct service *svc, int fd);

@@ -9,7 +9,7 @@ import time
 
 import kit
 
-ROLES = ["log", "resolver", "lookup", "deliver", "local", "smtpc", "queue", "control", "smtpd"]
+ROLES = ["log", "resolver", "keeper", "lookup", "deliver", "local", "smtpc", "queue", "control", "smtpd"]
 
 
 def status(pid):
@@ -38,7 +38,7 @@ def run(env):
             if role == "deliver":
                 kit.check(uids == {"0"}, "deliver stays root")
                 continue
-            kit.check(uids <= {str(owner)} | {str(u.pw_uid) for u in pwd.getpwall() if u.pw_name == kit.owner() + "-net"}, "%s runs as %s" % (role, uids))
+            kit.check(uids <= {str(owner)} | {str(u.pw_uid) for u in pwd.getpwall() if u.pw_name in (kit.owner() + "-net", kit.owner() + "-keeper")}, "%s runs as %s" % (role, uids))
             kit.check(st["NoNewPrivs"] == "1", "%s: no new privileges" % role)
             kit.check(st["CapEff"].strip("0") == "" and st.get("Groups", "").strip() == "", "%s: no capabilities, no groups" % role)
             with open("/proc/%d/limits" % pid) as f:
