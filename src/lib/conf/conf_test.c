@@ -56,6 +56,7 @@ an_empty_configuration_has_every_default(void **state)
 	assert_string_equal(p->smtpd_banner, "mail.example.com ESMTP Signet");
 	assert_string_equal(p->append_dot_mydomain ? "yes" : "no", "yes");
 	assert_string_equal(p->smtp_tls_fingerprint_digest, "md5");
+	assert_true(p->tls_match_subject_cn);
 	assert_int_equal(p->smtpd_timeout_ms, 300000);
 	assert_int_equal(p->maximal_queue_lifetime_ms, 432000000);
 	assert_int_equal(p->message_size_limit, 10240000);

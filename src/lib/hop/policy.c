@@ -132,7 +132,7 @@ hop_table(struct hop *h)
 static bool
 wants_tlsa(const struct hop *h, const struct hop_address *addr)
 {
-	struct arena *a = arena_new(1 << 20);
+	struct arena *a = arena_new(8 << 20);
 	struct tls_facts facts;
 	bool wanted;
 
@@ -147,6 +147,7 @@ hop_host(struct hop *h, struct hop_address *addr)
 {
 	if (h->svc->per_site != NULL && h->svc->policy == NULL && per_site(h, addr->host, &h->table) == MAP_WAIT)
 		return MAP_WAIT;
+	addr->table = h->table;
 	addr->dane = NULL;
 	return wants_tlsa(h, addr) ? hop_dane(h, addr) : MAP_FOUND;
 }
@@ -180,7 +181,7 @@ hop_facts(const struct hop *h, const struct hop_address *addr, struct tls_facts 
 		.unix_socket = addr->family == AF_UNIX,
 		.tls_required_no = h->tls_required_no,
 		.myhostname = span_str(h->svc->p->myhostname),
-		.table = h->table,
+		.table = addr->table,
 		.from_mx = addr->from_mx,
 		.mx_secure = addr->mx_status == DNS_SECURE,
 		.mx_owner = h->mx.alias ? h->mx.canon : SPAN(""),

@@ -175,6 +175,8 @@ test_names(void **state)
 		{ "but never beside a dNSName", "mx.example.org", "DNS:other.example", "mx.example.org", true, false },
 		{ "an address", "x", "IP:192.0.2.1", "192.0.2.1", false, true },
 		{ "another address", "x", "IP:192.0.2.2", "192.0.2.1", false, false },
+		{ "an IPv6 address", "x", "IP:2001:db8::1", "2001:db8::1", false, true },
+		{ "the CN is no address", "192.0.2.1", NULL, "192.0.2.1", true, false },
 		{ "an address written as dNSName is no address", "x", "DNS:192.0.2.1", "192.0.2.1", false, false },
 		{ "an address and a name: both", "x", "DNS:mx.example.org,IP:192.0.2.1", "192.0.2.1 mx.example.org",
 		    false, true },
@@ -205,6 +207,32 @@ test_names(void **state)
 		kit_cert_free(&leaf);
 	}
 	tls_client_ctx_unref(&c);
+}
+
+/* A name with a NUL in it is not the name before the NUL. */
+static void
+test_a_name_with_nul(void **state)
+{
+	struct kit_cert good = kit_cert((struct kit_cert_spec){ .cn = "x", .san = "DNS:mx.example.org!.evil.example" });
+	struct tls_name name = { .name = SPAN("mx.example.org") }, whole = { .name = SPAN("mx.example.org!.evil.example") };
+	unsigned char *der = NULL, *at;
+	const unsigned char *p;
+	int n = i2d_X509(good.cert, &der);
+	X509 *bad;
+
+	(void)state;
+	assert_true(n > 0);
+	at = memmem(der, (size_t)n, "org!.evil", 9);
+	assert_non_null(at);
+	at[3] = '\0';
+	p = der;
+	bad = d2i_X509(NULL, &p, n);
+	assert_non_null(bad);
+	assert_false(tls_cert_has_name(bad, &name, true, NULL));
+	assert_false(tls_cert_has_name(bad, &whole, true, NULL));
+	X509_free(bad);
+	OPENSSL_free(der);
+	kit_cert_free(&good);
 }
 
 /* spec 20.18 */
@@ -549,6 +577,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_rootca),
 	KIT_TEST(test_chains),
 	KIT_TEST(test_names),
+	KIT_TEST(test_a_name_with_nul),
 	KIT_TEST(test_a_mismatch_says_what_was_found_and_wanted),
 	KIT_TEST(test_fingerprints),
 	KIT_TEST(test_anchor_files),

@@ -33,6 +33,8 @@ def run(env):
     host("scsy.de", 13, "vortex.f00.net", *env.cert("vortex.f00.net"))
     host("selfsigned.example", 14, "mx.selfsigned.example", *env.cert("anything.invalid", ca=None))
     host("plain.example", 15, "mx.plain.example", *env.cert("mx.plain.example"))
+    # a certificate of those years: a Common Name and no other; counts at this compatibility_level (tls_match_subject_cn)
+    host("cn.example", 16, "mx.cn.example", *env.cert("mx.cn.example", sans=[]))
     # and those that must not get their mail
     host("untrusted.example", 21, "mx.untrusted.example", *env.cert("mx.untrusted.example", ca="otherca"))
     host("misnamed.example", 22, "mx.misnamed.example", *env.cert("mx.other.example"))
@@ -54,6 +56,7 @@ selfsigned.example fingerprint
 untrusted.example verify
 misnamed.example secure
 wrongprint.example fingerprint match=%s
+cn.example verify
 [127.0.0.24] encrypt
 """ % (env.fingerprint(hosts["selfsigned.example"][1], "md5"), env.fingerprint(hosts["selfsigned.example"][1], "md5"))
     s = env.signet("gw", start=False, files={"tls_policy": table})
@@ -64,7 +67,7 @@ wrongprint.example fingerprint match=%s
     s.set(MAIN.format(etc=s.conf))
     s.start()
 
-    good = ["binblog.de", "example.com", "scsy.de", "selfsigned.example", "plain.example"]
+    good = ["binblog.de", "example.com", "scsy.de", "selfsigned.example", "plain.example", "cn.example"]
     for d in good:
         qid = kit.queue_id(kit.send(rcpts="user@" + d))
         s.wait_log(r"%s: to=<user@%s>, relay=\S+, .*status=sent" % (qid, d.replace(".", r"\.")))

@@ -94,6 +94,9 @@ def run(env):
     env.write("gw/etc/ta/empty.pem", "no certificate here\n")
     domain("taempty.example", *env.cert("mx.taempty.example"), "verify tafile=%s/ta/empty.pem" % s.conf, reason=r"4\.7\.5, status=deferred \(.*no trust anchors")
 
+    # a Common Name alone does not count (RFC 9525)
+    domain("cn.example", *env.cert("mx.cn.example", sans=[]), "verify tafile=" + root_ta, reason=mismatch)
+
     # the rest
     domain("sni.example", *env.cert("x.invalid", ca=None), "encrypt servername=nexthop", r"SNI hostname: sni\.example")
     domain("nosni.example", *env.cert("x.invalid", ca=None), "encrypt servername=none", r"Untrusted TLS connection established to mx\.nosni")
