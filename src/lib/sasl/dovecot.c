@@ -10,6 +10,7 @@
 #define LINE_IN_MAX 65536u
 #define LINE_OUT_MAX 8192u      /* what the service reads as one line; a longer one costs all exchanges */
 #define OUT_MAX (1u << 20)
+#define OUT_HIGH (OUT_MAX / 2)
 #define OUT_START 4096u
 #define HANDSHAKE_LINES_MAX 1000u
 #define VERSION_MAJOR 1u
@@ -398,6 +399,12 @@ dovecot_free(struct dovecot **dp)
 	buf_release(&d->out);
 	buf_release(&d->words);
 	free(d);
+}
+
+bool
+dovecot_full(const struct dovecot *d)
+{
+	return d->out.n > OUT_HIGH;
 }
 
 bool

@@ -66,10 +66,10 @@ size_t dovecot_mechs(const struct dovecot *d, const struct dovecot_mech **mechs_
 /* By name, case does not count; NULL when the service does not have it. */
 const struct dovecot_mech *dovecot_mech(const struct dovecot *d, struct span name);
 
-/*
- * Begin an exchange; only when ready. False: the request is longer than the service takes
- * (or too much is waiting to be sent): nothing was queued.
- */
+/* So much waits to be sent that nothing more should be asked: the service does not read. */
+bool dovecot_full(const struct dovecot *d);
+
+/* Begin an exchange; only when ready and not full. False: the request is longer than the service takes; nothing was queued. */
 bool dovecot_start(struct dovecot *d, const struct dovecot_request *r, uint32_t *id_r);
 /* The client's response, base64. False as above: cancel it then. */
 bool dovecot_continue(struct dovecot *d, uint32_t id, struct span response);

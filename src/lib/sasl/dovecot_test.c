@@ -175,6 +175,11 @@ test_secrets(void **state)
 	dovecot_output_taken(d, dovecot_output(d).n);
 	for (size_t i = 0; i < 8000; i++)
 		assert_int_equal(memory[i], 0);
+	for (unsigned i = 0; i < 200 && !dovecot_full(d); i++)
+		assert_true(dovecot_start(d, &r, &id));
+	assert_true(dovecot_full(d));
+	memory = dovecot_output(d).p;
+	dovecot_output_taken(d, dovecot_output(d).n);
 	r.initial = span_of(big, 9000);
 	assert_false(dovecot_start(d, &r, &id));
 	assert_false(dovecot_continue(d, id, span_of(big, 9000)));

@@ -626,9 +626,49 @@ test_bad_search_orders(void **state)
 	}
 }
 
+/* --- logins --- */
+
+#define OWNERS "smtpd_sender_login_maps = inline:{ {joe@here.example=joe, ann} {@box.example=Ann} }\n"
+#define SENDER "smtpd_sender_restrictions = "
+
+static void
+test_logins(void **state)
+{
+	static const struct {
+		const char *name, *extra, *login, *sender, *want;
+	} rows[] = {
+		{ "who logged in may relay", "", "joe", "a@good.example", "ok" },
+		{ "nobody else", "", "", "a@good.example", "454 4.7.1 <x@other.example>: Relay access denied" },
+		{ "the owner", OWNERS SENDER "reject_sender_login_mismatch\n", "joe", "joe@here.example", "ok" },
+		{ "names of owners in any case", OWNERS SENDER "reject_sender_login_mismatch\n", "aNN", "u@box.example", "ok" },
+		{ "part of a name is another name", OWNERS SENDER "reject_sender_login_mismatch\n", "an", "u@box.example",
+		    "553 5.7.1 <u@box.example>: Sender address rejected: not owned by user an" },
+		{ "an address of nobody's, strictly", OWNERS SENDER "reject_authenticated_sender_login_mismatch\n", "joe", "a@good.example",
+		    "553 5.7.1 <a@good.example>: Sender address rejected: not owned by user joe" },
+		{ "an address of nobody's, known form", OWNERS SENDER "reject_known_sender_login_mismatch\n", "joe", "a@good.example", "ok" },
+		{ "the null sender belongs to everybody", OWNERS SENDER "reject_sender_login_mismatch\n", "joe", "", "ok" },
+		{ "a table of owners that fails", "smtpd_sender_login_maps = fail:x\n" SENDER "reject_known_sender_login_mismatch\n", "joe",
+		    "joe@here.example", "[warning fail:x: this table always fails] 451 4.3.0 <joe@here.example>: Temporary lookup failure" },
+		{ "an access table of logins", SENDER "check_sasl_access inline:{ {joe=DEFER later} }\n", "joe", "a@good.example",
+		    "450 4.7.1 <joe>: SASL login name rejected: later" },
+		{ "the same for somebody else", SENDER "check_sasl_access inline:{ {joe=DEFER later} }\n", "jo", "a@good.example", "ok" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct acl_facts f = facts();
+
+		f.login = span_str(rows[i].login);
+		f.sender = span_str(rows[i].sender);
+		f.recipient = SPAN("x@other.example");
+		check(rows[i].name, rows[i].extra, ACL_AT_RCPT, &f, rows[i].want);
+	}
+}
+
 static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_client_certificates),
 	KIT_TEST(test_bad_search_orders),
+	KIT_TEST(test_logins),
 	KIT_TEST(test_recipients),
 	KIT_TEST(test_failing_table),
 	KIT_TEST(test_clients),

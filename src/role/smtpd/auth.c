@@ -142,6 +142,8 @@ session_set_login(struct session *s, struct span method, struct span user)
 {
 	char *text;
 
+	if (user.n == 0 && s->login == NULL)
+		return;         /* nobody, as before */
 	user = span_slice(user, 0, LOGIN_MAX);
 	method = user.n > 0 ? span_slice(method, 0, sizeof(s->login_method)) : SPAN("");
 	text = strndup(user.n > 0 ? user.p : "", user.n);

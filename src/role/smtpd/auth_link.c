@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/hmap.h"
 #include "base/panic.h"
 #include "dns/dns.h"
 #include "role/smtpd/smtpd.h"
@@ -17,7 +18,7 @@
 #define CONNECT_MS 5000         /* connection and handshake */
 #define RETRY_MS 1000
 #define COMPLAIN_S 60           /* the same trouble is told again after */
-#define EXCHANGES_MAX 1000u
+#define ASKED_MAX 1000u          /* answers waited for at the same time */
 #define READS_PER_TURN 8
 
 enum link_state {
@@ -42,7 +43,8 @@ struct auth_link {
 	struct asks *asks;
 	struct dovecot *proto;
 	struct list exchanges;
-	unsigned n_exchanges;
+	struct hmap by_id;
+	unsigned n_asked;
 	char complaint[200];
 	int64_t complained_us;
 };
@@ -50,6 +52,7 @@ struct auth_link {
 struct auth_exchange {
 	struct list node;
 	struct auth_link *link;         /* NULL: lost */
+	struct hmap_node by_id;
 	uint32_t id;
 	bool asked;                     /* the service's turn */
 	struct loop_timer timer;
@@ -64,8 +67,10 @@ static void link_connect(struct auth_link *l);
 static void
 exchange_free(struct auth_exchange *x)
 {
-	if (x->link != NULL)
-		x->link->n_exchanges--;
+	if (x->link != NULL) {
+		x->link->n_asked -= x->asked;
+		hmap_remove(&x->link->by_id, &x->by_id);
+	}
 	list_remove(&x->node);
 	loop_timer_release(&x->timer);
 	free(x);
@@ -114,11 +119,12 @@ lose_exchanges(struct auth_link *l)
 	while ((n = list_pop_front(&l->exchanges)) != NULL) {
 		struct auth_exchange *x = LIST_ITEM(n, struct auth_exchange, node);
 
+		hmap_remove(&l->by_id, &x->by_id);
 		x->link = NULL;
 		if (x->asked)
 			list_push_back(&lost_ones, &x->node);
 	}
-	l->n_exchanges = 0;
+	l->n_asked = 0;
 	while (!list_empty(&lost_ones))
 		exchange_end(LIST_ITEM(lost_ones.next, struct auth_exchange, node), &lost);
 }
@@ -126,8 +132,8 @@ lose_exchanges(struct auth_link *l)
 static struct auth_exchange *
 exchange_find(struct auth_link *l, uint32_t id)
 {
-	LIST_EACH(n, &l->exchanges) {
-		struct auth_exchange *x = LIST_ITEM(n, struct auth_exchange, node);
+	HMAP_EACH_HASH(n, &l->by_id, hash_u64(id)) {
+		struct auth_exchange *x = HMAP_ENTRY(n, struct auth_exchange, by_id);
 
 		if (x->id == id)
 			return x;
@@ -249,6 +255,7 @@ take_answer(struct auth_link *l, const struct dovecot_event *ev)
 		return;         /* canceled, or never ours */
 	if (ev->kind == DOVECOT_CONT) {
 		x->asked = false;
+		l->n_asked--;
 		loop_timer_stop(&x->timer);
 		answer.kind = AUTH_CHALLENGE;
 		x->fn(x->ctx, &answer);
@@ -472,6 +479,7 @@ auth_link_get(struct smtpd *d, const char *path, struct fault *why)
 	l->path = path;
 	l->fd = -1;
 	list_init(&l->exchanges);
+	hmap_init(&l->by_id);
 	if (span_starts(text, SPAN("inet:")))
 		fine = take_inet(l, span_from(text, 5), why);
 	else
@@ -505,6 +513,7 @@ auth_links_close(struct smtpd *d)
 
 		link_reset(l);
 		loop_timer_release(&l->timer);
+		hmap_release(&l->by_id);
 	}
 }
 
@@ -540,6 +549,7 @@ static void
 send_now(struct auth_exchange *x)
 {
 	x->asked = true;
+	x->link->n_asked++;
 	loop_timer_set_ms(&x->timer, AUTH_ANSWER_MS);
 	loop_fd_want(&x->link->watch, LOOP_READ | LOOP_WRITE);
 }
@@ -551,7 +561,7 @@ auth_begin(struct auth_link *l, const struct dovecot_request *r, auth_answer_fn 
 	uint32_t id;
 
 	*too_long_r = false;
-	if (l->state != LINK_UP || l->n_exchanges >= EXCHANGES_MAX)
+	if (l->state != LINK_UP || l->n_asked >= ASKED_MAX || dovecot_full(l->proto))
 		return NULL;
 	if (!dovecot_start(l->proto, r, &id)) {
 		*too_long_r = true;
@@ -564,7 +574,7 @@ auth_begin(struct auth_link *l, const struct dovecot_request *r, auth_answer_fn 
 	x->fn = fn;
 	x->ctx = ctx;
 	list_push_back(&l->exchanges, &x->node);
-	l->n_exchanges++;
+	hmap_add(&l->by_id, &x->by_id, hash_u64(id));
 	loop_timer_init(&x->timer, l->d->role->loop, on_late, x);
 	send_now(x);
 	return x;
@@ -574,7 +584,7 @@ bool
 auth_respond(struct auth_exchange *x, struct span response, bool *too_long_r)
 {
 	*too_long_r = false;
-	if (x->link == NULL)
+	if (x->link == NULL || dovecot_full(x->link->proto))
 		return false;
 	*too_long_r = !dovecot_continue(x->link->proto, x->id, response);
 	if (!*too_long_r)

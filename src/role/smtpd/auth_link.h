@@ -51,7 +51,7 @@ bool auth_link_pending(const struct auth_link *l);
 /* How many services are configured, and how many of them cannot be reached at this moment. */
 unsigned auth_links_count(struct smtpd *d, unsigned *down_r);
 
-/* Begin. NULL: the service is not there, or `*too_long_r`. */
+/* Begin. NULL: the service is not there, is waited for by too many (a thousand answers), or `*too_long_r`. */
 struct auth_exchange *auth_begin(struct auth_link *l, const struct dovecot_request *r, auth_answer_fn *fn, void *ctx,
     bool *too_long_r);
 /* The client's response. False: the service was lost meanwhile, or `*too_long_r`; the exchange is still to be dropped. */
