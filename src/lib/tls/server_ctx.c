@@ -117,32 +117,24 @@ set_tickets(struct tls_server_ctx *c, const struct tls_server_params *p, struct 
 
 /* --- ciphers, protocols, groups --- */
 
-static bool
-set_protocols(struct tls_server_ctx *c, const struct tls_server_params *p, struct fault *why)
+bool
+tls_server_protocols(const struct tls_server_params *p, bool anonymous, struct tls_protocols *t_r, struct fault *why)
 {
-	SSL_CTX *ctx = c->ctx;
-	const char *list = p->mandatory ? p->mandatory_protocols : p->protocols;
-	struct tls_protocols t;
-
-	if (!tls_protocols_parse(span_str(list), &t, why)) {
+	if (!tls_protocols_parse(span_str(p->mandatory ? p->mandatory_protocols : p->protocols), t_r, why)) {
 		fault_prefix(why, p->mandatory ? "smtpd_tls_mandatory_protocols" : "smtpd_tls_protocols");
 		return false;
 	}
-	if (c->chain == NULL && (t.max == 0 || t.max > TLS1_2_VERSION))
-		t.max = TLS1_2_VERSION;         /* TLS 1.3 has no anonymous suites */
-	if (p->mandatory && t.min < TLS1_2_VERSION)
-		t.min = TLS1_2_VERSION;         /* what is older is for listeners that would take plaintext as well */
-	SSL_CTX_set_options(ctx, t.options_off);
-	return (SSL_CTX_set_min_proto_version(ctx, t.min) == 1 && SSL_CTX_set_max_proto_version(ctx, t.max) == 1) ||
-	    fault_set(why, NULL, "protocols \"%s\": %s", list, tls_library_error());
+	if (anonymous && (t_r->max == 0 || t_r->max > TLS1_2_VERSION))
+		t_r->max = TLS1_2_VERSION;      /* TLS 1.3 has no anonymous suites */
+	if (p->mandatory && t_r->min < TLS1_2_VERSION)
+		t_r->min = TLS1_2_VERSION;      /* what is older is for listeners that would take plaintext as well */
+	return true;
 }
 
-static bool
-set_ciphers(struct tls_server_ctx *c, const struct tls_server_params *p, struct fault *why)
+bool
+tls_server_cipher_list(const struct tls_server_params *p, bool ask_ccert, struct buf *list, struct fault *why)
 {
 	struct span grade = span_str(p->mandatory ? p->mandatory_ciphers : p->ciphers);
-	struct buf list;
-	bool ok;
 
 	if (!tls_grade_check(grade, true, why) ||
 	    !tls_exclude_check(span_str(p->exclude_ciphers), TLS_LIST_SEPS, false, why) ||
@@ -150,20 +142,45 @@ set_ciphers(struct tls_server_ctx *c, const struct tls_server_params *p, struct 
 		fault_prefix(why, p->mandatory ? "smtpd_tls_mandatory_ciphers" : "smtpd_tls_ciphers");
 		return false;
 	}
-	buf_init(&list, 16384);
-	buf_add_str(&list, tls_grade_string(grade, p->high_cipherlist, p->medium_cipherlist, p->null_cipherlist));
-	tls_exclude_add(&list, span_str(p->exclude_ciphers), TLS_LIST_SEPS);
+	buf_add_str(list, tls_grade_string(grade, p->high_cipherlist, p->medium_cipherlist, p->null_cipherlist));
+	tls_exclude_add(list, span_str(p->exclude_ciphers), TLS_LIST_SEPS);
 	if (p->mandatory)
-		tls_exclude_add(&list, span_str(p->mandatory_exclude_ciphers), TLS_LIST_SEPS);
-	if (c->ask_ccert)
-		buf_add_str(&list, ":!aNULL");  /* an anonymous suite cannot ask for a certificate */
-	tls_server_cipher_rules(p, &list);
+		tls_exclude_add(list, span_str(p->mandatory_exclude_ciphers), TLS_LIST_SEPS);
+	if (ask_ccert)
+		buf_add_str(list, ":!aNULL");   /* an anonymous suite cannot ask for a certificate */
+	tls_server_cipher_rules(p, list);
 	if (!span_eq_ci(grade, SPAN("null")))
-		buf_add_str(&list, ":!eNULL");
-	c->ciphers = strdup(buf_cstr(&list));
-	ok = !list.full && SSL_CTX_set_cipher_list(c->ctx, c->ciphers) == 1;
+		buf_add_str(list, ":!eNULL");
+	return true;
+}
+
+static bool
+set_protocols(struct tls_server_ctx *c, const struct tls_server_params *p, struct fault *why)
+{
+	struct tls_protocols t;
+
+	if (!tls_server_protocols(p, c->chain == NULL, &t, why))
+		return false;
+	SSL_CTX_set_options(c->ctx, t.options_off);
+	return (SSL_CTX_set_min_proto_version(c->ctx, t.min) == 1 && SSL_CTX_set_max_proto_version(c->ctx, t.max) == 1) ||
+	    fault_set(why, NULL, "protocols \"%s\": %s", p->mandatory ? p->mandatory_protocols : p->protocols, tls_library_error());
+}
+
+static bool
+set_ciphers(struct tls_server_ctx *c, const struct tls_server_params *p, struct fault *why)
+{
+	struct buf list;
+	bool ok;
+
+	buf_init(&list, TLS_CIPHER_LIST_MAX);
+	ok = tls_server_cipher_list(p, c->ask_ccert, &list, why);
+	if (ok) {
+		c->ciphers = strdup(buf_cstr(&list));
+		ok = (!list.full && SSL_CTX_set_cipher_list(c->ctx, c->ciphers) == 1) ||
+		    fault_set(why, NULL, "cipher list \"%.200s\": %s", c->ciphers, tls_library_error());
+	}
 	buf_release(&list);
-	return ok || fault_set(why, NULL, "cipher list \"%.200s\": %s", c->ciphers, tls_library_error());
+	return ok;
 }
 
 /* --- the whole --- */

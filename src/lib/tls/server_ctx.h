@@ -61,6 +61,11 @@ SSL_CTX *tls_server_ctx_ssl(struct tls_server_ctx *c);
 bool tls_server_ctx_asks_ccert(const struct tls_server_ctx *c);
 /* TLS is mandatory and so is a trusted certificate: the owner turns away who has none. */
 bool tls_server_ctx_requires_ccert(const struct tls_server_ctx *c);
+/*
+ * One connection by other rules than the service's (smtpd_tls_policy_maps), before its handshake: of `p` count
+ * `mandatory`, `ask_ccert`, protocols, ciphers and exclusions. False + why: better no TLS than with other rules.
+ */
+bool tls_server_tune(struct tls_server_ctx *c, SSL *ssl, const struct tls_server_params *p, struct fault *why);
 /* For log_tls_cipher_list(). */
 const char *tls_server_ctx_ciphers(const struct tls_server_ctx *c);
 /* The key exchange groups that the library knows of those configured; "" = its own choice. */

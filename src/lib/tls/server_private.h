@@ -18,13 +18,21 @@ struct tls_server_ctx {
 	bool chain_per_session;         /* the library's context has pairs that the chain no longer has */
 };
 
+/* --- server_ctx.c: what a setting of parameters comes to --- */
+
+enum { TLS_CIPHER_LIST_MAX = 16384 };
+struct tls_protocols;
+bool tls_server_protocols(const struct tls_server_params *p, bool anonymous, struct tls_protocols *t_r, struct fault *why);
+bool tls_server_cipher_list(const struct tls_server_params *p, bool ask_ccert, struct buf *list, struct fault *why);
+
 /* --- server_verify.c: client certificates --- */
 
 /* Anchors, depth, names of authorities, and how a chain is judged. */
 bool tls_server_ask_certs(struct tls_server_ctx *c, const struct tls_server_params *p, struct fault *why);
 /*
- * The session-id context: a session belongs to one service, one SNI name (RFC 6066 section 3), and to the rules by which
- * its client certificate was judged, for a resumed session keeps that verdict.
+ * The session-id context: a session belongs to one service, one SNI name (RFC 6066 section 3), to the protocols and ciphers
+ * that were allowed when it was made (a server does not look at them again), and to the rules by which its client
+ * certificate was judged, for a resumed session keeps that verdict.
  */
 bool tls_server_session_context(struct tls_server_ctx *c, SSL *ssl, const char *sni);
 

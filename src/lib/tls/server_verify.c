@@ -224,10 +224,21 @@ tls_server_ask_certs(struct tls_server_ctx *c, const struct tls_server_params *p
 	SSL_CTX_set_verify_depth(c->ctx, p->ccert_verifydepth);
 	if (!digest_rules(c, p))
 		return fault_set(why, NULL, "TLS library: %s", tls_library_error());
-	if (!c->ask_ccert)
-		return true;
-	SSL_CTX_set_verify(c->ctx, SSL_VERIFY_PEER | SSL_VERIFY_CLIENT_ONCE, NULL);
+	if (c->ask_ccert)
+		SSL_CTX_set_verify(c->ctx, SSL_VERIFY_PEER | SSL_VERIFY_CLIENT_ONCE, NULL);
+	/* also when only some clients are asked (smtpd_tls_policy_maps) */
 	return announce_authorities(c->ctx, p->roots.CAfile, why);
+}
+
+/* Protocols and ciphers of this one connection (smtpd_tls_policy_maps may have changed them). */
+static void
+add_offer(SSL *ssl, struct buf *text)
+{
+	STACK_OF(SSL_CIPHER) *ciphers = SSL_get_ciphers(ssl);
+
+	buf_addf(text, "%ld %ld", SSL_get_min_proto_version(ssl), SSL_get_max_proto_version(ssl));
+	for (int i = 0; i < sk_SSL_CIPHER_num(ciphers); i++)
+		buf_addf(text, " %x", SSL_CIPHER_get_protocol_id(sk_SSL_CIPHER_value(ciphers, i)));
 }
 
 bool
@@ -238,8 +249,9 @@ tls_server_session_context(struct tls_server_ctx *c, SSL *ssl, const char *sni)
 	unsigned n = 0;
 	bool ok;
 
-	buf_init(&text, 1024);
+	buf_init(&text, 8192);
 	buf_addf(&text, "%s\n%s\n%d\n", c->service, sni, SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE);
+	add_offer(ssl, &text);
 	buf_add(&text, c->trust_id, sizeof(c->trust_id));
 	ok = !text.full && EVP_Digest(text.p, text.n, hash, &n, EVP_sha256(), NULL) == 1 &&
 	    SSL_set_session_id_context(ssl, hash, n) == 1;

@@ -11,6 +11,7 @@
 #include "dns/dns.h"
 #include "role/smtpd/auth_link.h"
 #include "role/smtpd/smtpd.h"
+#include "role/smtpd/tls_policy.h"
 #include "sasl/mech.h"
 
 #define MECHS_MAX 600u          /* bytes of the words on the EHLO line: twice, with AUTH=, and still a reply */
@@ -113,7 +114,7 @@ auth_announce(struct session *s)
 {
 	/* Mandatory TLS implies smtpd_tls_auth_only. */
 	struct smtps_auth a = { .equals_form = s->p->broken_sasl_auth_clients,
-		.tls_only = s->p->smtpd_tls_auth_only || s->svc->level == TLS_SERVER_ENCRYPT };
+		.tls_only = s->p->smtpd_tls_auth_only || s->svc->level == TLS_SERVER_ENCRYPT || tls_policy_demands(s) };
 	struct buf words;
 	enum map_result got;
 

@@ -182,6 +182,18 @@ keys_have_sni(const struct service *svc)
 	return svc->p->tls_server_sni_maps[0] != '\0' && tls_keeper_required();
 }
 
+struct tls_chain *
+keys_named_chain(struct session *s, const char *name, struct fault *why)
+{
+	struct sni_answer *a = keys_have_sni(s->svc) ? look_up(s, name) : NULL;
+
+	if (a == NULL || a->chain == NULL) {
+		fault_set(why, "4.7.0", "no chain for %s in tls_server_sni_maps", name);
+		return NULL;
+	}
+	return a->chain;
+}
+
 void
 keys_choose_chain(struct session *s)
 {

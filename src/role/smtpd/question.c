@@ -8,6 +8,7 @@
 #include "intake/login_sender.h"
 #include "mail/address.h"
 #include "role/smtpd/smtpd.h"
+#include "role/smtpd/tls_policy.h"
 
 #define ETRN_MS 30000
 /* Actions that are kept about a client, in the session's arena. */
@@ -80,6 +81,16 @@ question_log_bare_lf(struct session *s)
 	struct log l = session_log(s);
 
 	log_smtpd_action(&l, "reject", "END-OF-MESSAGE", s->facts.namaddr, SPAN("bare <LF> received"), &env);
+}
+
+void
+question_log_reject(struct session *s, const struct smtps_event *ev, const char *where, struct span text)
+{
+	struct acl_facts f = facts_for(s, ev);
+	struct log_smtpd_env env = line_env(s, ev, &f, s->d->scratch);
+	struct log l = session_log(s);
+
+	log_smtpd_action(&l, "reject", where, s->facts.namaddr, text, &env);
 }
 
 static enum acl_when
@@ -248,6 +259,11 @@ set_client(struct session *s)
 	struct map_hit hit;
 	enum map_result got;
 
+	if (tls_policy_decides(s)) {
+		/* the entry's demands are told at MAIL, with its own code */
+		c.tls_enabled = !tls_policy_none(s);
+		c.tls_required = false;
+	}
 	got = maps_find(svc->discard_maps, s->facts.addr, session_asks(s), a, &hit, &why);
 	if (got == MAP_WAIT)
 		return MAP_WAIT;
@@ -303,7 +319,7 @@ connect_ready(struct session *s, struct question *q, bool *refused_r)
 		*refused_r = refuse_connection(s, q);
 		return false;
 	}
-	if (set_client(s) == MAP_WAIT || find_rewrite_class(s) == MAP_WAIT)
+	if (tls_policy_find(s) == MAP_WAIT || set_client(s) == MAP_WAIT || find_rewrite_class(s) == MAP_WAIT)
 		return false;
 	if (s->svc->wrapper && s->tls == NULL) {
 		session_wrapper_tls(s);
@@ -641,11 +657,27 @@ answer_auth(struct session *s, struct question *q)
 	return auth_start(s, q);
 }
 
+/* What a client may do that has not satisfied its entry of smtpd_tls_policy_maps. */
+static bool
+needs_tls_policy(enum smtps_event_kind kind)
+{
+	return kind == SMTPS_ASK_MAIL || kind == SMTPS_ASK_AUTH || kind == SMTPS_ASK_VRFY || kind == SMTPS_ASK_ETRN;
+}
+
 /* True when the engine has its answer. */
 static bool
 answer(struct session *s, struct question *q)
 {
 	arena_clear(s->d->scratch);
+	if (needs_tls_policy(q->ev.kind))
+		switch (tls_policy_gate(s, q)) {
+		case TLS_POLICY_WAITING:
+			return false;
+		case TLS_POLICY_REFUSED:
+			return true;
+		case TLS_POLICY_PASSED:
+			break;
+		}
 	switch (q->ev.kind) {
 	case SMTPS_ASK_CONNECT:
 		return answer_connect(s, q);

@@ -8,6 +8,7 @@
 #include "log/tls_loglevel.h"
 #include "role/common/chains.h"
 #include "role/smtpd/smtpd.h"
+#include "role/smtpd/tls_policy.h"
 
 static enum smtps_bare_lf
 bare_lf_of(const char *value)
@@ -47,8 +48,8 @@ engine_config(const struct service *svc, const struct params *p)
 
 /* --- TLS --- */
 
-static void
-tls_params(const struct service *svc, struct tls_server_params *t)
+void
+service_tls_params(const struct service *svc, struct tls_server_params *t)
 {
 	const struct params *p = svc->p;
 
@@ -98,7 +99,7 @@ service_make_tls(struct smtpd *d, struct service *svc, struct fault *why)
 {
 	struct tls_server_params t;
 
-	tls_params(svc, &t);
+	service_tls_params(svc, &t);
 	role_chain_params(svc->cs, &t.chain);
 	svc->tls = tls_server_ctx_new(&t, why);
 	if (svc->tls != NULL)
@@ -123,7 +124,7 @@ open_tls(struct smtpd *d, struct service *svc, struct fault *why)
 	}
 	if (warning != NULL)
 		log_warning(&svc->log, "%s", warning);
-	if (svc->level == TLS_SERVER_NONE && !svc->wrapper)
+	if (svc->level == TLS_SERVER_NONE && !svc->wrapper && maps_empty(svc->tls_policy_maps))
 		return true;
 	if (!chain_configured(p)) {
 		log_warning(&svc->log, "No server certs available. TLS won't be enabled");
@@ -182,7 +183,8 @@ service_open(struct smtpd *d, struct service *svc, const struct conf_service *cs
 	if (!acl_open(cs, env, &svc->acl, why) || !intake_conf_init(&svc->intake, svc->p, env, why))
 		return false;
 	svc->intake.route = acl_route(svc->acl);
-	return open_lists(svc, env, why) && auth_service_open(d, svc, env, why) && (local || open_tls(d, svc, why));
+	return open_lists(svc, env, why) && auth_service_open(d, svc, env, why) &&
+	    tls_policy_service_open(svc, env, why) && (local || open_tls(d, svc, why));
 }
 
 void
@@ -198,6 +200,7 @@ service_close(struct service *svc)
 	strlist_free(&svc->submitters);
 	maps_unref(&svc->login_senders);
 	auth_service_close(svc);
+	tls_policy_service_close(svc);
 	tls_server_ctx_unref(&svc->tls);
 	keys_forget_sni(svc);
 	hmap_release(&svc->sni);

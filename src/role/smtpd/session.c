@@ -8,6 +8,7 @@
 #include "base/fd.h"
 #include "base/panic.h"
 #include "role/smtpd/smtpd.h"
+#include "role/smtpd/tls_policy.h"
 
 #define READS_PER_TURN 4
 #define MEMORY_BODIES 90        /* per cent of memory_limit: bodies wait */
@@ -71,6 +72,7 @@ session_free(struct session *s)
 	while (!list_empty(&s->questions))
 		question_free(LIST_ITEM(s->questions.next, struct question, node));
 	asks_free(&s->asks);
+	tls_policy_forget(s);
 	loop_task_cancel(&s->more);
 	smtps_free(&s->engine);
 	free(s->login);

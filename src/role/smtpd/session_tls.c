@@ -2,6 +2,7 @@
 #include "base/panic.h"
 #include "log/tls_loglevel.h"
 #include "role/smtpd/smtpd.h"
+#include "role/smtpd/tls_policy.h"
 
 /* --- the log --- */
 
@@ -121,7 +122,8 @@ too_many(struct session *s)
 static const char *
 ccert_missing(const struct session *s)
 {
-	if (!tls_server_ctx_requires_ccert(s->svc->tls) || s->tls->peer_trusted)
+	/* an entry of smtpd_tls_policy_maps decides alone */
+	if (!tls_server_ctx_requires_ccert(s->svc->tls) || s->tls->peer_trusted || tls_policy_decides(s))
 		return NULL;
 	return s->tls->peer_cert || s->tls->peer_rpk ? "Client certificate not trusted" : "No client certificate presented";
 }
@@ -159,8 +161,12 @@ tls_done(struct session *s)
 		session_set_login(s, SPAN(""), SPAN(""));
 	if (!s->svc->wrapper && missing == NULL)
 		smtps_tls_started(s->engine, now_us(s));
-	if (!too_many(s) && missing != NULL)
+	if (too_many(s))
+		return;
+	if (missing != NULL)
 		turn_away(s, missing);
+	else
+		tls_policy_early(s);
 }
 
 void
@@ -208,7 +214,7 @@ session_tls_begin(struct session *s)
 	s->tls_handshake = true;
 	s->deadline_us = now_us(s) + s->p->smtpd_starttls_timeout_ms * 1000;
 	trace(s);
-	if (!stream_start_server(&s->stream, s->svc->tls, keys_have_sni(s->svc), &why)) {
+	if (!stream_start_server(&s->stream, s->svc->tls, keys_have_sni(s->svc) && !tls_policy_has_chain(s), &why) || !tls_policy_tune(s, &why)) {
 		session_tls_failed(s, why.text);
 		return;
 	}

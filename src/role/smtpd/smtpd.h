@@ -57,6 +57,9 @@ struct service {
 	unsigned tls_log;               /* bits of enum log_tls_feature */
 	bool tls_wanted;                /* then a change of certificate files may cure it */
 	struct hmap sni;                /* answers of keeper, until files change */
+	struct maps *tls_policy_maps;
+	struct issuer_table *issuer_tables;     /* of tls_policy.c */
+	const struct maps_env *maps_env;
 };
 
 struct listening {
@@ -95,6 +98,7 @@ struct question {
 	int64_t not_before_us;          /* "sleep" */
 	uint64_t ipc_id;                /* a question to another role, 0 = none */
 	bool slept, passed;             /* the lists let it pass, limits follow */
+	bool tls_passed;                /* and so does smtpd_tls_policy_maps */
 };
 
 struct session {
@@ -132,6 +136,7 @@ struct session {
 	uint8_t addr_bytes[16];
 	size_t addr_n;
 	struct tls_info *tls;           /* in `arena` */
+	struct tls_entry *tls_entry;    /* smtpd_tls_policy_maps about this client; NULL = no tables */
 	char *login;                    /* what facts.login points to */
 	char login_method[24];
 	struct auth_exchange *auth_exchange;    /* under way, at the service or at the client */
@@ -155,7 +160,11 @@ void keys_take_tickets(struct smtpd *d, struct service *svc);
 bool keys_have_sni(const struct service *svc);
 /* The stream waits for the chain of its name. */
 void keys_choose_chain(struct session *s);
+/* The chain that tls_server_sni_maps has for a name, borrowed; NULL + why. */
+struct tls_chain *keys_named_chain(struct session *s, const char *name, struct fault *why);
 void keys_forget_sni(struct service *svc);
+/* The TLS parameters of a service. */
+void service_tls_params(const struct service *svc, struct tls_server_params *t);
 
 /* session.c */
 void session_accept(struct smtpd *d, struct service *svc, int fd);
@@ -197,6 +206,8 @@ int64_t questions_wake_us(const struct session *s);
 void question_free(struct question *q);
 /* "reject: END-OF-MESSAGE from ...: bare <LF> received" */
 void question_log_bare_lf(struct session *s);
+/* "reject: WHERE from NAMADDR: TEXT; from=<...> ..." */
+void question_log_reject(struct session *s, const struct smtps_event *ev, const char *where, struct span text);
 
 /* message.c: one transaction. */
 void message_begin(struct session *s, const struct smtps_mail *mail);

@@ -1,0 +1,193 @@
+"""smtpd_tls_policy_maps: what each client must show, by its confirmed name, address or network; refusals are replies."""
+import re
+import smtplib
+import ssl
+
+import kit
+
+
+def ptr(addr, name, forward=True):
+    rev = ".".join(reversed(addr.split("."))) + ".in-addr.arpa."
+    return ["%s PTR %s." % (rev, name)] + (["%s. A %s" % (name, addr)] if forward else [])
+
+
+def run(env):
+    kit.need("openssl", "swaks")
+    # names of 127.0.0.0/8 are not looked up in DNS (RFC 6303)
+    for net in ("198.18.0.0/24", "198.18.1.0/24"):
+        kit.sh("ip", "route", "add", "local", net, "dev", "lo")
+    cert, key = env.cert("mx.test")
+    partner = env.cert("mx.partner.example")
+    other = env.cert("other.example")
+    foreign = env.cert("mx.partner.example", ca="other")
+    alt = env.cert("alt.test")
+    rows = (ptr("198.18.0.11", "mx.partner.example") + ptr("198.18.0.12", "mx.partner.example", False) +
+            ptr("198.18.0.13", "a.sub.weak.example") + ptr("198.18.0.22", "x.none.example"))
+    # zones that nsd cannot read are SERVFAIL
+    env.dns(["example.com. MX 10 mx.example.com.", "mx.example.com. A 127.0.0.2"] + rows,
+            {"21.0.18.198.in-addr.arpa.": ["no record"], "23.0.18.198.in-addr.arpa.": ["no record"]})
+    issuers = env.write("mx/etc/issuers", "/CN=Test+20ca OK\n/CN=Test+20other NO\n")
+    table = env.write("policy", "\n".join([
+        "# one line each",
+        "mx.partner.example verify match=hostname action=5xx",
+        ".weak.example encrypt bits=256",
+        ".none.example none",
+        "198.18.0.14 none",
+        "198.18.1 encrypt",
+        "198.18.0.15 secure",
+        "198.18.0.16 fingerprint match=%s|%s" % (env.pubkey_fingerprint(foreign[0]), env.fingerprint(other[0])),
+        "198.18.0.17 may ask_ccert=no",
+        "198.18.0.18 may protocols=TLSv1.2 exclude=AES256",
+        "198.18.0.19 verify issuer_maps=texthash:%s" % issuers,
+        "198.18.0.20 verify { subject = CN=mx.partner.example } issuer=/CN=Test+20ca bits=128",
+        "198.18.0.23 may",
+        "198.18.0.24 verify issuer_maps=texthash:%s.missing action=5xx" % issuers,
+        "198.18.0.25 may chain=alt.test",
+        "198.18.0.26 may chain=nobody.test",
+        "* may",
+    ]) + "\n")
+    master = kit.MASTER_CF.format(smtp="127.0.0.1:25")
+    for port, over in ((2501, ["smtpd_tls_policy_maps=fail:broken", "syslog_name=broken"]),
+                       (2502, ["smtpd_tls_security_level=none", "smtpd_tls_policy_maps=inline:{ {198.18.0.11=encrypt} }"]),
+                       (2503, ["smtpd_tls_security_level=encrypt", "smtpd_tls_req_ccert=yes", "smtpd_tls_policy_maps=inline:{ {198.18.0.11=may} }"]),
+                       (2504, ["smtpd_tls_wrappermode=yes"]),
+                       (2505, ["smtpd_tls_cert_file=", "smtpd_tls_key_file=", "smtpd_tls_policy_maps=inline:{ { 198.18.0.11 = encrypt action=5xx } }"])):
+        master += "127.0.0.1:%d inet n - n - - smtpd\n%s" % (port, "".join(" -o { %s }\n" % o.replace("=", " = ", 1) for o in over))
+    s = env.signet("mx", "smtpd_tls_security_level = may\nsmtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s\nsmtpd_tls_CAfile = %s\n"
+                   "smtpd_tls_ask_ccert = yes\nsmtpd_tls_received_header = yes\nmynetworks = 127.0.0.0/8\ndisable_vrfy_command = no\n"
+                   "smtpd_tls_policy_maps = texthash:%s\ntls_server_sni_maps = inline:{ { alt.test = %s %s } }\n%s" % (
+                       cert, key, env.ca(), table, alt[1], alt[0], env.dns_params), master)
+
+    def context(pair=None, **kw):
+        ctx = ssl.create_default_context(cafile=env.ca())
+        ctx.check_hostname = False
+        if pair:
+            ctx.load_cert_chain(*pair)
+        if "max" in kw:
+            ctx.maximum_version = kw["max"]
+            ctx.set_ciphers(kw["ciphers"])
+        return ctx
+
+    def connect(addr, port=25):
+        return smtplib.SMTP("127.0.0.1", port, local_hostname="c.test", timeout=25, source_address=(addr, 0))
+
+    def mail(addr, pair=None, tls=True, port=25, **kw):
+        """The reply to MAIL; afterwards the session must still live."""
+        with connect(addr, port) as c:
+            c.ehlo()
+            if tls:
+                kit.check(c.starttls(context=context(pair, **kw))[0] == 220, "STARTTLS from %s" % addr)
+                c.ehlo()
+            code, text = c.mail("a@b.example")
+            kit.check(c.noop()[0] == 250 and c.docmd("HELP")[0] == 214 and c.ehlo()[0] == 250 and c.docmd("RSET")[0] == 250, "still usable")
+            return code, text.decode()
+
+    def passes(addr, *a, **kw):
+        got = mail(addr, *a, **kw)
+        kit.check(got[0] == 250, "%s: %s" % (addr, got))
+
+    def refused(addr, code, words, log, *a, **kw):
+        mark = s.mark()
+        got = mail(addr, *a, **kw)
+        dsn = "%d.7.0" % (code // 100)
+        kit.check(got[0] == code and re.match(re.escape(dsn) + r" <[^>]*\[%s\]>: Client host rejected: %s" % (re.escape(addr), words), got[1]),
+                  "%s: %s" % (addr, got))
+        kit.check(issuers not in got[1] and table not in got[1], "a reply that tells of our files: %s" % (got,))
+        s.wait_log(r"NOQUEUE: reject: MAIL from \S+\[%s\]: %d %s <[^>]*>: Client host rejected: %s" % (re.escape(addr), code, dsn, log), mark)
+        return mark
+
+    # verify with the client's own name; 5xx as the entry says; where the entry stands
+    where = r" \(smtpd_tls_policy_maps, %s:2\); from=<a@b\.example> proto=ESMTP helo=<c\.test>$" % re.escape(table)
+    refused("198.18.0.11", 554, "encryption required: issue STARTTLS first$", "encryption required: the session is in clear text" + where, tls=False)
+    mark = refused("198.18.0.11", 554, "authentication required: no client certificate was presented$", "authentication required: no client.*" + where)
+    s.wait_log(r"NOQUEUE: reject: STARTTLS from mx\.partner\.example\[198\.18\.0\.11\]: 554 5\.7\.0 .*no client certificate was presented.*; proto=", mark)
+    refused("198.18.0.11", 554, "authentication failed: the client certificate is not trusted$", r"authentication failed: .*untrusted issuer /CN=Test other" + where, foreign)
+    refused("198.18.0.11", 554, "authentication failed: the client certificate is for another name$",
+            r"authentication failed: the client certificate has other\.example, wanted mx\.partner\.example" + where, other)
+    passes("198.18.0.11", partner)
+    # the scarlet letter: who has not got the name does not get the entry
+    passes("198.18.0.12", tls=False)
+    passes("198.18.0.9", tls=False)
+    # a parent; strength
+    refused("198.18.0.13", 454, "encryption required", "encryption required", tls=False)
+    refused("198.18.0.13", 454, "encryption too weak 128 less than 256$", "encryption too weak 128 less than 256", max=ssl.TLSVersion.TLSv1_2, ciphers="ECDHE+AES128")
+    passes("198.18.0.13")
+    # none: STARTTLS is neither announced nor known
+    for addr in ("198.18.0.14", "198.18.0.22"):
+        with connect(addr) as c:
+            c.ehlo()
+            kit.check(not c.has_extn("starttls") and c.docmd("STARTTLS")[0] == 502 and c.mail("a@b.example")[0] == 250, "none for %s" % addr)
+    # networks
+    refused("198.18.1.77", 454, "encryption required", "encryption required", tls=False)
+    passes("198.18.1.77")
+    # everything that does something is refused, before and after STARTTLS
+    with connect("198.18.1.77") as c:
+        c.ehlo()
+        kit.check(c.docmd("VRFY <x@example.com>")[0] == 454 and c.docmd("ETRN example.com")[0] == 454 and c.docmd("RCPT TO:<x@example.com>")[0] == 503, "VRFY, ETRN")
+    # a value that makes no sense, a table that fails: 454, never accept
+    refused("198.18.0.15", 454, "TLS policy is temporarily not available$", r"\"secure\" is not one of .*%s:7\)" % re.escape(table), partner)
+    s.wait_log(r"warning: smtpd_tls_policy_maps: %s:7: \"secure\" is not one of none, may, encrypt, verify, fingerprint; \S+\[198\.18\.0\.15\] gets 454" % re.escape(table))
+    for tls in (False, True):
+        got = mail("198.18.0.11", partner, tls, 2501)
+        kit.check(got[0] == 454 and "temporarily" in got[1], got)
+    # fingerprints: a key, a certificate; the chain does not matter
+    passes("198.18.0.16", foreign)
+    passes("198.18.0.16", other)
+    refused("198.18.0.16", 454, "authentication failed", "authentication failed: neither certificate [0-9A-F:]+ nor key [0-9A-F:]+ is listed", partner)
+    # ask_ccert, protocols, ciphers before the handshake
+    def sclient(addr, *args):
+        return kit.sh("sh", "-c", "printf 'QUIT\\r\\n' | timeout 20 openssl s_client -bind %s -starttls smtp -connect 127.0.0.1:25 %s 2>&1" % (addr, " ".join(args)),
+                      check_status=False)
+    kit.check("Acceptable client certificate CA names\nCN = Test ca" in sclient("198.18.0.9:0") and "Acceptable client" not in sclient("198.18.0.17:0"), "ask_ccert=no")
+    kit.check("New, TLSv1.3" in sclient("198.18.0.9:0"), "TLS 1.3")
+    out = sclient("198.18.0.18:0")
+    kit.check("New, TLSv1.2" in out and ("AES128" in out or "CHACHA20" in out) and "AES256" not in re.search(r"Cipher is (.*)", out).group(1), out[-800:])
+    kit.check("alert handshake failure" in sclient("198.18.0.18:0", "-tls1_2", "-cipher", "AES256") and "Cipher is (NONE)" in sclient("198.18.0.18:0", "-tls1_3"), "excluded")
+    # a chain that the client did not ask for by name
+    kit.check("subject=CN = alt.test" in sclient("198.18.0.25:0") and "subject=CN = alt.test" in sclient("198.18.0.25:0", "-servername", "mx.test") and
+              "subject=CN = mx.test" in sclient("198.18.0.9:0"), "chain=alt.test")
+    kit.check("no peer certificate" in sclient("198.18.0.26:0"), "a chain that nobody has")
+    s.wait_log(r"SSL_accept error from \S+\[198\.18\.0\.26\]: no chain for nobody\.test in tls_server_sni_maps$")
+    # a session made under the rules of one client is not resumed under those of another
+    session = env.path("session.pem")
+    out = sclient("198.18.0.17:0", "-tls1_2", "-sess_out", session)
+    kit.check("New, TLSv1.2" in out and "Reused" in sclient("198.18.0.17:0", "-tls1_2", "-sess_in", session), "resumption under the same rules")
+    for addr in ("198.18.0.9", "198.18.0.18", "198.18.0.20"):
+        kit.check("Reused" not in sclient(addr + ":0", "-tls1_2", "-sess_in", session), "resumed across rules at %s" % addr)
+    # issuers, subjects
+    passes("198.18.0.19", partner)
+    refused("198.18.0.19", 454, "authentication failed: the client certificate is not trusted", "authentication failed", foreign)
+    refused("198.18.0.24", 454, "authentication failed: temporary lookup failure$", "issuer_maps: .*missing", partner)
+    passes("198.18.0.20", partner)
+    refused("198.18.0.20", 454, "authentication failed: the client certificate is not the one expected$",
+            r"authentication failed: the subject of the client certificate is \"/CN=other\.example\", wanted \"CN=mx\.partner\.example\"", other)
+    # DNS that cannot say who it is: 454 unless the address decides
+    refused("198.18.0.21", 454, "TLS policy is temporarily not available$", "the client's name cannot be looked up for now", partner)
+    passes("198.18.0.23", tls=False)
+    # at a service without TLS only who has an entry gets it; an entry beats a service that demands
+    with connect("198.18.0.9", 2502) as c:
+        c.ehlo()
+        kit.check(not c.has_extn("starttls") and c.mail("a@b.example")[0] == 250, "level none")
+    passes("198.18.0.11", port=2502)
+    refused("198.18.0.11", 454, "encryption required", "encryption required", tls=False, port=2502)
+    passes("198.18.0.11", tls=False, port=2503)
+    passes("198.18.0.11", port=2503)
+    kit.check(mail_530(connect("198.18.0.9", 2503)), "the service's level for the others")
+    # wrapper mode
+    for pair, code in ((None, 554), (partner, 250)):
+        c = smtplib.SMTP_SSL("127.0.0.1", 2504, local_hostname="c.test", timeout=25, source_address=("198.18.0.11", 0), context=context(pair))
+        c.ehlo()
+        kit.check(c.mail("a@b.example")[0] == code and c.quit()[0] == 221, "wrapper mode with %s" % (pair,))
+    # our own fault is temporary
+    refused("198.18.0.11", 454, "encryption required, and TLS is not available here for now$", "encryption required, and this server cannot do TLS now", tls=False, port=2505)
+    # another client program
+    out = kit.sh("swaks", "--server", "127.0.0.1", "--local-interface", "198.18.0.11", "--from", "a@b.example", "--to", "u@example.com", "--quit-after", "MAIL",
+                 "--tls", check_status=False)
+    kit.check("<~* 554 5.7.0 " in out.replace("<~* ", "<~* ") and "no client certificate was presented" in out, out)
+    s.stop()
+
+
+def mail_530(c):
+    with c:
+        c.ehlo()
+        return c.mail("a@b.example")[0] == 530
