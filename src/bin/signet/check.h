@@ -13,6 +13,8 @@ struct checker {
 void check_tables(const struct checker *c);
 /* Certificates, keys, anchors; levels that keep mail out. */
 void check_tls(const struct checker *c);
+/* TLS of one smtpd service: client certificates, forward secrecy. */
+void check_tls_server(const struct checker *c, const struct conf_service *s);
 /* Transports, users, ports and domains that must fit together. */
 void check_fit(const struct checker *c);
 

@@ -233,7 +233,9 @@ check_tls(const struct checker *c)
 
 		if (s->set != c->conf->none->set)
 			check_service(c, s);
-		if (strcmp(s->command, "smtpd") == 0)
+		if (strcmp(s->command, "smtpd") == 0) {
 			check_server_level(c, s);
+			check_tls_server(c, s);
+		}
 	}
 }
