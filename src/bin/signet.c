@@ -25,6 +25,9 @@ static const struct verb_row {
 	    "signet map query [-f] [--json] KEY|- [TYPE:]FILE ...\n"
 	    "signet map list [TYPE:]FILE ..." },
 	{ "check", verb_check, "check the whole configuration", "signet check [--json]" },
+	{ "tls", verb_tls, "explain TLS policy, before and after",
+	    "signet tls explain [--json] [--save-facts FILE] [--service NAME] ADDRESS | DOMAIN | NEXTHOP\n"
+	    "signet tls explain [--json] --facts FILE" },
 	{ "queue", verb_queue, "look at the mail queue and act on it",
 	    "signet queue [list] [--json]\n"
 	    "signet queue flush [ID ... | --site DOMAIN]\n"

@@ -44,3 +44,4 @@ cli_verb_fn verb_reload;
 cli_verb_fn verb_send;
 cli_verb_fn verb_status;
 cli_verb_fn verb_stop;
+cli_verb_fn verb_tls;

@@ -8,7 +8,7 @@
 #include "sasl/mech.h"
 
 #define LINE_IN_MAX 65536u
-#define LINE_OUT_MAX 8192u      /* what the service reads as one line; a longer one costs all exchanges */
+#define LINE_OUT_MAX 16000u     /* the service reads lines of 16384 bytes; a longer one costs all exchanges */
 #define OUT_MAX (1u << 20)
 #define OUT_HIGH (OUT_MAX / 2)
 #define OUT_START 4096u

@@ -159,7 +159,7 @@ test_requests(void **state)
 static void
 test_secrets(void **state)
 {
-	static char big[9000];
+	static char big[17000];
 	struct dovecot *d = ready();
 	struct dovecot_request r = { .mech = SPAN("PLAIN"), .has_initial = true };
 	const char *memory = dovecot_output(d).p;
@@ -180,9 +180,9 @@ test_secrets(void **state)
 	assert_true(dovecot_full(d));
 	memory = dovecot_output(d).p;
 	dovecot_output_taken(d, dovecot_output(d).n);
-	r.initial = span_of(big, 9000);
+	r.initial = span_of(big, 17000);
 	assert_false(dovecot_start(d, &r, &id));
-	assert_false(dovecot_continue(d, id, span_of(big, 9000)));
+	assert_false(dovecot_continue(d, id, span_of(big, 17000)));
 	assert_int_equal(dovecot_output(d).n, 0);
 	for (size_t i = 0; i < 8000; i++)
 		assert_int_equal(memory[i], 0);

@@ -143,7 +143,9 @@ done_starttls(struct smtps *s, struct smtps_cmd *c, bool accepted, struct span t
 		return;
 	smtps_say(s, c, "220 2.0.0 Ready to start TLS");
 	smtps_tx_end(s, true, SMTPS_WHY_CLIENT);
-	/* Nothing that came in clear may be interpreted after it (section 4.2). */
+	/* Nothing that came in clear may be interpreted after it (section 4.2): somebody on the way may have put it there. */
+	if (s->view.n > 0)
+		smtps_tell(s, SMTPS_TELL_PIPELINING, SMTPS_WHY_CLIENT, span_slice(s->view, 0, 100));
 	s->view = SPAN("");
 	buf_clear(&s->in);
 	smtps_enter(s, PH_TLS);

@@ -238,7 +238,7 @@ static void
 test_too_much(void **state)
 {
 	static struct auth_exchange *all[ASKED_MAX + 1];
-	static char big[9000];
+	static char big[17000];
 	struct dovecot_request r = { .mech = SPAN("PLAIN"), .has_initial = true };
 	struct auth_exchange *x = NULL;
 	bool too_long;

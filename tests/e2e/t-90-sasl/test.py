@@ -65,6 +65,7 @@ def run(env):
 127.0.0.1:2501 inet n - n - - smtpd
  -o smtpd_sasl_auth_enable=yes
  -o broken_sasl_auth_clients=yes
+ -o smtpd_sasl_response_limit=20000
  -o { smtpd_sasl_security_options = noplaintext, noanonymous }
  -o { smtpd_sasl_tls_security_options = noanonymous }
 127.0.0.1:2502 inet n - n - - smtpd
@@ -187,7 +188,10 @@ def run(env):
     kit.check(c.docmd("AUTH", "LOGIN") == (334, b64("Username:").encode()) and c.docmd("*") == (501, b"5.7.0 Authentication aborted"), "aborted")
     kit.check(c.docmd("AUTH", "PLAIN") == (334, b"") and c.docmd("not base64!")[0] == 501, "bad base64")
     kit.check(c.docmd("AUTH", "PLAIN")[0] == 334 and c.docmd("A" * 13000)[0] == 500, "too long")
-    kit.check(c.docmd("AUTH", "PLAIN")[0] == 334 and c.docmd("A" * 12000)[0] == 500, "longer than Dovecot reads")
+    kit.check(c.docmd("AUTH", "PLAIN")[0] == 334 and c.docmd("A" * 12288)[0] == 535, "the longest that is taken (RFC 4954 4)")
+    kit.check(c.docmd("AUTH", "PLAIN")[0] == 334 and c.docmd(b64("\0joe\0secret"))[0] == 235, "and the link still works")
+    c = session(2501)
+    kit.check(c.docmd("AUTH", "PLAIN")[0] == 334 and c.docmd("A" * 16800)[0] == 500, "longer than Dovecot reads")
     kit.check(c.docmd("AUTH", "PLAIN")[0] == 334 and c.docmd(b64("\0joe\0secret"))[0] == 235, "and the link still works")
     c = session(2502)
     kit.check(c.docmd("AUTH", "PLAIN")[0] == 334 and c.docmd("A" * 2600)[0] == 500, "smtpd_sasl_response_limit")

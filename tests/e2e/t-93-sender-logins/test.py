@@ -72,4 +72,11 @@ def run(env):
     kit.check(say(session(2511, "joe", "secret"), "a@b.example").startswith("451 4.3.0 "), "check_sasl_access with a table that fails")
     kit.check(say(session(2511), "a@b.example") == ok, "not asked about strangers")
     kit.check(say(session(2512, "joe", "secret"), "joe@here.example").startswith("451 4.3.0 "), "smtpd_sender_login_maps that fails")
+    # a reload: who is logged in stays so, who comes finds what is set now
+    c = session(2501, "joe", "secret")
+    with open(s.conf + "/main.cf", "a") as f:
+        f.write("smtpd_sasl_mechanism_filter = !plain, !external, static:rest\nsmtpd_sasl_service = submission\n")
+    s.reload()
+    kit.wait_until("the new workers", lambda: "auth" in (e := session(2501).esmtp_features) and "PLAIN" not in e["auth"].split())
+    kit.check(say(c, "joe@here.example") == ok and say(c, "any@team.example") == not_owned % ("any@team.example", "joe"), "the session that was there")
     s.stop()

@@ -1,0 +1,352 @@
+/* What is shown of facts and decisions: for people, one idea a line; for programs, the same as JSON. */
+#include <string.h>
+
+#include "base/log.h"
+#include "signet/tls.h"
+
+static const char *const trust_when_matched[] = {
+	[TLS_LEVEL_NONE] = "", [TLS_LEVEL_MAY] = "Anonymous, Untrusted or Trusted", [TLS_LEVEL_ENCRYPT] = "Anonymous, Untrusted or Trusted",
+	[TLS_LEVEL_FINGERPRINT] = "Verified", [TLS_LEVEL_HALF_DANE] = "Trusted", [TLS_LEVEL_DANE] = "Verified",
+	[TLS_LEVEL_DANE_ONLY] = "Verified", [TLS_LEVEL_VERIFY] = "Verified", [TLS_LEVEL_SECURE] = "Verified",
+};
+
+static void
+line(struct buf *out, const char *label, struct span text)
+{
+	if (text.n > 0)
+		buf_addf(out, "%-15s %.*s\n", label, SPAN_ARG(log_esc(text)));
+}
+
+static void
+sub(struct buf *out, const char *label, struct span text)
+{
+	if (text.n > 0)
+		buf_addf(out, "  %-13s %.*s\n", label, SPAN_ARG(text));
+}
+
+/* ---- the way */
+
+void
+tls_show_way(struct buf *out, const struct tls_way *way)
+{
+	line(out, "recipient", way->recipient);
+	line(out, "transport", way->transport);
+	line(out, "next hop", way->nexthop);
+	line(out, "chosen by", way->source);
+	line(out, "service", way->service);
+}
+
+json_t *
+tls_way_json(const struct tls_way *way)
+{
+	const struct { const char *name; struct span text; } rows[] = {
+		{ "asked", way->what }, { "recipient", way->recipient }, { "transport", way->transport }, { "nexthop", way->nexthop },
+		{ "source", way->source }, { "service", way->service },
+	};
+	json_t *o = json_object();
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (rows[i].text.n > 0)
+			json_object_set_new(o, rows[i].name, tls_json_span(rows[i].text));
+	return o;
+}
+
+/* ---- the next hop */
+
+static struct span
+answer_text(const struct hop_answer *h, struct arena *a)
+{
+	const char *what = h->nxdomain ? "no such name" : h->count == 0 ? "no record" : h->count == 1 ? "1 record" : NULL;
+
+	if (h->type == 0)
+		return SPAN("");
+	if (h->status == DNS_BOGUS || h->status == DNS_FAILED)
+		return arena_printf(a, "%s %s (%.*s)", dns_type_name(h->type), dns_status_name(h->status), SPAN_ARG(log_esc(h->why)));
+	return arena_printf(a, "%s %s, %s%s", dns_type_name(h->type), what != NULL ? what : arena_printf(a, "%zu records", h->count).p,
+	    dns_status_name(h->status), h->native ? " (by the system's ways)" : "");
+}
+
+static void
+show_table(struct buf *out, const struct hop *h, struct arena *a)
+{
+	const struct tls_table_answer *t = &h->table;
+
+	switch (t->state) {
+	case TLS_ANSWER_NONE:
+		line(out, "policy table", SPAN("none"));
+		return;
+	case TLS_ANSWER_ABSENT:
+		line(out, "policy table", arena_printf(a, "no entry for %.*s", SPAN_ARG(h->key)));
+		return;
+	case TLS_ANSWER_FAILED:
+		line(out, "policy table", arena_printf(a, "lookup failed: %s", t->why.text));
+		return;
+	case TLS_ANSWER_FOUND:
+		line(out, "policy table", arena_printf(a, "%.*s: \"%.*s\" (%.*s)", SPAN_ARG(t->key), SPAN_ARG(t->value), SPAN_ARG(t->source)));
+		return;
+	}
+}
+
+void
+tls_show_hop(struct buf *out, const struct hop *h)
+{
+	struct arena *a = arena_new(4u << 20);
+
+	show_table(out, h, a);
+	line(out, "MX", h->unix_socket ? SPAN("not asked: a UNIX-domain socket") : h->no_mx ? SPAN("not asked: the next hop names a host") :
+	    answer_text(&h->mx, a));
+	for (size_t i = 0; i < h->n_hosts; i++) {
+		const struct hop_host *host = &h->hosts[i];
+		struct span one = answer_text(&host->answers[0], a), two = answer_text(&host->answers[1], a);
+
+		buf_addf(out, "  %5u %.*s  %.*s%s%.*s\n", host->pref, SPAN_ARG(log_esc(host->name)), SPAN_ARG(one),
+		    one.n > 0 && two.n > 0 ? "; " : "", SPAN_ARG(two));
+	}
+	if (h->count == 0)
+		line(out, "servers", SPAN("none"));
+	arena_free(&a);
+}
+
+/* ---- one server */
+
+static struct span
+next_text(enum tls_next next, const char *dsn, const char *reason, struct arena *a)
+{
+	switch (next) {
+	case TLS_NEXT_CLEAR:
+		return SPAN("the message goes in clear on this connection");
+	case TLS_NEXT_CLEAR_LATER:
+		return SPAN("plainer TLS, then the next server; in clear only for a message that has waited minimal_backoff_time and without login");
+	case TLS_NEXT_DEFER:
+		return arena_printf(a, "the next server; when none is left the message is deferred: %s %s", dsn, reason);
+	}
+	return SPAN("");
+}
+
+static struct span
+names_text(const struct tls_decision *d, struct arena *a)
+{
+	struct span s = SPAN("");
+
+	for (size_t i = 0; i < d->n_names && s.n < 4000; i++)
+		s = arena_printf(a, "%.*s%s%s%.*s (%s)", SPAN_ARG(s), i > 0 ? ", " : "", d->names[i].subdomains ? "." : "",
+		    SPAN_ARG(d->names[i].name), d->names[i].strategy);
+	return s;
+}
+
+static struct span
+digests_text(const char *digest, const struct tls_digest *v, size_t n, struct arena *a)
+{
+	struct span s = SPAN("");
+
+	for (size_t i = 0; i < n && s.n < 8000; i++) {
+		s = arena_printf(a, "%.*s%s%s ", SPAN_ARG(s), i > 0 ? ", " : "", digest);
+		for (size_t k = 0; k < v[i].n; k++)
+			s = arena_printf(a, "%.*s%s%02X", SPAN_ARG(s), k > 0 ? ":" : "", v[i].bytes[k]);
+	}
+	return s;
+}
+
+static struct span
+level_text(const struct tls_decision *d, struct arena *a)
+{
+	if (d->asked == d->level)
+		return span_str(tls_level_name(d->level));
+	return arena_printf(a, "%s (asked for: %s)", tls_level_name(d->level), tls_level_name(d->asked));
+}
+
+/* The tls= field of a delivery that goes well. */
+static struct span
+field_text(const struct tls_decision *d, struct arena *a)
+{
+	if (d->asked == d->level)
+		return arena_printf(a, "tls=%s", tls_level_name(d->level));
+	return arena_printf(a, "tls=%s:%s", tls_level_name(d->asked), tls_level_name(d->level));
+}
+
+static void
+show_tlsa(struct buf *out, const struct hop_address *addr, const struct tls_decision *d, struct arena *a)
+{
+	const struct tls_dane_facts *f = addr->dane;
+
+	if (f == NULL)
+		return;
+	if (f->state != TLS_DANE_FOUND) {
+		sub(out, "TLSA", arena_printf(a, "%.*s%s%.*s", SPAN_ARG(log_esc(f->qname.n > 0 ? f->qname : f->base)),
+		    f->state == TLS_DANE_FAILED ? ": lookup failed: " : ": none: ", SPAN_ARG(log_esc(f->why))));
+		return;
+	}
+	sub(out, "TLSA", arena_printf(a, "%.*s, %zu record%s, secure", SPAN_ARG(log_esc(f->qname)), f->count, f->count == 1 ? "" : "s"));
+	for (size_t i = 0; i < d->n_tlsa; i++)
+		buf_addf(out, "  %-13s %.*s: %s\n", "", SPAN_ARG(tls_tlsa_text(&d->tlsa[i], a)), tls_tlsa_fate_text(d->tlsa[i].fate));
+}
+
+static void
+show_steps(struct buf *out, const struct tls_decision *d)
+{
+	for (size_t i = 0; i < d->n_trail; i++)
+		buf_addf(out, "  %-13s %s: %.*s  [%.*s]\n", i == 0 ? "because" : "", d->trail[i].rule, SPAN_ARG(log_esc(d->trail[i].result)),
+		    SPAN_ARG(log_esc(d->trail[i].source)));
+	for (size_t i = 0; i < d->n_warnings; i++)
+		buf_addf(out, "  %-13s %.*s\n", "warning", SPAN_ARG(d->warnings[i]));
+}
+
+static void
+show_demands(struct buf *out, const struct tls_decision *d, struct arena *a)
+{
+	sub(out, "names", names_text(d, a));
+	sub(out, "fingerprints", digests_text(d->digest_name, d->digests, d->n_digests, a));
+	sub(out, "root CAs", digests_text(d->digest_name, d->rootca, d->n_rootca, a));
+	for (size_t i = 0; i < d->n_tafiles; i++)
+		sub(out, "anchors", d->tafiles[i].path);
+	sub(out, "protocols", d->protocols_text);
+	sub(out, "ciphers", arena_printf(a, "%.*s: %.*s", SPAN_ARG(d->cipher_grade), SPAN_ARG(d->ciphers)));
+	sub(out, "groups", arena_printf(a, "%.*s %.*s", SPAN_ARG(d->groups_curves), SPAN_ARG(d->groups_ffdhe)));
+	sub(out, "SNI", d->sni.n > 0 ? d->sni : SPAN("none"));
+}
+
+static void
+show_outcomes(struct buf *out, const struct tls_decision *d, struct arena *a)
+{
+	if (!d->wrapper) {
+		sub(out, "no STARTTLS", next_text(d->on_no_starttls, "4.7.4", "TLS is required, but was not offered by host", a));
+		sub(out, "refused", next_text(d->on_starttls_refused, "4.7.5", "TLS is required, but host refused to start TLS", a));
+	}
+	sub(out, "handshake", next_text(d->on_handshake_failure, "4.7.5", "Cannot start TLS: handshake failure", a));
+	if (d->must_match || tls_level_needs_tls(d->level))
+		sub(out, "no match", next_text(d->on_mismatch, "4.7.5", "Server certificate not verified", a));
+	sub(out, "in the log", arena_printf(a, "%s TLS connection established to ...; %.*s%s", trust_when_matched[d->level],
+	    SPAN_ARG(field_text(d, a)), d->must_match ? arena_printf(a, "; on a mismatch tls=!%s", tls_level_name(d->level)).p : ""));
+}
+
+void
+tls_show_host(struct buf *out, const struct hop *h, const struct hop_address *addr, size_t n, struct arena *a)
+{
+	struct tls_decision d;
+	bool ok = hop_decide(h, addr, a, &d);
+
+	if (addr->family == AF_UNIX)
+		buf_addf(out, "\nserver %zu        %.*s\n", n, SPAN_ARG(log_esc(addr->text)));
+	else
+		buf_addf(out, "\nserver %zu        %.*s[%.*s]:%u\n", n, SPAN_ARG(log_esc(addr->host)), SPAN_ARG(addr->text), addr->port);
+	show_tlsa(out, addr, &d, a);
+	if (!ok || d.skip_host) {
+		const struct fault *f = ok ? &d.skip_fault : &d.fault;
+
+		sub(out, "verdict", arena_printf(a, "not usable: %s %s; when no server is left the message is deferred", f->dsn, f->text));
+		show_steps(out, &d);
+		return;
+	}
+	sub(out, "level", level_text(&d, a));
+	show_steps(out, &d);
+	if (!d.try_tls && !d.wrapper) {
+		sub(out, "verdict", SPAN("in clear: TLS is not tried"));
+		return;
+	}
+	sub(out, "connection", d.wrapper ? SPAN("TLS from the first byte") : SPAN("STARTTLS when it is offered"));
+	show_demands(out, &d, a);
+	show_outcomes(out, &d, a);
+}
+
+/* ---- JSON */
+
+static void
+set(json_t *o, const char *name, struct span s)
+{
+	json_object_set_new(o, name, tls_json_span(s));
+}
+
+static const char *
+next_word(enum tls_next next)
+{
+	switch (next) {
+	case TLS_NEXT_CLEAR:
+		return "clear";
+	case TLS_NEXT_CLEAR_LATER:
+		return "clear-later";
+	case TLS_NEXT_DEFER:
+		return "defer";
+	}
+	return "";
+}
+
+static json_t *
+steps_json(const struct tls_decision *d)
+{
+	json_t *v = json_array();
+
+	for (size_t i = 0; i < d->n_trail; i++) {
+		json_t *o = json_object();
+
+		set(o, "rule", span_str(d->trail[i].rule));
+		set(o, "result", d->trail[i].result);
+		set(o, "source", d->trail[i].source);
+		json_array_append_new(v, o);
+	}
+	return v;
+}
+
+static json_t *
+fates_json(const struct tls_decision *d, struct arena *a)
+{
+	json_t *v = json_array();
+
+	for (size_t i = 0; i < d->n_tlsa; i++) {
+		json_t *o = json_object();
+
+		set(o, "record", tls_tlsa_text(&d->tlsa[i], a));
+		set(o, "fate", span_str(tls_tlsa_fate_text(d->tlsa[i].fate)));
+		json_object_set_new(o, "usable", json_boolean(d->tlsa[i].fate == TLS_TLSA_USABLE));
+		json_array_append_new(v, o);
+	}
+	return v;
+}
+
+static void
+demands_json(json_t *o, const struct tls_decision *d, struct arena *a)
+{
+	set(o, "names", names_text(d, a));
+	set(o, "fingerprints", digests_text(d->digest_name, d->digests, d->n_digests, a));
+	set(o, "rootca", digests_text(d->digest_name, d->rootca, d->n_rootca, a));
+	set(o, "protocols", d->protocols_text);
+	set(o, "cipher_grade", d->cipher_grade);
+	set(o, "ciphers", d->ciphers);
+	set(o, "groups", arena_printf(a, "%.*s %.*s", SPAN_ARG(d->groups_curves), SPAN_ARG(d->groups_ffdhe)));
+	set(o, "sni", d->sni);
+	set(o, "on_no_starttls", span_str(next_word(d->on_no_starttls)));
+	set(o, "on_starttls_refused", span_str(next_word(d->on_starttls_refused)));
+	set(o, "on_handshake_failure", span_str(next_word(d->on_handshake_failure)));
+	set(o, "on_mismatch", span_str(next_word(d->on_mismatch)));
+	set(o, "trust_when_matched", span_str(trust_when_matched[d->level]));
+	set(o, "log_field", field_text(d, a));
+}
+
+json_t *
+tls_host_json(const struct hop *h, const struct hop_address *addr, struct arena *a)
+{
+	json_t *o = json_object(), *warnings = json_array();
+	struct tls_decision d;
+	bool ok = hop_decide(h, addr, a, &d);
+
+	set(o, "host", addr->host);
+	set(o, "address", addr->text);
+	json_object_set_new(o, "port", json_integer(addr->port));
+	json_object_set_new(o, "usable", json_boolean(ok && !d.skip_host));
+	if (!ok || d.skip_host) {
+		set(o, "dsn", span_str(ok ? d.skip_fault.dsn : d.fault.dsn));
+		set(o, "reason", span_str(ok ? d.skip_fault.text : d.fault.text));
+	}
+	set(o, "asked", span_str(tls_level_name(d.asked)));
+	set(o, "level", span_str(tls_level_name(d.level)));
+	json_object_set_new(o, "starttls", json_boolean(d.try_tls));
+	json_object_set_new(o, "wrapper", json_boolean(d.wrapper));
+	json_object_set_new(o, "must_match", json_boolean(d.must_match));
+	json_object_set_new(o, "tlsa", fates_json(&d, a));
+	if (ok && !d.skip_host && (d.try_tls || d.wrapper))
+		demands_json(o, &d, a);
+	json_object_set_new(o, "trail", steps_json(&d));
+	for (size_t i = 0; i < d.n_warnings; i++)
+		json_array_append_new(warnings, tls_json_span(d.warnings[i]));
+	json_object_set_new(o, "warnings", warnings);
+	return o;
+}
