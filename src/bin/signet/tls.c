@@ -1,9 +1,9 @@
 /* signet tls: what TLS policy means for a destination, before and after. */
-#include <stdio.h>
+#include "signet/tls.h"
+
 #include <string.h>
 
 #include "signet/cli.h"
-#include "signet/tls.h"
 
 static const struct word_row {
 	const char *word;

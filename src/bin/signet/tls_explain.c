@@ -154,19 +154,17 @@ save_facts(struct explain *e)
 {
 	json_t *o = json_object();
 	char *text = NULL;
-	int fd, err = 0;
+	int fd, err;
 
 	json_object_set_new(o, "way", tls_way_json(&e->way));
 	json_object_set_new(o, "facts", tls_facts_json(&e->hop));
 	text = json_dumps(o, JSON_INDENT(1));
 	json_decref(o);
 	fd = text == NULL ? -ENOMEM : fd_open(AT_FDCWD, e->facts_out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-	if (fd >= 0)
-		err = fd_write_all(fd, text, strlen(text));
-	if (fd >= 0)
-		fd_close(&fd);
+	err = fd < 0 ? fd : fd_write_all(fd, text, strlen(text));
+	fd_close(&fd);
 	free(text);
-	return fd < 0 || err < 0 ? fault_set(&e->why, NULL, "%s: %s", e->facts_out, fd_error(fd < 0 ? fd : err)) : true;
+	return err >= 0 || fault_set(&e->why, NULL, "%s: %s", e->facts_out, fd_error(err));
 }
 
 /* ---- showing */
