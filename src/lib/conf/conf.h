@@ -122,6 +122,8 @@ const char *conf_get(const struct conf_service *s, const char *name);
 /* conf_get() read as a number / a time in ms; false when undefined or not of that form. */
 bool conf_get_int(const struct conf_service *s, const char *name, int *value_r);
 bool conf_get_ms(const struct conf_service *s, const char *name, int64_t *value_r);
+/* "10s", "5m", "100" (seconds) as ms, for times inside other values. */
+bool conf_time_ms(const char *text, int64_t *value_r);
 
 /* True when `accept_unsupported` names this parameter, word, table type, service or command. */
 bool conf_accepts(const struct conf_service *s, const char *name);

@@ -271,9 +271,16 @@ bool
 conf_get_ms(const struct conf_service *s, const char *name, int64_t *value_r)
 {
 	const char *value = conf_get(s, name);
+
+	return value != NULL && conf_time_ms(value, value_r);
+}
+
+bool
+conf_time_ms(const char *text, int64_t *value_r)
+{
 	int64_t v;
 
-	if (value == NULL || !conf_value_time(value, 's', &v))
+	if (!conf_value_time(text, 's', &v) || v > INT32_MAX)
 		return false;
 	*value_r = v * 1000;
 	return true;

@@ -11,7 +11,7 @@
 
 #define ARENA_SLACK (4u << 20)          /* one DNS answer being decoded */
 
-enum ask_kind { ASK_MAP, ASK_DNS };
+enum ask_kind { ASK_MAP, ASK_DNS, ASK_OTHER };
 
 struct question {
 	struct hmap_node in_memo;
@@ -26,6 +26,7 @@ struct question {
 	struct span value;
 	struct fault *why;              /* DEFER */
 	const struct dns_answer *answer;
+	const struct asks_way *way;     /* OTHER: how it is sent */
 };
 
 struct asks_link {
@@ -72,7 +73,7 @@ asks_link_free(struct asks_link **link)
 }
 
 static struct question *
-pending(struct asks_link *l, uint64_t id)
+pending(const struct asks_link *l, uint64_t id)
 {
 	HMAP_EACH_HASH(n, &l->pending, hash_u64(id)) {
 		struct question *q = HMAP_ENTRY(n, struct question, in_link);
@@ -103,7 +104,7 @@ fail_answer(struct question *q, const char *text)
 	struct asks *s = q->owner;
 
 	q->why = ARENA_NEW(s->a, struct fault);
-	fault_set(q->why, "4.3.0", "%.*s%s%s", SPAN_ARG(q->table), q->kind == ASK_MAP ? ": " : "", text);
+	fault_set(q->why, "4.3.0", "%.*s%s%s", SPAN_ARG(q->table), q->kind == ASK_DNS ? "" : ": ", text);
 	if (q->kind == ASK_DNS) {
 		struct dns_answer *d = ARENA_NEW(s->a, struct dns_answer);
 
@@ -116,7 +117,7 @@ static void
 settle_failed(struct question *q, const char *text)
 {
 	fail_answer(q, text);
-	settle(q, q->kind == ASK_MAP ? MAP_DEFER : MAP_FOUND);
+	settle(q, q->kind == ASK_DNS ? MAP_FOUND : MAP_DEFER);
 }
 
 static bool
@@ -131,7 +132,7 @@ asks_answer_map(struct asks_link *link, uint64_t id, enum map_result result, str
 {
 	struct question *q = pending(link, id);
 
-	if (q == NULL || q->kind != ASK_MAP)
+	if (q == NULL || q->kind == ASK_DNS)
 		return false;
 	if (result != MAP_FOUND && result != MAP_ABSENT) {
 		settle_failed(q, why != NULL && why->text[0] != '\0' ? why->text : "the lookup failed");
@@ -205,25 +206,36 @@ on_ready(void *ctx)
 		s->ready(s->ctx);
 }
 
+/* The timer is for the question that is due first. */
+static void
+arm(struct asks *s)
+{
+	int64_t now = loop_now_us(s->link->loop), next = INT64_MAX;
+
+	HMAP_EACH(n, &s->memo) {
+		const struct question *q = HMAP_ENTRY(n, struct question, in_memo);
+
+		if (q->result == MAP_WAIT && q->deadline_us < next)
+			next = q->deadline_us;
+	}
+	loop_timer_set_ms(&s->timer, next <= now ? 0 : (next - now) / 1000 + 1);
+}
+
 /* Fail what is overdue; wait for the next. */
 static void
 on_deadline(void *ctx)
 {
 	struct asks *s = ctx;
-	int64_t now = loop_now_us(s->link->loop), next = INT64_MAX;
+	int64_t now = loop_now_us(s->link->loop);
 
 	HMAP_EACH(n, &s->memo) {
 		struct question *q = HMAP_ENTRY(n, struct question, in_memo);
 
-		if (q->result != MAP_WAIT)
-			continue;
-		if (q->deadline_us <= now)
+		if (q->result == MAP_WAIT && q->deadline_us <= now)
 			settle_failed(q, "lookup timed out");
-		else if (q->deadline_us < next)
-			next = q->deadline_us;
 	}
 	if (s->waiting > 0)
-		loop_timer_set_ms(&s->timer, (next - now) / 1000 + 1);
+		arm(s);
 }
 
 struct asks *
@@ -304,13 +316,48 @@ send_question(struct question *q)
 {
 	const struct asks_link *l = q->owner->link;
 
+	if (q->kind == ASK_OTHER)
+		return q->way->send(q->way->ctx, q->id, q->table, q->key);
 	return q->kind == ASK_MAP ? l->ops->map(l->ctx, q->id, q->table, q->key) :
 	    l->ops->dns(l->ctx, q->id, q->key, q->type);
 }
 
-/* A new question, sent; NULL when this piece of work has asked too much. */
+static const char *
+cannot_send(enum ask_kind kind)
+{
+	switch (kind) {
+	case ASK_MAP:
+		return "the lookup service cannot be reached";
+	case ASK_DNS:
+		return "the resolver cannot be reached";
+	case ASK_OTHER:
+		return "the service cannot be reached";
+	}
+	panic("ask_kind");
+}
+
+/* Send it; nobody waits for one that cannot be. */
 static struct question *
-ask(struct asks *s, enum ask_kind kind, uint16_t type, struct span table, struct span key)
+dispatch(struct question *q)
+{
+	struct asks *s = q->owner;
+
+	if (!send_question(q)) {
+		fail_answer(q, cannot_send(q->kind));
+		q->result = q->kind == ASK_DNS ? MAP_FOUND : MAP_DEFER;
+		return q;
+	}
+	hmap_add(&s->link->pending, &q->in_link, hash_u64(q->id));
+	if (s->waiting++ == 0)
+		loop_timer_set_ms(&s->timer, (q->deadline_us - loop_now_us(s->link->loop)) / 1000 + 1);
+	else if (q->kind == ASK_OTHER)
+		arm(s);         /* all others have the same time limit: the first is due first */
+	return q;
+}
+
+/* A new question; NULL when this piece of work has asked too much. */
+static struct question *
+question_new(struct asks *s, enum ask_kind kind, uint16_t type, struct span table, struct span key, int64_t timeout_us)
 {
 	struct question *q;
 
@@ -320,30 +367,26 @@ ask(struct asks *s, enum ask_kind kind, uint16_t type, struct span table, struct
 	*q = (struct question){
 		.owner = s, .id = ++s->link->last_id, .kind = kind, .type = type, .result = MAP_WAIT,
 		.table = arena_dup(s->a, table), .key = arena_dup(s->a, key),
-		.deadline_us = loop_now_us(s->link->loop) + s->link->timeout_us,
+		.deadline_us = loop_now_us(s->link->loop) + timeout_us,
 	};
 	hmap_add(&s->memo, &q->in_memo, memo_hash(kind, type, table, key));
-	if (!send_question(q)) {
-		fail_answer(q, kind == ASK_MAP ? "the lookup service cannot be reached" :
-		    "the resolver cannot be reached");
-		q->result = kind == ASK_MAP ? MAP_DEFER : MAP_FOUND;
-		return q;
-	}
-	hmap_add(&s->link->pending, &q->in_link, hash_u64(q->id));
-	if (s->waiting++ == 0)
-		loop_timer_set_ms(&s->timer, s->link->timeout_us / 1000);
 	return q;
 }
 
-enum map_result
-asks_map(struct asks *s, struct span table, struct span key, struct arena *a, struct span *value_r,
+static struct question *
+ask(struct asks *s, enum ask_kind kind, uint16_t type, struct span table, struct span key)
+{
+	struct question *q = question_new(s, kind, type, table, key, s->link->timeout_us);
+
+	return q != NULL ? dispatch(q) : NULL;
+}
+
+/* The answer of a table or a service, or that there is none yet. `q` may be NULL: it could not be asked. */
+static enum map_result
+answer_of(const struct asks *s, const struct question *q, struct span table, struct arena *a, struct span *value_r,
     struct fault *why)
 {
-	struct question *q = s == NULL ? NULL : recall(s, ASK_MAP, 0, table, key);
-
 	*value_r = span_str(NULL);
-	if (s != NULL && q == NULL)
-		q = ask(s, ASK_MAP, 0, table, key);
 	if (q == NULL) {
 		fault_set(why, "4.3.0", "%.*s: %s", SPAN_ARG(table),
 		    s == NULL ? "this table cannot be asked here" : "too many lookups at once");
@@ -354,6 +397,39 @@ asks_map(struct asks *s, struct span table, struct span key, struct arena *a, st
 	if (q->result == MAP_DEFER && why != NULL)
 		*why = *q->why;
 	return q->result;
+}
+
+enum map_result
+asks_map(struct asks *s, struct span table, struct span key, struct arena *a, struct span *value_r,
+    struct fault *why)
+{
+	struct question *q = s == NULL ? NULL : recall(s, ASK_MAP, 0, table, key);
+
+	if (s != NULL && q == NULL)
+		q = ask(s, ASK_MAP, 0, table, key);
+	return answer_of(s, q, table, a, value_r, why);
+}
+
+enum map_result
+asks_other(struct asks *s, const struct asks_way *way, struct span who, struct span key, struct arena *a,
+    struct span *value_r, struct fault *why)
+{
+	struct question *q = s == NULL ? NULL : recall(s, ASK_OTHER, 0, who, key);
+
+	if (s != NULL && q == NULL) {
+		q = question_new(s, ASK_OTHER, 0, who, key, way->timeout_ms * 1000);
+		if (q != NULL) {
+			q->way = way;
+			dispatch(q);
+		}
+	}
+	return answer_of(s, q, who, a, value_r, why);
+}
+
+bool
+asks_wants(const struct asks_link *link, uint64_t id)
+{
+	return pending(link, id) != NULL;
 }
 
 /* What cannot even be asked is a failed answer, of which one for the whole process is enough. */

@@ -78,3 +78,18 @@ enum map_result asks_map(struct asks *asks, struct span table, struct span key, 
  */
 enum map_result asks_dns(struct asks *asks, struct span name, uint16_t type,
     const struct dns_answer **answer_r);
+
+/*
+ * Ask somebody whom the owner knows itself (a policy service): `send` returns false when it cannot, and must not
+ * answer from inside the call; the answer comes by asks_answer_map(). `who` tells services apart. The question has
+ * its own deadline; the service is expected to keep a shorter one.
+ */
+struct asks_way {
+	bool (*send)(void *ctx, uint64_t id, struct span who, struct span question);
+	void *ctx;
+	int64_t timeout_ms;
+};
+enum map_result asks_other(struct asks *asks, const struct asks_way *way, struct span who, struct span question,
+    struct arena *a, struct span *value_r, struct fault *why);
+/* Does anybody still wait for the answer? */
+bool asks_wants(const struct asks_link *link, uint64_t id);

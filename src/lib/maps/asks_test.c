@@ -237,12 +237,48 @@ too_much_is_deferred(void **state)
 	end(&w);
 }
 
+static bool
+send_other(void *ctx, uint64_t id, struct span who, struct span question)
+{
+	(void)ctx;
+	return send_map(NULL, id, who, question);
+}
+
+/* Services of the owner's: memoised like tables, with their own time limit beside that of the others. */
+static void
+other_services_have_their_own_deadline(void **state)
+{
+	static const struct asks_way slow = { send_other, NULL, 60000 }, quick = { send_other, NULL, 30 };
+	struct world w = begin(10000);
+	struct fault why = { 0 };
+	struct span value;
+
+	(void)state;
+	sent.n = 0;
+	assert_int_equal(asks_other(w.asks, &slow, SPAN("one"), SPAN("q"), w.a, &value, &why), MAP_WAIT);
+	assert_int_equal(asks_other(w.asks, &quick, SPAN("two"), SPAN("q"), w.a, &value, &why), MAP_WAIT);
+	assert_int_equal(asks_other(w.asks, &slow, SPAN("one"), SPAN("q"), w.a, &value, &why), MAP_WAIT);
+	assert_int_equal(sent.n, 2);
+	assert_true(asks_wants(w.link, sent.ids[0]));
+	for (int i = 0; i < 100 && asks_waiting(w.asks) == 2; i++)
+		loop_turn(w.loop, 10);
+	assert_int_equal(asks_other(w.asks, &quick, SPAN("two"), SPAN("q"), w.a, &value, &why), MAP_DEFER);
+	assert_string_equal(why.text, "two: lookup timed out");
+	assert_int_equal(asks_other(w.asks, &slow, SPAN("one"), SPAN("q"), w.a, &value, &why), MAP_WAIT);
+	assert_true(asks_answer_map(w.link, sent.ids[0], MAP_FOUND, SPAN("DUNNO"), NULL));
+	assert_false(asks_wants(w.link, sent.ids[0]));
+	assert_int_equal(asks_other(w.asks, &slow, SPAN("one"), SPAN("q"), w.a, &value, &why), MAP_FOUND);
+	assert_span(value, "DUNNO");
+	end(&w);
+}
+
 int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		KIT_TEST(answers_come_once), KIT_TEST(deadline_defers), KIT_TEST(freed_before_the_answer),
 		KIT_TEST(peers_that_are_gone), KIT_TEST(dns_answers_live_in_the_asks), KIT_TEST(too_much_is_deferred),
+		KIT_TEST(other_services_have_their_own_deadline),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

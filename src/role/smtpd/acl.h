@@ -14,6 +14,9 @@
 
 struct acl;
 struct asks;
+struct asks_way;
+struct policy_service;
+struct policyd_request;
 struct conf_service;
 struct maps_env;
 struct tls_info;
@@ -65,6 +68,7 @@ struct acl_facts {
 	unsigned rcpts;                 /* accepted so far; at DATA and later all of them */
 	struct span login;              /* SASL user name, "" = nobody logged in */
 	struct span login_method;       /* "PLAIN", "XCLIENT" */
+	const struct policyd_request *policy;   /* what a policy service is told; NULL = no service is to be asked */
 	bool local;                     /* our own submission socket: everything is permitted */
 	bool tls;
 	const struct tls_info *tls_info;        /* of the handshake; NULL = no TLS */
@@ -114,6 +118,15 @@ void acl_free(struct acl **acl);
 /* MAP_FOUND: decided, `*res_r` lives in `a`. MAP_WAIT: again when the asks are in. Never another. */
 enum map_result acl_run(struct acl *acl, enum acl_when when, const struct acl_facts *f, struct asks *asks,
     struct arena *a, struct acl_result *res_r);
+
+/*
+ * How a policy service is asked (asks.h, asks_other()); NULL when it cannot be. Without this function every
+ * check_policy_service comes to its default action.
+ */
+typedef const struct asks_way *acl_policy_way_fn(void *ctx, struct policy_service *service);
+void acl_set_policy(struct acl *acl, acl_policy_way_fn *fn, void *ctx);
+/* Is there a check_policy_service in it? Then `policy` of the facts is to be filled. */
+bool acl_asks_policy(const struct acl *acl);
 
 /* The same routes as the lists use, for who else needs them. */
 struct route;

@@ -4,6 +4,7 @@
 #include "base/list.h"
 #include "base/panic.h"
 #include "role/smtpd/acl_private.h"
+#include "role/smtpd/policy_service.h"
 
 #define ARENA_MAX (64u << 20)
 
@@ -115,7 +116,7 @@ static const struct acl_row rows[] = {
 	{ "permit_tls_all_clientcerts", ACL_NO_ARG, ACL_SUBJECT_CLIENT, acl_permit_ccerts, ACL_KIND_TRUSTED },
 	{ "check_ccert_access", ACL_ARG_CCERT, ACL_SUBJECT_CCERT, acl_ccert_access, 0 },
 	{ "check_sasl_access", ACL_ARG_MAPS, ACL_SUBJECT_LOGIN, acl_login_access, 0 },
-	{ "check_policy_service", ACL_ARG_MAPS, ACL_SUBJECT_PHASE, NULL, 0 },
+	{ "check_policy_service", ACL_ARG_POLICY, ACL_SUBJECT_PHASE, acl_policy, 0 },
 	{ "reject_unverified_sender", ACL_NO_ARG, ACL_SUBJECT_SENDER, NULL, 0 },
 	{ "reject_unverified_recipient", ACL_NO_ARG, ACL_SUBJECT_RECIPIENT, NULL, 0 },
 };
@@ -158,6 +159,22 @@ open_maps(struct acl *acl, struct span spec, struct maps **maps_r, struct fault 
 	return true;
 }
 
+/* Lists that name the same service share its connections. */
+static bool
+open_policy(struct acl *acl, struct span text, struct policy_service **policy_r, struct fault *why)
+{
+	for (struct policy_service *s = acl->policies; s != NULL; s = s->next)
+		if (span_eq(span_str(s->text), text)) {
+			*policy_r = s;
+			return true;
+		}
+	if (!policy_service_parse(text, acl->p, acl->arena, policy_r, why))
+		return false;
+	(*policy_r)->next = acl->policies;
+	acl->policies = *policy_r;
+	return true;
+}
+
 static struct acl_cached *
 cached_find(struct hmap *map, struct span text)
 {
@@ -197,6 +214,8 @@ rule_arg(struct acl *acl, struct acl_rule *rule, struct span *rest, struct fault
 		return acl_ccert_parse(acl, rule->arg, &table, &rule->order, why) && open_maps(acl, table, &rule->maps, why);
 	if (rule->row->arg == ACL_ARG_MAPS)
 		return open_maps(acl, rule->arg, &rule->maps, why);
+	if (rule->row->arg == ACL_ARG_POLICY)
+		return open_policy(acl, rule->arg, &rule->policy, why);
 	if (!span_u64(rule->arg, 1000, &number))
 		return fault_set(why, "", "%s: bad number \"%.*s\"", rule->row->word, SPAN_ARG(rule->arg));
 	rule->number = (int64_t)number;
@@ -395,6 +414,19 @@ open_all(struct acl *acl, struct fault *why)
 	    addrlist_open(span_str(p->permit_mx_backup_networks), 0, acl->env, &acl->permit_mx_backup_networks, why) &&
 	    strlist_open(span_str(p->smtpd_log_access_permit_actions), 0, acl->env, &acl->log_permit, why) &&
 	    open_classes(acl, why) && open_lists(acl, why) && check_relay(acl, why);
+}
+
+void
+acl_set_policy(struct acl *acl, acl_policy_way_fn *fn, void *ctx)
+{
+	acl->policy_way = fn;
+	acl->policy_ctx = ctx;
+}
+
+bool
+acl_asks_policy(const struct acl *acl)
+{
+	return acl->policies != NULL;
 }
 
 const struct route *

@@ -32,6 +32,7 @@ enum acl_arg {
 	ACL_ARG_DOMAIN,         /* a DNS list, "dom=127.0.0.2" */
 	ACL_ARG_NUMBER,
 	ACL_ARG_CCERT,          /* a table, or { table { search_order = ... } } */
+	ACL_ARG_POLICY,         /* a policy service, bare or { service, name = value ... } */
 };
 
 /* Whose name stands in the reply: "<name>: <class> rejected: ...". */
@@ -82,6 +83,7 @@ struct acl_rule {
 	struct span arg;        /* DNS list, number */
 	int64_t number;
 	const struct acl_ccert_order *order;    /* ACL_ARG_CCERT */
+	struct policy_service *policy;
 	const struct acl_rules *sub;    /* a restriction class */
 	bool warn;              /* warn_if_reject stands in front */
 };
@@ -111,6 +113,9 @@ struct acl {
 	struct maps *relay_clientcerts;
 	struct maps *rbl_reply_maps, *sender_login_maps;
 	struct strlist *log_permit;
+	acl_policy_way_fn *policy_way;  /* how policy services are asked; NULL = not here */
+	void *policy_ctx;
+	struct policy_service *policies;
 	bool no_unlisted_checks;        /* receive_override_options */
 	bool access_parents;    /* smtpd_access_maps in parent_domain_matches_subdomains */
 };
@@ -136,6 +141,7 @@ struct acl_eval {
 	bool warn;              /* under warn_if_reject */
 	bool unlisted_recipient_done, unlisted_sender_done;
 	bool discard;
+	bool policy_failed;     /* a service's default action is being carried out */
 	struct acl_defer if_permit, if_reject;
 };
 
@@ -170,6 +176,8 @@ acl_fn acl_rbl, acl_rhsbl, acl_dnswl, acl_rhswl, acl_unknown_helo, acl_unknown_d
 acl_fn acl_permit_networks, acl_permit_interfaces, acl_unknown_client, acl_unknown_reverse, acl_naked, acl_bad_helo, acl_non_fqdn_helo,
     acl_non_fqdn_address, acl_plaintext, acl_pipelining, acl_multi_bounce;
 acl_fn acl_unauth_destination, acl_auth_destination, acl_unlisted;
+/* acl_policy.c */
+acl_fn acl_policy;
 /* acl_login.c */
 acl_fn acl_permit_login, acl_login_mismatch, acl_login_access;
 /* acl_ccert.c */

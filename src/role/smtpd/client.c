@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
+#include "base/panic.h"
 #include "dns/dns.h"
 #include "role/smtpd/smtpd.h"
 
@@ -21,28 +22,58 @@ set_namaddr(struct session *s)
 		f->namaddr = arena_printf(s->arena, "%.*s:%.*s", SPAN_ARG(f->namaddr), SPAN_ARG(s->port));
 }
 
-/* IPv4 in an IPv6 socket is IPv4. */
-static void
-take_address(struct session *s, const struct sockaddr_storage *ss)
+/* The bytes of an address, and its port. IPv4 in an IPv6 socket is IPv4. */
+static struct span
+address_of(const struct sockaddr_storage *ss, unsigned *port_r)
 {
 	const struct sockaddr_in *in4 = (const struct sockaddr_in *)(const void *)ss;
 	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)ss;
-	const uint8_t *bytes = (const uint8_t *)&in4->sin_addr;
-	uint16_t port = ntohs(in4->sin_port);
 
-	s->addr_n = 4;
-	if (ss->ss_family == AF_INET6) {
-		port = ntohs(in6->sin6_port);
-		bytes = in6->sin6_addr.s6_addr;
-		s->addr_n = 16;
-		if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
-			bytes += 12;
-			s->addr_n = 4;
-		}
+	if (ss->ss_family == AF_INET) {
+		*port_r = ntohs(in4->sin_port);
+		return span_of(&in4->sin_addr, 4);
 	}
-	memcpy(s->addr_bytes, bytes, s->addr_n);
-	s->facts.addr = dns_address_text(s->arena, span_of(s->addr_bytes, s->addr_n));
+	*port_r = ntohs(in6->sin6_port);
+	if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr))
+		return span_of(in6->sin6_addr.s6_addr + 12, 4);
+	return span_of(in6->sin6_addr.s6_addr, 16);
+}
+
+void
+client_set_address(struct session *s, struct span bytes, unsigned port)
+{
+	ensure(bytes.n == 4 || bytes.n == 16);
+	memcpy(s->addr_bytes, bytes.p, bytes.n);
+	s->addr_n = bytes.n;
+	s->facts.addr = dns_address_text(s->arena, bytes);
 	s->port = arena_printf(s->arena, "%u", port);
+	set_namaddr(s);
+}
+
+void
+client_set_server(struct session *s, struct span bytes, unsigned port)
+{
+	s->server_addr = dns_address_text(s->arena, bytes);
+	s->server_port = arena_printf(s->arena, "%u", port);
+}
+
+/* Both ends of the connection as the kernel knows them. */
+static bool
+identify_remote(struct session *s)
+{
+	struct sockaddr_storage peer, own;
+	socklen_t peer_n = sizeof(peer), own_n = sizeof(own);
+	struct span bytes;
+	unsigned port;
+
+	if (getpeername(s->fd, (struct sockaddr *)&peer, &peer_n) != 0 || (peer.ss_family != AF_INET && peer.ss_family != AF_INET6) ||
+	    getsockname(s->fd, (struct sockaddr *)&own, &own_n) != 0)
+		return false;
+	bytes = address_of(&own, &port);
+	client_set_server(s, bytes, port);
+	bytes = address_of(&peer, &port);
+	client_set_address(s, bytes, port);
+	return true;
 }
 
 static bool
@@ -73,19 +104,12 @@ identify_local(struct session *s)
 bool
 client_identify(struct session *s)
 {
-	struct sockaddr_storage ss;
-	socklen_t n = sizeof(ss);
-
 	s->facts.client_name = s->facts.reverse_name = SPAN("unknown");
 	s->facts.name_state = s->facts.reverse_state = ACL_NAME_ABSENT;
-	if (s->svc->local) {
-		if (!identify_local(s))
-			return false;
-	} else {
-		if (getpeername(s->fd, (struct sockaddr *)&ss, &n) != 0 || (ss.ss_family != AF_INET && ss.ss_family != AF_INET6))
-			return false;
-		take_address(s, &ss);
-	}
+	if (!s->svc->local)
+		return identify_remote(s);
+	if (!identify_local(s))
+		return false;
 	set_namaddr(s);
 	return true;
 }

@@ -23,6 +23,7 @@ question_take(struct session *s, const struct smtps_event *ev)
 	ensure(q != NULL);
 	q->ev = *ev;
 	q->s = s;
+	policy_mark(q);
 	list_push_back(&s->questions, &q->node);
 }
 
@@ -210,6 +211,7 @@ access_check(struct session *s, struct question *q)
 	struct arena *a = s->d->scratch;
 	struct acl_result res;
 
+	f.policy = policy_facts(s, q, &f, q->ev.verb == SMTPS_BDAT && q->ev.kind == SMTPS_ASK_DATA ? "DATA" : where_of(&q->ev));
 	if (acl_run(s->svc->acl, when_of(&q->ev), &f, session_asks(s), a, &res) == MAP_WAIT || asleep(s, q, &res))
 		return WAITING;
 	log_actions(s, &q->ev, &f, &res);

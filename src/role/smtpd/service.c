@@ -7,6 +7,7 @@
 #include "log/lines_tls.h"
 #include "log/tls_loglevel.h"
 #include "role/common/chains.h"
+#include "role/smtpd/policy_pool.h"
 #include "role/smtpd/smtpd.h"
 #include "role/smtpd/tls_policy.h"
 
@@ -182,6 +183,7 @@ service_open(struct smtpd *d, struct service *svc, const struct conf_service *cs
 		svc->discard = SMTPS_KW_STARTTLS | SMTPS_KW_ETRN | SMTPS_KW_VRFY | SMTPS_KW_SILENT;
 	if (!acl_open(cs, env, &svc->acl, why) || !intake_conf_init(&svc->intake, svc->p, env, why))
 		return false;
+	acl_set_policy(svc->acl, policy_pool_way, d);
 	svc->intake.route = acl_route(svc->acl);
 	return open_lists(svc, env, why) && auth_service_open(d, svc, env, why) &&
 	    tls_policy_service_open(svc, env, why) && (local || open_tls(d, svc, why));

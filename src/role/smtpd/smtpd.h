@@ -88,6 +88,7 @@ struct smtpd {
 	struct arena *scratch;          /* one evaluation */
 	uint64_t qid_count;
 	uint64_t messages;              /* taken, for status */
+	uint32_t instances;             /* counts what policy services are told about */
 };
 
 /* A question of the engine that is being answered. */
@@ -99,6 +100,8 @@ struct question {
 	uint64_t ipc_id;                /* a question to another role, 0 = none */
 	bool slept, passed;             /* the lists let it pass, limits follow */
 	bool tls_passed;                /* and so does smtpd_tls_policy_maps */
+	char qid[QID_MAX + 1];          /* of the message when it was asked, "" = none: what policy services are told */
+	char instance[64];              /* the same for all questions of one message */
 };
 
 struct session {
@@ -122,6 +125,8 @@ struct session {
 	struct arena *arena;            /* facts about the client */
 	struct acl_facts facts;
 	struct span port;
+	struct span server_addr, server_port;   /* our end of the connection */
+	char instance[64];              /* of the latest question: tells policy services what belongs together */
 	struct log log;
 	struct log tls_log;
 	struct asks *asks;              /* NULL while nothing is asked */
@@ -192,6 +197,9 @@ struct log session_log(const struct session *s);
 /* client.c: who the client is. MAP_WAIT: again later; MAP_FOUND: facts are filled. */
 enum map_result client_names(struct session *s);
 bool client_identify(struct session *s);
+/* Who the other end says it is (4 or 16 bytes), and where it says the connection arrived. Names are not touched. */
+void client_set_address(struct session *s, struct span bytes, unsigned port);
+void client_set_server(struct session *s, struct span bytes, unsigned port);
 /* The number of events passed the limit (0 = none), and this client counts: it was logged. FOUND over, ABSENT fine, WAIT. */
 enum map_result client_over(struct session *s, enum counters_rate rate, int limit, const char *what, struct arena *a);
 /* The same without counting one more: after client_connections(). */
@@ -208,6 +216,12 @@ void question_free(struct question *q);
 void question_log_bare_lf(struct session *s);
 /* "reject: WHERE from NAMADDR: TEXT; from=<...> ..." */
 void question_log_reject(struct session *s, const struct smtps_event *ev, const char *where, struct span text);
+
+/* policy_facts.c: what policy services are told. */
+void policy_mark(struct question *q);
+/* NULL when this service asks none. Lives in the scratch arena. */
+const struct policyd_request *policy_facts(struct session *s, const struct question *q, const struct acl_facts *f,
+    const char *where);
 
 /* message.c: one transaction. */
 void message_begin(struct session *s, const struct smtps_mail *mail);
