@@ -41,7 +41,7 @@ def run(env):
             kit.check(status == 0, "%d as <%s>: %d %s" % (uid, sender, status, text))
             kit.wait_until("the message", lambda: len(sink.messages) > count)
         else:
-            kit.check(status not in (0, 75) and "not allowed for user" in text, "%d as <%s>: %d %s" % (uid, sender, status, text))
+            kit.check(status == 69 and "not allowed for user" in text, "%d as <%s>: %d %s" % (uid, sender, status, text))
             s.wait_log(r"warning: user \S+ \(uid %d\) may not use the sender <%s> \(local_login_sender_maps\)" % (uid, sender), since)
     kit.check(os.listdir(os.path.join(s.queue, "maildrop")) == [], "a refusal is no reason for the maildrop")
     # -bs speaks SMTP over the same socket
