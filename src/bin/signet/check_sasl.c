@@ -55,6 +55,20 @@ check_clear(const struct checker *c, const struct conf_service *s)
 	    "service %s: AUTH takes passwords in clear text", s->name);
 }
 
+/* A certificate is a password here: who gives them out? */
+static void
+check_external(const struct checker *c, const struct conf_service *s)
+{
+	const struct params *p = s->params;
+
+	if (!p->smtpd_tls_ask_ccert || !p->tls_append_default_CA ||
+	    span_find_ci(span_str(p->smtpd_sasl_mechanism_filter), SPAN("!external")) >= 0)
+		return;
+	conf_report_add(c->report, CONF_WARNING, s->file, s->line,
+	    "set tls_append_default_CA = no, and only the authority that knows your users in smtpd_tls_CAfile",
+	    "service %s: with AUTH EXTERNAL, any public authority's certificate with the CN of a user logs in as that user", s->name);
+}
+
 void
 check_sasl(const struct checker *c)
 {
@@ -65,5 +79,6 @@ check_sasl(const struct checker *c)
 			continue;
 		check_socket(c, s);
 		check_clear(c, s);
+		check_external(c, s);
 	}
 }

@@ -47,6 +47,12 @@ smtps inet n - n - - smtpd
   -o smtpd_tls_ask_ccert=yes
   -o smtpd_tls_CAfile=%s
   -o smtpd_sasl_auth_enable=yes
+127.0.0.1:2589 inet n - n - - smtpd
+  -o smtpd_tls_security_level=encrypt
+  -o smtpd_tls_ask_ccert=yes
+  -o tls_append_default_CA=yes
+  -o smtpd_sasl_auth_enable=yes
+  -o smtpd_sasl_mechanism_filter=plain,external
 """ % (env.ca("people"), env.ca("people")), start=False)
     # the guide's own way to make the file; 1024 bits are below what openssl takes for granted today
     kit.sh("openssl", "dhparam", "-dsaparam", "-out", os.path.join(s.conf, "dh1024.pem"), "1024")
@@ -103,6 +109,8 @@ smtps inet n - n - - smtpd
 def external(env, s, sink):
     """Who shows a certificate of our authority may log in with nothing else, where the filter says so."""
     kit.need("gnutls-cli")
+    out = s.cli("check", check_status=False)
+    kit.check("service 127.0.0.1:2589: with AUTH EXTERNAL, any public authority" in out and "2587: with AUTH EXTERNAL" not in out and "2588: with AUTH EXTERNAL" not in out, out)
     certs = {"trusted": env.cert("laptop.example", ca="people", cn="cert-user"), "stranger": env.cert("other.example", ca="people", cn="nobody-knows"),
              "self-signed": env.cert("laptop2.example", ca=None, cn="cert-user"), "another authority": env.cert("laptop3.example", cn="cert-user")}
 
