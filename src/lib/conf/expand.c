@@ -240,7 +240,7 @@ static bool
 expand_comparison(struct expander *x, struct span s, struct buf *out, unsigned depth)
 {
 	struct choice c;
-	bool holds;
+	bool holds = false;
 
 	if (!comparison(x, &s, &holds, depth))
 		return false;

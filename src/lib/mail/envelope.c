@@ -446,7 +446,7 @@ read_rcpt(struct reading *r, struct span line, bool expanded)
 static bool
 read_field(struct reading *r, const struct field *f, struct span value)
 {
-	uint64_t v;
+	uint64_t v = 0;
 
 	switch (f->type) {
 	case FIELD_SPAN:
