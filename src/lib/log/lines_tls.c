@@ -111,6 +111,18 @@ log_tls_library_problem(const struct log *l, const char *text)
 }
 
 void
+log_tls_plainer(const struct log *l, struct span namaddrport, const char *what, const char *rung)
+{
+	log_info(l, "%.*s: %s with plainer TLS (%s)", SPAN_ARG(log_esc(namaddrport)), what, rung);
+}
+
+void
+log_tls_no_forward_secrecy(const struct log *l, struct span namaddrport, const char *cipher)
+{
+	log_info(l, "%.*s: no forward secrecy with cipher %s", SPAN_ARG(log_esc(namaddrport)), cipher);
+}
+
+void
 log_tls_offer(const struct log *l, struct span host)
 {
 	log_info(l, "Host offered STARTTLS: [%.*s]", SPAN_ARG(log_esc(host)));

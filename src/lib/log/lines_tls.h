@@ -45,6 +45,12 @@ void log_tls_connect_error(const struct log *l, struct span namaddrport, const c
 void log_tls_accept_error(const struct log *l, struct span namaddr, const char *text);
 void log_tls_library_problem(const struct log *l, const char *text);
 
+/* "NAMADDRPORT: trying again with plainer TLS (TLSv1.2)"; `what` is "trying again" or "beginning". Ours, not Postfix's. */
+void log_tls_plainer(const struct log *l, struct span namaddrport, const char *what, const char *rung);
+
+/* "NAMADDRPORT: no forward secrecy with cipher AES256-SHA". Ours, not Postfix's. */
+void log_tls_no_forward_secrecy(const struct log *l, struct span namaddrport, const char *cipher);
+
 /* "Host offered STARTTLS: [HOST]" */
 void log_tls_offer(const struct log *l, struct span host);
 

@@ -87,6 +87,10 @@ test_other_lines(void **state)
 	LOGGED("SSL_accept error from unknown[192.0.2.1]: lost connection");
 	expect_log("TLS library problem: error:0A00010B:SSL routines::wrong version number:");
 	log_tls_library_problem(NULL, "error:0A00010B:SSL routines::wrong version number");
+	log_tls_plainer(NULL, SPAN("mx.example.org[192.0.2.1]:25"), "trying again", "TLSv1.2");
+	LOGGED("mx.example.org[192.0.2.1]:25: trying again with plainer TLS (TLSv1.2)");
+	log_tls_no_forward_secrecy(NULL, SPAN("mx.example.org[192.0.2.1]:25"), "AES256-SHA");
+	LOGGED("mx.example.org[192.0.2.1]:25: no forward secrecy with cipher AES256-SHA");
 	log_tls_offer(NULL, SPAN("mx.example.org"));
 	LOGGED("Host offered STARTTLS: [mx.example.org]");
 	log_tls_verify_failed(NULL, "server", PEER, "num=62:hostname mismatch");

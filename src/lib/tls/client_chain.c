@@ -19,5 +19,6 @@ tls_client_ctx_renew_chain(struct tls_client_ctx *c, const struct tls_chain_para
 	tls_chain_unref(&c->chain);
 	c->chain = fresh;
 	c->chain_broken = false;
+	tls_sessions_clear(c);          /* in those we are who we were */
 	return true;
 }

@@ -9,6 +9,9 @@
 #include "base/panic.h"
 #include "tls/client_private.h"
 #include "tls/credentials.h"
+#include "tls/groups.h"
+#include "tls/hello.h"
+#include "tls/ladder.h"
 #include "tls/library.h"
 
 /* Signatures above `may`: everything but SHA-1 and MD5 (20.19). */
@@ -55,6 +58,9 @@ make_ctx(const struct tls_client_ctx_params *p, struct fault *why)
 	SSL_CTX_set_options(ctx, SSL_OP_ALL | SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
 	    SSL_OP_IGNORE_UNEXPECTED_EOF | on);
 	SSL_CTX_clear_options(ctx, off);
+#ifdef SSL_OP_NO_RX_CERTIFICATE_COMPRESSION
+	SSL_CTX_set_options(ctx, SSL_OP_NO_RX_CERTIFICATE_COMPRESSION);         /* more code for strangers, a longer hello */
+#endif
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
 	    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_security_level(ctx, 0);
@@ -188,8 +194,10 @@ tls_client_anchors(struct tls_client_ctx *c, struct span path, struct fault *why
 		memset(&st, 0, sizeof(st));     /* reading it will say what is wrong */
 	if (e != NULL && anchors_fresh(e, &st))
 		return &e->anchors;
-	if (e != NULL)
+	if (e != NULL) {
+		tls_sessions_clear(c);          /* verdicts may rest on what the file was */
 		drop_anchors(e);
+	}
 	e = calloc(1, sizeof(*e));
 	ensure(e != NULL);
 	list_init(&e->node);
@@ -222,7 +230,8 @@ tls_client_ctx_usable(struct tls_client_ctx *c, const struct tls_decision *d, st
 
 /* --- one connection --- */
 
-static char *
+/* The groups of this decision that the library has; probed once for each pair of lists. */
+static struct span
 groups_for(struct tls_client_ctx *c, const struct tls_decision *d)
 {
 	char key[2048];
@@ -231,10 +240,9 @@ groups_for(struct tls_client_ctx *c, const struct tls_decision *d)
 	if (n > 0 && (c->groups_key == NULL || strcmp(c->groups_key, key) != 0)) {
 		free(c->groups_key);
 		c->groups_key = strdup(key);
-		tls_groups_probe(d->groups_curves, d->groups_ffdhe, &c->groups);
+		tls_groups_probe_client(d->groups_curves, d->groups_ffdhe, &c->groups);
 	}
-	(void)buf_cstr(&c->groups);     /* NUL behind it; the library wants a char * */
-	return c->groups.p;
+	return buf_span(&c->groups);
 }
 
 static bool
@@ -269,31 +277,169 @@ set_versions(SSL *ssl, const struct tls_protocols *p)
 }
 
 static bool
-set_groups(SSL *ssl, char *list)
+set_groups(SSL *ssl, struct buf *list)
 {
-	return list[0] == '\0' || SSL_set1_groups_list(ssl, list) == 1;
+	return list->n == 0 || SSL_set1_groups_list(ssl, buf_cstr(list)) == 1;
+}
+
+static bool
+set_signatures(SSL *ssl, const struct tls_decision *d)
+{
+	return (d->weak & TLS_WEAK_SHA1) != 0 || SSL_set1_sigalgs_list(ssl, strong_signatures) == 1;
+}
+
+/* --- the first ClientHello --- */
+
+/* Signatures of a trimmed ClientHello: what certificates have. */
+static char few_signatures[] = "ECDSA+SHA256:rsa_pss_rsae_sha256:RSA+SHA256:ECDSA+SHA384:rsa_pss_rsae_sha384";
+
+enum { FEW_SIGNATURES = 5, FEW_GROUPS = 3 };
+
+static bool
+offers(SSL *ssl, int version, uint64_t off)
+{
+	int max = (int)SSL_get_max_proto_version(ssl);
+
+	return (int)SSL_get_min_proto_version(ssl) <= version && (max == 0 || max >= version) &&
+	    (SSL_get_options(ssl) & off) == 0;
+}
+
+static void
+weigh(SSL *ssl, struct tls_client_ctx *c, const struct tls_decision *d, size_t share_bytes,
+    struct tls_hello_parts *p_r)
+{
+	*p_r = (struct tls_hello_parts){ .groups = FEW_GROUPS, .signatures = FEW_SIGNATURES,
+		.versions = 1u + offers(ssl, TLS1_2_VERSION, SSL_OP_NO_TLSv1_2), .sni_bytes = d->sni.n,
+		.share_bytes = share_bytes, .ticket = (SSL_get_options(ssl) & SSL_OP_NO_TICKET) == 0,
+		.more = (d->enable_rpk ? 6u : 0) + (c->chain != NULL ? 7u : 0) };
+}
+
+static bool
+trim(SSL *ssl, struct span list)
+{
+	struct buf few;
+	bool ok;
+
+	buf_init(&few, 512);
+	tls_groups_shorten(list, FEW_GROUPS, &few);
+	ok = set_groups(ssl, &few) && SSL_set1_sigalgs_list(ssl, few_signatures) == 1;
+	buf_release(&few);
+	if (SSL_get_min_proto_version(ssl) < TLS1_2_VERSION)
+		ok = ok && SSL_set_min_proto_version(ssl, TLS1_2_VERSION) == 1;
+	SSL_set_options(ssl, SSL_OP_NO_ENCRYPT_THEN_MAC);
+	return ok;
+}
+
+/*
+ * May the post-quantum share that comes first in `list` be sent, and does the rest fit the segment when it is
+ * trimmed? The suites are, then. (The ladder's next rung has all of them.)
+ */
+static bool
+share_fits(SSL *ssl, struct tls_client_ctx *c, const struct tls_decision *d, struct span list, size_t segment)
+{
+	size_t share = tls_group_share_bytes(tls_groups_first(list));
+	struct tls_hello_parts parts;
+
+	if (!tls_ladder_has(d) || share == 0 || memchr(list.p, '*', list.n) != NULL ||
+	    !offers(ssl, TLS1_3_VERSION, SSL_OP_NO_TLSv1_3))
+		return false;
+	weigh(ssl, c, d, share, &parts);
+	return tls_hello_trim_ciphers(ssl, tls_hello_room(&parts, segment)) > 0;
+}
+
+/* Groups, signatures and suites: trimmed for a post-quantum share, or whole with a classical one. */
+static const char *
+apply_lists(SSL *ssl, struct tls_client_ctx *c, const struct tls_decision *d, const struct tls_hello *h)
+{
+	struct span list = groups_for(c, d);
+	bool pq = tls_group_is_pq(tls_groups_first(list)), ok;
+	struct buf order;
+
+	if (pq && d->rung == TLS_RUNG_FULL && !h->resuming && share_fits(ssl, c, d, list, h->segment_bytes))
+		return trim(ssl, list) ? NULL : "shortened lists";
+	buf_init(&order, 4096);
+	if (d->rung != TLS_RUNG_FULL)
+		tls_groups_classical(list, &order);
+	else
+		tls_groups_small_first(list, &order);
+	ok = set_groups(ssl, &order);
+	buf_release(&order);
+	if (!ok)
+		return "key exchange groups";
+	return set_signatures(ssl, d) ? NULL : "signature algorithms";
+}
+
+/* --- raw public keys (RFC 7250) --- */
+
+#if OPENSSL_VERSION_NUMBER >= 0x30200000L
+bool
+tls_rpk_available(void)
+{
+	return true;
+}
+
+/* The server may answer with either; so may we when it asks for ours. */
+static bool
+set_rpk(SSL *ssl, const struct tls_client_ctx *c, const struct tls_decision *d)
+{
+	static const unsigned char theirs[] = { TLSEXT_cert_type_rpk, TLSEXT_cert_type_x509 };
+	static const unsigned char ours[] = { TLSEXT_cert_type_x509, TLSEXT_cert_type_rpk };
+
+	if (d->enable_rpk && SSL_set1_server_cert_type(ssl, theirs, sizeof(theirs)) != 1)
+		return false;
+	return c->chain == NULL || SSL_set1_client_cert_type(ssl, ours, sizeof(ours)) == 1;
+}
+#else
+bool
+tls_rpk_available(void)
+{
+	return false;
+}
+
+static bool
+set_rpk(SSL *ssl, const struct tls_client_ctx *c, const struct tls_decision *d)
+{
+	(void)ssl;
+	(void)c;
+	(void)d;
+	return true;
+}
+#endif
+
+/* --- */
+
+/* What the rungs of the ladder leave out (ladder.h). */
+static void
+set_rung(SSL *ssl, enum tls_rung rung)
+{
+	if (rung != TLS_RUNG_FULL)
+		SSL_set_options(ssl, SSL_OP_NO_TICKET);
+	if (rung == TLS_RUNG_TLS12)
+		SSL_set_mode(ssl, SSL_MODE_SEND_FALLBACK_SCSV);
 }
 
 /* The first thing that the library refuses, in words; NULL when it took all. */
 static const char *
-apply(SSL *ssl, struct tls_client_ctx *c, const struct tls_decision *d)
+apply(SSL *ssl, struct tls_client_ctx *c, const struct tls_decision *d, const struct tls_hello *h)
 {
-	bool sha1 = (d->weak & TLS_WEAK_SHA1) != 0;
+	const char *refused;
 
 	SSL_set_security_level(ssl, d->openssl_level);
+	set_rung(ssl, d->rung);
 	if (!set_versions(ssl, &d->protocols))
 		return "protocol versions";
 	if (!set_text(ssl, SSL_set_cipher_list, d->ciphers))
 		return "cipher list";
-	if (!set_groups(ssl, groups_for(c, d)))
-		return "key exchange groups";
-	if (!sha1 && SSL_set1_sigalgs_list(ssl, strong_signatures) != 1)
-		return "signature algorithms";
+	refused = apply_lists(ssl, c, d, h);
+	if (refused != NULL)
+		return refused;
+	if (!set_rpk(ssl, c, d))
+		return "certificate types";
 	return set_sni(ssl, d->sni) ? NULL : "server name";
 }
 
 SSL *
-tls_client_ssl_new(struct tls_client_ctx *c, const struct tls_decision *d, struct fault *why)
+tls_client_ssl_new(struct tls_client_ctx *c, const struct tls_decision *d, const struct tls_hello *h, struct fault *why)
 {
 	SSL *ssl = SSL_new(c->ctx);
 	const char *refused;
@@ -303,7 +449,7 @@ tls_client_ssl_new(struct tls_client_ctx *c, const struct tls_decision *d, struc
 		fault_set(why, "4.7.5", "TLS library: %s", tls_library_error());
 		return NULL;
 	}
-	refused = apply(ssl, c, d);
+	refused = apply(ssl, c, d, h);
 	if (refused == NULL)
 		return ssl;
 	fault_set(why, "4.7.5", "TLS library refuses our %s: %s", refused, tls_library_error());

@@ -51,8 +51,18 @@ SSL_CTX *tls_client_ctx_ssl(struct tls_client_ctx *c);
 /* Anchors from CAfile and CApath; an empty store when both are empty. */
 X509_STORE *tls_client_ctx_roots(struct tls_client_ctx *c);
 
-/* An SSL set up as the decision says (protocols, ciphers, groups, SNI, levels). NULL + why. The caller owns it. */
-SSL *tls_client_ssl_new(struct tls_client_ctx *c, const struct tls_decision *d, struct fault *why);
+/* What the first ClientHello depends on beside the decision. */
+struct tls_hello {
+	size_t segment_bytes;           /* what it should fit in (hello.h) */
+	bool resuming;                  /* a session will be offered */
+};
+
+/* An SSL set up as the decision and its rung say (protocols, ciphers, groups, SNI, levels). NULL + why. The caller owns it. */
+SSL *tls_client_ssl_new(struct tls_client_ctx *c, const struct tls_decision *d, const struct tls_hello *h,
+    struct fault *why);
+
+/* Does this library know raw public keys (RFC 7250)? Without them `enable_rpk` means nothing. */
+bool tls_rpk_available(void);
 
 /* --- session cache: in this process, bounded, oldest out first --- */
 struct tls_verdict;
@@ -66,7 +76,8 @@ struct span tls_session_key(struct arena *a, const char *service, struct span ne
 /* A session to resume (a reference for the caller, SSL_SESSION_free) with the verdict it had; NULL when none. */
 SSL_SESSION *tls_session_find(struct tls_client_ctx *c, struct span key, int64_t now_s,
     struct tls_verdict *verdict_r);
-/* Its age counts from verdict->verified_s. */
-void tls_session_store(struct tls_client_ctx *c, struct span key, SSL_SESSION *session,
+/* Its age counts from verdict->verified_s; it does not outlive the certificates that a trusted verdict rests on. */
+/* `chain` is what the server showed when the verdict was made (may be NULL). */
+void tls_session_store(struct tls_client_ctx *c, struct span key, SSL_SESSION *session, STACK_OF(X509) *chain,
     const struct tls_verdict *verdict);
 void tls_session_forget(struct tls_client_ctx *c, struct span key);

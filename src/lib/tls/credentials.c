@@ -564,69 +564,6 @@ tls_anchors_release(struct tls_anchors *a)
 	memset(a, 0, sizeof(*a));
 }
 
-/* --- groups --- */
-
-static bool
-group_known(SSL_CTX *scratch, struct span name, char text[64])
-{
-	if (name.n == 0 || name.n >= 64)
-		return false;
-	memcpy(text, name.p, name.n);
-	text[name.n] = '\0';
-	return SSL_CTX_set1_groups_list(scratch, text) == 1;
-}
-
-static bool
-in_list(struct span list, struct span name)
-{
-	struct span one;
-
-	while (span_token(&list, ":", &one))
-		if (span_eq_ci(one, name))
-			return true;
-	return false;
-}
-
-static void
-probe_into(SSL_CTX *scratch, struct span names, struct buf *list)
-{
-	struct span one;
-	char text[64];
-
-	while (span_token(&names, TLS_LIST_SEPS, &one)) {
-		/* '?' means "if known" to newer libraries; to older ones it is part of an unknown name */
-		if (!group_known(scratch, one, text) && span_starts(one, SPAN("?")))
-			one = span_from(one, 1);
-		if (!group_known(scratch, one, text) || in_list(buf_span(list), one))
-			continue;
-		if (list->n > 0)
-			buf_addc(list, ':');
-		buf_add_str(list, text);
-	}
-}
-
-void
-tls_groups_probe(struct span curves, struct span ffdhe, struct buf *list_r)
-{
-	SSL_CTX *scratch;
-
-	buf_clear(list_r);
-	if (span_trim(curves).n == 0 && span_trim(ffdhe).n == 0)
-		return;
-	scratch = SSL_CTX_new(TLS_method());
-	if (scratch == NULL)
-		return;
-	probe_into(scratch, curves, list_r);
-	probe_into(scratch, ffdhe, list_r);
-	if (list_r->n == 0) {
-		log_warning(NULL, "no usable key exchange group in \"%.*s %.*s\", using the built-in list",
-		    SPAN_ARG(log_esc(curves)), SPAN_ARG(log_esc(ffdhe)));
-		probe_into(scratch, SPAN("X25519 X448 prime256v1 secp384r1 secp521r1 ffdhe2048 ffdhe3072"), list_r);
-	}
-	SSL_CTX_free(scratch);
-	ERR_clear_error();
-}
-
 /* --- values of tls_server_sni_maps --- */
 
 static bool

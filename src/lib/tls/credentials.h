@@ -51,6 +51,3 @@ struct tls_anchors {
 };
 bool tls_anchors_load(const char *path, struct tls_anchors *a_r, struct fault *why);
 void tls_anchors_release(struct tls_anchors *a);
-
-/* The names that this library knows, as one list; empty = leave the library's own (section 9.1). */
-void tls_groups_probe(struct span curves, struct span ffdhe, struct buf *list_r);

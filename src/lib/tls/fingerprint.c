@@ -97,6 +97,22 @@ tls_cert_digest(X509 *cert, const char *digest_name, struct tls_digest *d_r)
 }
 
 bool
+tls_key_digest(EVP_PKEY *key, const char *digest_name, struct tls_digest *d_r)
+{
+	const EVP_MD *md = EVP_get_digestbyname(digest_name);
+	unsigned char *der = NULL;
+	unsigned n = 0;
+	int len = i2d_PUBKEY(key, &der);
+	bool ok = md != NULL && len > 0;
+
+	memset(d_r, 0, sizeof(*d_r));
+	ok = ok && EVP_Digest(der, (size_t)len, d_r->bytes, &n, md, NULL) == 1;
+	OPENSSL_free(der);
+	d_r->n = ok ? n : 0;
+	return ok;
+}
+
+bool
 tls_pkey_digest(X509 *cert, const char *digest_name, struct tls_digest *d_r)
 {
 	const EVP_MD *md = EVP_get_digestbyname(digest_name);

@@ -6,7 +6,9 @@
 #include <openssl/x509v3.h>
 
 #include "dns/dns.h"
+#include "tls/groups.h"
 #include "tls/names.h"
+#include "tls/policy.h"
 
 static struct span
 keep(struct arena *a, const char *s)
@@ -42,20 +44,79 @@ describe_key(EVP_PKEY *key, int digest_nid, struct arena *a, struct log_tls_sign
 		s->digest = keep(a, OBJ_nid2sn(digest_nid));
 }
 
+EVP_PKEY *
+tls_peer_raw_key(SSL *ssl)
+{
+#if OPENSSL_VERSION_NUMBER >= 0x30200000L
+	return SSL_get0_peer_certificate(ssl) == NULL ? SSL_get0_peer_rpk(ssl) : NULL;
+#else
+	(void)ssl;
+	return NULL;
+#endif
+}
+
+/* Did the client show its key instead of its certificate? */
+static bool
+own_raw_key(SSL *ssl, bool server)
+{
+#if OPENSSL_VERSION_NUMBER >= 0x30200000L
+	return (server ? SSL_get_negotiated_server_cert_type(ssl) : SSL_get_negotiated_client_cert_type(ssl)) ==
+	    TLSEXT_cert_type_rpk;
+#else
+	(void)ssl;
+	(void)server;
+	return false;
+#endif
+}
+
+/*
+ * Ephemeral keys: always in TLS 1.3, except for a resumption without an exchange (psk_ke, which has no group);
+ * below, the suite's first word says it: ECDHE, DHE, AECDH, ADH.
+ */
+void
+tls_exchange_get(SSL *ssl, struct tls_exchange *x_r)
+{
+	int kx = SSL_CIPHER_get_kx_nid(SSL_get_current_cipher(ssl)), group = (int)SSL_get_negotiated_group(ssl);
+	const char *name = group != NID_undef ? SSL_group_to_name(ssl, group) : NULL;
+
+	x_r->group = name != NULL ? name : "";
+	if (SSL_version(ssl) >= TLS1_3_VERSION)
+		x_r->forward_secret = group != NID_undef;
+	else
+		x_r->forward_secret = kx == NID_kx_ecdhe || kx == NID_kx_dhe;
+	x_r->post_quantum = tls_group_is_pq(span_str(x_r->group));
+}
+
+static void
+get_exchange(SSL *ssl, struct arena *a, struct tls_info *info)
+{
+	struct tls_exchange x;
+
+	tls_exchange_get(ssl, &x);
+	info->group = keep(a, x.group);
+	info->forward_secret = x.forward_secret;
+	info->post_quantum = x.post_quantum;
+}
+
 static void
 get_signatures(SSL *ssl, bool server, struct arena *a, struct log_tls *w)
 {
 	X509 *peer = SSL_get0_peer_certificate(ssl), *own = SSL_get_certificate(ssl);
+	EVP_PKEY *key = peer != NULL ? X509_get0_pubkey(peer) : tls_peer_raw_key(ssl);
 	struct log_tls_signature *ours = server ? &w->server : &w->client;
 	struct log_tls_signature *theirs = server ? &w->client : &w->server;
 	int nid;
 
 	if (SSL_session_reused(ssl))
 		return;
-	if (peer != NULL && SSL_get_peer_signature_nid(ssl, &nid) == 1)
-		describe_key(X509_get0_pubkey(peer), nid, a, theirs);
-	if (own != NULL && SSL_get_signature_nid(ssl, &nid) == 1)
+	if (key != NULL && SSL_get_peer_signature_nid(ssl, &nid) == 1) {
+		describe_key(key, nid, a, theirs);
+		theirs->rpk = peer == NULL;
+	}
+	if (own != NULL && SSL_get_signature_nid(ssl, &nid) == 1) {
 		describe_key(X509_get0_pubkey(own), nid, a, ours);
+		ours->rpk = own_raw_key(ssl, server);
+	}
 }
 
 static void
@@ -122,6 +183,16 @@ get_peer(X509 *peer, const char *digest_name, struct arena *a, struct tls_info *
 	get_dns_names(peer, a, info);
 }
 
+static void
+get_raw_key(EVP_PKEY *key, const char *digest_name, struct arena *a, struct tls_info *info)
+{
+	struct tls_digest d;
+
+	info->peer_rpk = key != NULL;
+	if (key != NULL && tls_key_digest(key, digest_name, &d))
+		info->pkey_fp = tls_digest_text(&d, a);
+}
+
 void
 tls_info_get(SSL *ssl, bool server, const char *digest_name, struct arena *a, struct tls_info *info_r)
 {
@@ -130,11 +201,14 @@ tls_info_get(SSL *ssl, bool server, const char *digest_name, struct arena *a, st
 	memset(info_r, 0, sizeof(*info_r));
 	info_r->untrusted_who = "";
 	get_wire(ssl, server, a, &info_r->wire);
+	get_exchange(ssl, a, info_r);
 	info_r->resumed = SSL_session_reused(ssl) == 1;
 	info_r->asked = server && SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE;
 	info_r->sni = keep(a, SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name));
-	if (peer == NULL)
+	if (peer == NULL) {
+		get_raw_key(tls_peer_raw_key(ssl), digest_name, a, info_r);
 		return;
+	}
 	get_peer(peer, digest_name, a, info_r);
 	if (!server)
 		return;

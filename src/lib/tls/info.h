@@ -12,6 +12,9 @@ struct tls_info {
 	bool resumed : 1;
 	bool peer_cert : 1;             /* the peer showed a certificate */
 	bool peer_rpk : 1;              /* a raw public key (RFC 7250) instead: only pkey_fp is known */
+	bool forward_secret : 1;        /* of struct tls_exchange */
+	bool post_quantum : 1;
+	struct span group;
 	bool peer_trusted : 1;          /* server side: its chain verified */
 	bool asked : 1;                 /* server side: we asked for one */
 	struct span peer_cn;            /* subject CN, UTF-8, "" when unusable */
@@ -29,6 +32,22 @@ struct tls_info {
 
 enum { TLS_INFO_NAMES = 64 };
 
+/* How the keys of a finished handshake came about. */
+struct tls_exchange {
+	const char *group;              /* "x25519", also below TLS 1.3; "" = none or not known. The library owns it. */
+	/*
+	 * Whoever learns the long-term keys later cannot read this session: the keys came from an ephemeral exchange
+	 * (of a resumed session: the first one's). A ticket key that leaks is another matter.
+	 */
+	bool forward_secret;
+	bool post_quantum;              /* the exchange is a hybrid with a post-quantum scheme */
+};
+
+void tls_exchange_get(SSL *ssl, struct tls_exchange *x_r);
+
+/* The raw public key that the peer showed; NULL = none, or a certificate. The session owns it. */
+EVP_PKEY *tls_peer_raw_key(SSL *ssl);
+
 /* Everything OpenSSL knows after the handshake. `digest_name` is e.g. "sha256". Text lives in `a`. */
 void tls_info_get(SSL *ssl, bool server, const char *digest_name, struct arena *a, struct tls_info *info_r);
 
@@ -39,6 +58,7 @@ struct span tls_pkey_fingerprint(X509 *cert, const char *digest_name, struct are
 struct tls_digest;
 bool tls_cert_digest(X509 *cert, const char *digest_name, struct tls_digest *d_r);
 bool tls_pkey_digest(X509 *cert, const char *digest_name, struct tls_digest *d_r);
+bool tls_key_digest(EVP_PKEY *key, const char *digest_name, struct tls_digest *d_r);
 struct span tls_digest_text(const struct tls_digest *d, struct arena *a);
 bool tls_fingerprint_parse(struct span text, const char *digest_name, struct tls_digest *d_r, struct fault *why);
 /* Output length of a digest by name, 0 when the library does not have it. */

@@ -211,6 +211,9 @@ enum tls_next {
 	TLS_NEXT_DEFER,         /* this server is out; next one, then defer */
 };
 
+/* How plain a handshake is; the rungs of ladder.h. */
+enum tls_rung { TLS_RUNG_FULL, TLS_RUNG_PLAIN, TLS_RUNG_TLS12 };
+
 /* One rule that applied. */
 struct tls_step {
 	const char *rule;       /* "global level", "table entry", "level lowered", "sni", ... */
@@ -259,6 +262,7 @@ struct tls_decision {
 	struct tls_dane_digests dane_digests;
 	int verifydepth;
 
+	enum tls_rung rung;             /* set by tls_ladder_apply(): plainer handshakes, the same demands */
 	struct tls_protocols protocols;
 	struct span protocols_text;
 	struct span cipher_grade;

@@ -8,6 +8,7 @@
 #include "base/panic.h"
 #include "base/rand.h"
 #include "tls/credentials.h"
+#include "tls/groups.h"
 #include "tls/library.h"
 #include "tls/policy_private.h"
 #include "tls/server_private.h"

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/rd.h"
 #include "tls/credentials.h"
+#include "tls/groups.h"
 #include "tls/policy_private.h"
 #include "tls/server_private.h"
 

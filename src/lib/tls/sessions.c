@@ -1,6 +1,7 @@
 /* The client's session cache: in this process, bounded, each session with the verdict it was given. */
 #include <openssl/evp.h>
 #include <openssl/opensslv.h>
+#include <time.h>
 
 #include "base/buf.h"
 #include "base/panic.h"
@@ -13,6 +14,7 @@ struct session_entry {
 	struct list age;
 	SSL_SESSION *session;
 	struct tls_verdict verdict;
+	int64_t until_s;        /* wall clock */
 	size_t key_bytes;
 	char key[];
 };
@@ -53,7 +55,7 @@ tls_session_find(struct tls_client_ctx *c, struct span key, int64_t now_s, struc
 
 	if (e == NULL)
 		return NULL;
-	if (now_s - e->verdict.verified_s >= c->session_timeout_s || now_s < e->verdict.verified_s) {
+	if (now_s >= e->until_s || now_s < e->verdict.verified_s) {
 		drop(c, e);
 		return NULL;
 	}
@@ -66,8 +68,37 @@ tls_session_find(struct tls_client_ctx *c, struct span key, int64_t now_s, struc
 	return s;
 }
 
+static int64_t
+not_after(X509 *cert)
+{
+	struct tm tm;
+
+	if (ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) != 1)
+		return 0;
+	return (int64_t)timegm(&tm);
+}
+
+/* A verdict that rests on dates is good until the first of them: then the chain must be looked at again. */
+static int64_t
+good_until(const struct tls_client_ctx *c, SSL_SESSION *session, const struct tls_verdict *v,
+    STACK_OF(X509) *chain)
+{
+	int64_t until = v->verified_s + c->session_timeout_s;
+	X509 *leaf = SSL_SESSION_get0_peer(session);
+
+	if (!v->chain_ok || leaf == NULL)
+		return until;
+	if (not_after(leaf) < until)
+		until = not_after(leaf);
+	for (int i = 0; i < sk_X509_num(chain); i++)
+		if (not_after(sk_X509_value(chain, i)) < until)
+			until = not_after(sk_X509_value(chain, i));
+	return until;
+}
+
 void
-tls_session_store(struct tls_client_ctx *c, struct span key, SSL_SESSION *session, const struct tls_verdict *verdict)
+tls_session_store(struct tls_client_ctx *c, struct span key, SSL_SESSION *session, STACK_OF(X509) *chain,
+    const struct tls_verdict *verdict)
 {
 	struct session_entry *e = find(c, key);
 
@@ -82,6 +113,7 @@ tls_session_store(struct tls_client_ctx *c, struct span key, SSL_SESSION *sessio
 	e->session = session;
 	SSL_SESSION_up_ref(session);
 	e->verdict = *verdict;
+	e->until_s = good_until(c, session, verdict, chain);
 	e->key_bytes = key.n;
 	memcpy(e->key, key.p, key.n);
 	hmap_add(&c->sessions, &e->node, span_hash(key));
@@ -112,7 +144,7 @@ static void
 digest_decision(EVP_MD_CTX *md, struct span helo, const struct tls_decision *d)
 {
 	unsigned facts[] = { OpenSSL_version_num() > 0 ? (unsigned)OpenSSL_version_num() : 0, d->must_match, d->weak,
-		d->policy_failure, (unsigned)d->openssl_level, d->enable_rpk, (unsigned)d->verifydepth, d->cn_fallback };
+		d->policy_failure, (unsigned)d->openssl_level, d->enable_rpk, (unsigned)d->verifydepth, d->cn_fallback, d->rung };
 
 	digest_span(md, helo);
 	EVP_DigestUpdate(md, facts, sizeof(facts));

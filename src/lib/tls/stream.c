@@ -10,6 +10,7 @@
 #include "base/rd.h"
 #include "dns/dns.h"
 #include "tls/client_private.h"
+#include "tls/hello.h"
 #include "tls/server_private.h"
 
 /* A record's payload, and what small pieces of one write are gathered into. */
@@ -132,6 +133,12 @@ tls_stream_untrusted(SSL *ssl, const char *who, const char *why)
 
 /* --- life --- */
 
+static struct span
+session_key(const struct stream_tls *t)
+{
+	return span_of(t->session_key, t->session_key_bytes);
+}
+
 void
 stream_init(struct stream *s, int fd)
 {
@@ -144,6 +151,9 @@ stream_release(struct stream *s)
 {
 	struct stream_tls *t = s->tls;
 
+	/* whatever ended it, an error, silence or our own deadline: the next handshake is a fresh one */
+	if (t != NULL && t->session_key != NULL && !s->handshaken)
+		tls_session_forget(t->client, session_key(t));
 	SSL_free(s->ssl);
 	s->ssl = NULL;
 	s->tls = NULL;
@@ -178,41 +188,49 @@ attach(struct stream *s, SSL *ssl)
 	return true;
 }
 
-static void
-use_old_session(struct stream *s, struct span key, int64_t now_s)
+/* Keep the key for what comes, and give what there is. */
+static SSL_SESSION *
+find_session(struct tls_client_ctx *ctx, struct span key, int64_t now_s, struct tls_verdict *verdict_r)
 {
-	struct stream_tls *t = s->tls;
-	SSL_SESSION *old;
+	return key.n > 0 ? tls_session_find(ctx, key, now_s, verdict_r) : NULL;
+}
 
+static void
+keep_key(struct stream_tls *t, struct span key)
+{
 	if (key.n == 0)
 		return;
 	t->session_key = malloc(key.n);
 	ensure(t->session_key != NULL);
 	memcpy(t->session_key, key.p, key.n);
 	t->session_key_bytes = key.n;
-	old = tls_session_find(t->client, key, now_s, &t->verdict);
-	if (old != NULL)
-		(void)SSL_set_session(s->ssl, old);
-	SSL_SESSION_free(old);
-	ERR_clear_error();
 }
 
 bool
 stream_start_client(struct stream *s, struct tls_client_ctx *ctx, const struct tls_decision *d,
     struct span session_key, int64_t now_s, struct fault *why)
 {
-	SSL *ssl = tls_client_ssl_new(ctx, d, why);
+	struct tls_verdict verdict = { 0 };
+	SSL_SESSION *old = find_session(ctx, session_key, now_s, &verdict);
+	struct tls_hello hello = { .segment_bytes = tls_segment_bytes(s->fd), .resuming = old != NULL };
+	SSL *ssl = tls_client_ssl_new(ctx, d, &hello, why);
 
 	ensure(s->ssl == NULL);
-	if (ssl == NULL)
-		return false;
-	if (!attach(s, ssl)) {
+	if (ssl == NULL || !attach(s, ssl)) {
+		if (ssl != NULL)
+			fault_set(why, "4.7.5", "TLS library: out of memory");
 		SSL_free(ssl);
-		return fault_set(why, "4.7.5", "TLS library: out of memory");
+		SSL_SESSION_free(old);
+		return false;
 	}
 	s->tls->client = tls_client_ctx_ref(ctx);
 	s->tls->decision = d;
-	use_old_session(s, session_key, now_s);
+	s->tls->verdict = verdict;
+	keep_key(s->tls, session_key);
+	if (old != NULL)
+		(void)SSL_set_session(ssl, old);
+	SSL_SESSION_free(old);
+	ERR_clear_error();
 	SSL_set_connect_state(ssl);
 	return true;
 }
@@ -236,19 +254,13 @@ stream_start_server(struct stream *s, struct tls_server_ctx *ctx, bool with_sni,
 
 /* --- sessions --- */
 
-static struct span
-session_key(const struct stream_tls *t)
-{
-	return span_of(t->session_key, t->session_key_bytes);
-}
-
 /* Only sessions whose server was what the decision wanted are worth keeping. */
 static void
-store_session(struct stream_tls *t, SSL_SESSION *session)
+store_session(struct stream_tls *t, SSL_SESSION *session, STACK_OF(X509) *chain)
 {
 	t->session_stored = true;
 	if (t->verdict.matched)
-		tls_session_store(t->client, session_key(t), session, &t->verdict);
+		tls_session_store(t->client, session_key(t), session, chain, &t->verdict);
 }
 
 int
@@ -260,7 +272,7 @@ tls_session_arrived(SSL *ssl, SSL_SESSION *session)
 	if (t == NULL || t->session_key == NULL || t->session_stored || t->fresh != NULL)
 		return 0;
 	if (t->verdict_known) {
-		store_session(t, session);
+		store_session(t, session, SSL_get_peer_cert_chain(ssl));
 		return 0;
 	}
 	t->fresh = session;
@@ -290,20 +302,30 @@ stream_verdict(struct stream *s, int64_t now_s)
 	t->verdict_known = true;
 	if (!s->resumed) {
 		peer = (struct tls_peer){ .leaf = SSL_get0_peer_certificate(s->ssl),
-			.chain = SSL_get_peer_cert_chain(s->ssl),
+			.chain = SSL_get_peer_cert_chain(s->ssl), .raw_key = tls_peer_raw_key(s->ssl),
 			.cipher_bits = SSL_get_cipher_bits(s->ssl, NULL), .dh_bits = peer_dh_bits(s->ssl) };
 		tls_verify_peer(t->decision, t->client, &peer, now_s, &t->verdict);
 	}
 	if (t->fresh == NULL && s->resumed && t->session_key != NULL && SSL_version(s->ssl) < TLS1_3_VERSION)
 		t->fresh = SSL_get1_session(s->ssl);    /* perhaps renewed: TLS 1.2 does not report that */
 	if (t->fresh != NULL) {
-		store_session(t, t->fresh);
+		store_session(t, t->fresh, SSL_get_peer_cert_chain(s->ssl));
 		SSL_SESSION_free(t->fresh);
 		t->fresh = NULL;
 	}
 	t->decision = NULL;
 	ERR_clear_error();
 	return &t->verdict;
+}
+
+bool
+stream_exchange(struct stream *s, struct tls_exchange *x_r)
+{
+	if (s->ssl == NULL || !s->handshaken)
+		return false;
+	tls_exchange_get(s->ssl, x_r);
+	ERR_clear_error();
+	return true;
 }
 
 bool
@@ -466,8 +488,6 @@ note_failure(struct stream *s, int ret, int kind)
 		snprintf(f->text, sizeof(f->text), "lost connection");
 	else
 		snprintf(f->text, sizeof(f->text), "%d", ret);
-	if (!s->server && s->tls->session_key != NULL && !s->handshaken)
-		tls_session_forget(s->tls->client, session_key(s->tls));
 	return (eof || system) && s->tls->last_errno == 0 && f->n_library == 0 ? STREAM_EOF : STREAM_ERROR;
 }
 

@@ -92,6 +92,8 @@ void stream_set_chain(struct stream *s, struct tls_chain *chain, bool failed);
 
 /* Client, after the handshake: who is there. A resumed session keeps its verdict. */
 const struct tls_verdict *stream_verdict(struct stream *s, int64_t now_s);
+/* How the keys came about; false in clear. */
+bool stream_exchange(struct stream *s, struct tls_exchange *x_r);
 /* Facts for log lines and the Received header; false in clear. Text lives in `a`. */
 bool stream_info(struct stream *s, const char *digest_name, struct arena *a, struct tls_info *info_r);
 

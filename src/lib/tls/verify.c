@@ -322,7 +322,7 @@ check_fingerprint(struct tls_verdict *v, const struct tls_decision *d, X509 *lea
 static void
 check_weakness(struct tls_verdict *v, const struct tls_decision *d, const struct tls_peer *peer)
 {
-	EVP_PKEY *key = peer->leaf != NULL ? X509_get0_pubkey(peer->leaf) : NULL;
+	EVP_PKEY *key = peer->leaf != NULL ? X509_get0_pubkey(peer->leaf) : peer->raw_key;
 	bool rsa = key != NULL && (EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA ||
 	    EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA_PSS);
 
@@ -380,6 +380,10 @@ tls_verify_peer(const struct tls_decision *d, struct tls_client_ctx *ctx, const 
 	v_r->reason_who = "";
 	v_r->verified_s = now_s;
 	check_weakness(v_r, d, peer);
+	if (peer->leaf == NULL && peer->raw_key != NULL) {
+		verify_raw_key(v_r, d, peer);
+		return;
+	}
 	if (peer->leaf == NULL) {
 		v_r->matched = !d->must_match && !v_r->weak;
 		if (d->must_match)

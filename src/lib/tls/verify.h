@@ -34,11 +34,12 @@ struct tls_verdict {
 };
 
 /*
- * What the connection offered beside its chain. `leaf` NULL = no certificate (anonymous suite).
+ * What the connection offered beside its chain. `leaf` NULL = no certificate: an anonymous suite, or `raw_key`.
  */
 struct tls_peer {
 	X509 *leaf;
 	STACK_OF(X509) *chain;  /* as sent, may be NULL */
+	EVP_PKEY *raw_key;      /* raw public key instead of a certificate (RFC 7250), else NULL */
 	int cipher_bits;        /* 0 = no encryption */
 	int dh_bits;            /* of a finite-field DH key, else 0 */
 };
