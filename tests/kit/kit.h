@@ -29,6 +29,8 @@ int kit_teardown(void **state);
 void expect_log(const char *text);
 /* True when some line (of any level) logged in this test contains `text`. */
 int kit_logged(const char *text);
+/* From here on kit_logged() looks at new lines only: for rows of one test. */
+void kit_log_mark(void);
 
 #define assert_span(s, text) kit_assert_span((s), (text), __FILE__, __LINE__)
 void kit_assert_span(struct span s, const char *text, const char *file, int line);

@@ -62,6 +62,7 @@ struct world {
 	const struct world_rule *rules;
 	const struct world_dns *dns;
 	struct tls_server_ctx *tls;
+	unsigned fail_handshakes, stall_handshakes;     /* the next ones: closed, never answered */
 	struct buf heard;               /* commands of every client, one line each */
 	struct buf content;             /* of the last message */
 	bool answered;
@@ -151,6 +152,16 @@ world_flush(struct world_client *c)
 		struct fault why;
 
 		buf_clear(&c->in);
+		if (c->w->stall_handshakes > 0) {
+			c->w->stall_handshakes--;
+			loop_fd_want(&c->watch, 0);
+			return true;
+		}
+		if (c->w->fail_handshakes > 0) {
+			c->w->fail_handshakes--;
+			world_client_free(c);
+			return false;
+		}
 		if (c->w->tls == NULL || !stream_start_server(&c->stream, c->w->tls, false, &why)) {
 			world_client_free(c);
 			return false;

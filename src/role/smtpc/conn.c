@@ -281,15 +281,16 @@ void
 conn_start_tls(struct conn *c, enum conn_phase phase)
 {
 	struct span helo = span_str(c->engine_ready ? c->engine.server_name : "");
-	struct span key = tls_session_key(c->arena, c->svc->name, c->d->facts.key, c->addr.host, c->addr.text, helo,
+	struct span where = arena_printf(c->arena, "%.*s:%u", SPAN_ARG(c->addr.text), c->addr.port);
+	struct span key = tls_session_key(c->arena, c->svc->name, c->d->facts.key, c->addr.host, where, helo,
 	    &c->decision);
 	int64_t now_s = clock_wall_us() / US_PER_S;
 	struct fault why;
 
 	c->phase = phase;
 	arm_in(c, c->svc->p->smtp_starttls_timeout_ms);
-	if (c->svc->p->smtp_tls_session_cache_database[0] == '\0')
-		key = SPAN("");
+	if (c->plainer)
+		key = SPAN("");         /* no tickets there */
 	if (!stream_start_client(&c->stream, c->svc->tls_ctx, &c->decision, key, now_s, &why)) {
 		(void)session_tls_done(c, false, why.text);
 		return;

@@ -438,6 +438,7 @@ connect_to(struct delivery *d, const struct hop_address *a)
 		return;
 	}
 	c->tls_off = c->tls_off && c->decision.level == TLS_LEVEL_MAY;
+	ladder_choose(d, c);
 	d->relay = arena_dup(d->arena, SPAN(""));
 	d->stage = STAGE_SESSION;
 	conn_connect(c);

@@ -83,8 +83,11 @@ decide(struct delivery *d, size_t i, enum outcome_status status, const char *dsn
 		o->softened = true;
 		o->dsn[0] = '4';
 	}
-	if (status == OUT_SENT)
+	if (status == OUT_SENT) {
 		d->role->total_sent++;
+		d->role->tls.sent += d->under_tls;
+		d->role->tls.sent_forward_secret += d->forward_secret;
+	}
 	log_one(d, &d->rcpts[i], o);
 }
 

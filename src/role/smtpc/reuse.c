@@ -80,6 +80,9 @@ wanted(const struct conn *c, struct delivery *d)
 {
 	const struct params *p = c->svc->p;
 
+	/* smtp_tls_connection_reuse, or connection_reuse= in the policy table */
+	if (c->tls_done && !c->decision.connection_reuse)
+		return false;
 	if (p->smtp_connection_cache_on_demand && d->backlog)
 		return true;
 	return c->svc->always_cache != NULL && strlist_find(c->svc->always_cache, d->facts.domain.n > 0 ? d->facts.domain :

@@ -46,6 +46,9 @@ own_addresses_find(struct smtpc_role *s)
 
 /* ---- services */
 
+/* Sessions kept for each service; with its chain of certificates each is some 20 kB. */
+enum { SESSIONS_MAX = 4000 };
+
 static void
 open_tls(struct service *svc)
 {
@@ -58,9 +61,8 @@ open_tls(struct service *svc)
 		},
 		.ssl_options = p->tls_ssl_options,
 		.disable_workarounds = p->tls_disable_workarounds,
-		.session_timeout_s = p->smtp_tls_session_cache_database[0] != '\0' ?
-		    p->smtp_tls_session_cache_timeout_ms / 1000 : 0,
-		.session_count_max = 20000,
+		.session_timeout_s = p->smtp_tls_session_cache_timeout_ms / 1000,
+		.session_count_max = SESSIONS_MAX,
 	};
 
 	if (!tls_params_want_tls(&svc->hop.tls))
@@ -69,6 +71,9 @@ open_tls(struct service *svc)
 	svc->tls_ctx = tls_client_ctx_new(&c, &svc->tls_fault);
 	if (svc->tls_ctx == NULL)
 		log_warning(NULL, "service %s: TLS cannot be used: %s", svc->name, svc->tls_fault.text);
+	if (p->smtp_tls_enable_rpk && !tls_rpk_available())
+		log_warning(NULL, "service %s: %s_tls_enable_rpk: raw public keys need OpenSSL 3.2 or later, this is %s: "
+		    "servers show certificates as ever", svc->name, svc->prefix, OpenSSL_version(OPENSSL_VERSION));
 }
 
 static void

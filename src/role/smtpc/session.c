@@ -48,6 +48,8 @@ take_facts(struct delivery *d, const struct conn *c)
 	d->relay = arena_dup(d->arena, span_str(c->peer_port));
 	d->mta = arena_dup(d->arena, c->addr.host);
 	d->tls_state = arena_dup(d->arena, span_str(c->tls_state));
+	d->under_tls = c->tls_done;
+	d->forward_secret = c->forward_secret;
 	d->conn_use = c->engine_ready ? c->engine.uses : 0;
 	d->server_dsn = c->engine_ready && (c->engine.caps.bits & SMTPC_CAP_DSN) != 0;
 	if (d->connected_us == 0)
@@ -104,8 +106,9 @@ may_retry_in_clear(const struct conn *c)
 	    (d->probe || waited >= c->svc->p->minimal_backoff_time_ms * US_PER_MS);
 }
 
+/* The same address once more: with plainer TLS, or in clear. */
 static bool
-retry_in_clear(struct conn *c)
+retry(struct conn *c, bool clear)
 {
 	struct delivery *d = c->d;
 
@@ -113,7 +116,7 @@ retry_in_clear(struct conn *c)
 	d->retried = arena_dup(d->arena, c->addr.text);
 	d->retried_port = c->addr.port;
 	conn_free(c);
-	d->clear_now = true;
+	d->clear_now = clear;
 	deliver_session_over(d, NULL, FAIL_SAME_AGAIN);
 	return false;
 }
@@ -167,8 +170,10 @@ handshake_failed(struct conn *c, const char *reason)
 	for (unsigned i = 0; f != NULL && i < f->n_library; i++)
 		log_tls_library_problem(&l, f->library[i]);
 	tls_state(c, tls_level_needs_tls(c->decision.level) ? "!" : "", tls_level_needs_tls(c->decision.level) ? "" : "?");
+	if (ladder_again(c))
+		return retry(c, false);
 	if (may_retry_in_clear(c))
-		return retry_in_clear(c);
+		return retry(c, true);
 	return give_up(c, "4.7.5", "Cannot start TLS: handshake failure",
 	    c->decision.level == TLS_LEVEL_MAY ? 0 : FAIL_THROTTLE, false);
 }
@@ -212,6 +217,7 @@ judge_peer(struct conn *c)
 	c->tls_done = true;
 	c->matched = v->matched && c->decision.must_match;
 	log_summary(c, v, false);
+	ladder_done(c, v->matched);
 	log_verdict(c, v);
 	tls_settled(c);
 	if (v->matched)
@@ -481,7 +487,7 @@ on_failed(struct conn *c)
 	if (e->failed_at == SMTPC_STARTTLS && strcmp(e->fault.dsn, "4.4.2") == 0)
 		return handshake_failed(c, "no answer to STARTTLS");
 	if (c->tls_done && may_retry_in_clear(c) && strcmp(e->fault.dsn, "4.4.2") == 0)
-		return retry_in_clear(c);
+		return retry(c, true);
 	if (c->tls_state[0] == '\0')
 		tls_state(c, "", "?");
 	snprintf(dsn, sizeof(dsn), "%s", e->fault.dsn);

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/panic.h"
 #include "role/roles.h"
+#include "tls/ladder.h"
 #include "tls/library.h"
 
 void
@@ -24,6 +25,9 @@ smtpc_idle_check(struct smtpc_role *s)
 /* ---- what stays reachable behind the sandbox */
 
 enum { DIRS_MAX = 16 };
+
+/* Hosts whose TLS trouble is remembered: a few hundred bytes each. */
+enum { LADDER_HOSTS = 10000 };
 
 struct dirs {
 	struct role *role;
@@ -107,6 +111,7 @@ smtpc_state_open(struct role *r)
 	list_init(&s->deliveries);
 	list_init(&s->conns);
 	list_init(&s->idle);
+	s->ladder = tls_ladder_new(LADDER_HOSTS);
 	own_addresses_find(s);
 	services_open(s);
 }
@@ -123,6 +128,7 @@ smtpc_state_free(struct role *r)
 	while (!list_empty(&s->conns))
 		conn_free(LIST_ITEM(s->conns.next, struct conn, node));
 	services_release(s);
+	tls_ladder_free(&s->ladder);
 	if (s->native != NULL)
 		asks_link_free(&s->native);
 	hop_own_release(&s->own);
@@ -159,8 +165,9 @@ smtpc_status(struct role *r, struct buf *json)
 {
 	const struct smtpc_role *s = r->state;
 
-	buf_addf(json, "\"deliveries\": %zu, \"connections\": %zu, \"idle_connections\": %zu, \"sent\": %llu",
+	buf_addf(json, "\"deliveries\": %zu, \"connections\": %zu, \"idle_connections\": %zu, \"sent\": %llu, ",
 	    s->n_deliveries, s->n_conns, s->n_idle, (unsigned long long)s->total_sent);
+	ladder_status(s, json);
 }
 
 const struct role_spec smtpc_role = {

@@ -96,6 +96,7 @@ struct delivery {
 	size_t addr;                    /* next one to try */
 	int sessions;                   /* that got past the handshake, for smtp_mx_session_limit */
 	bool clear_now;                 /* the next attempt is the clear-text retry of this address (tls-client.md 1.2) */
+	unsigned rungs_tried;           /* of the ladder, at this address: bits 1u << enum tls_rung */
 	struct span retried;            /* that address, and its port */
 	uint16_t retried_port;
 	bool resolved;                  /* the addresses of `facts` are those of this hop */
@@ -117,6 +118,7 @@ struct delivery {
 	unsigned conn_use;
 	unsigned discard;               /* EHLO keywords hidden from this server */
 	int64_t failed_us;              /* when the last attempt to connect failed */
+	bool under_tls, forward_secret; /* the last session */
 	bool server_dsn;                /* the server of the last session offered DSN */
 	struct span mta;                /* its name */
 	struct span relay;              /* for the log */
@@ -162,6 +164,8 @@ struct conn {
 	struct tls_decision decision;
 	bool tls_off;                   /* clear-text retry */
 	bool tls_done;                  /* handshake finished */
+	bool forward_secret;            /* ... with keys that later disclosures cannot give away (tls/info.h) */
+	bool plainer;                   /* at a rung below full strength */
 	bool matched;                   /* the server's credential is what the policy wants */
 	char tls_state[80];
 	struct span key;                /* reuse.c */
@@ -181,6 +185,11 @@ struct smtpc_role {
 	struct list deliveries, conns, idle;
 	size_t n_deliveries, n_conns, n_idle;
 	uint64_t total_sent, total_failed;
+	struct tls_ladder *ladder;      /* plainer TLS that hosts turned out to need */
+	struct tls_totals {
+		uint64_t handshakes, resumed, failed, forward_secret, post_quantum, plainer;
+		uint64_t sent, sent_forward_secret;     /* deliveries under TLS */
+	} tls;
 	struct hop_own own;             /* inet_interfaces, proxy_interfaces */
 	struct asks_link *native;       /* questions with native = true */
 	struct span bind4, bind6;       /* the only address of inet_interfaces, if there is just one */
@@ -247,6 +256,16 @@ bool session_ready(struct conn *c);             /* connected */
 bool session_tls_done(struct conn *c, bool ok, const char *reason);
 void session_connect_failed(struct conn *c, const char *reason);
 bool session_begin(struct conn *c);             /* login if need be, then mail */
+
+/* ladder.c: plainer TLS before clear text (tls/ladder.h) */
+/* Take the rung for this attempt into the connection's decision. */
+void ladder_choose(struct delivery *d, struct conn *c);
+/* A handshake failed: shall the same address be tried with a plainer one? `d->retried` is set then. */
+bool ladder_again(struct conn *c);
+/* The handshake is done; `matched`: and the server is who it should be. Counts it. */
+void ladder_done(struct conn *c, bool matched);
+/* The numbers of `signet status`. */
+void ladder_status(const struct smtpc_role *s, struct buf *json);
 
 /* sasl.c */
 enum map_result sasl_login_by_hop(struct delivery *d, struct span nexthop, struct fault *why);

@@ -4,27 +4,48 @@
 #define HOP "[127.0.0.1]:%u"
 #define STARTTLS_EHLO { NULL, "EHLO", "250-mx.example\r\n250-PIPELINING\r\n250 STARTTLS\r\n" }
 
-static struct kit_cert root, leaf;
+static struct kit_cert root, leaf, rsa_leaf;
 
 static struct tls_server_ctx *
-server_tls(void)
+server_tls_of(const struct kit_cert *cert, const char *protocols, const char *ticket_cipher)
 {
-	const char *pem = kit_pem_file("server.pem", "kc", (const struct kit_cert *const[]){ &leaf, &leaf });
+	const char *pem = kit_pem_file("server.pem", "kc", (const struct kit_cert *const[]){ cert, cert });
 	struct tls_server_params p = {
 		.service = "smtp", .chain = { "smtpd_tls", pem, "", "", "", "", "", "" },
 		.roots = { .prefix = "smtpd_tls", .CAfile = "", .CApath = "" }, .ccert_verifydepth = 9,
-		.protocols = ">=TLSv1.2", .mandatory_protocols = ">=TLSv1.2", .ciphers = "medium", .mandatory_ciphers = "medium",
+		.protocols = protocols, .mandatory_protocols = protocols, .ciphers = "medium", .mandatory_ciphers = "medium",
 		.exclude_ciphers = "", .mandatory_exclude_ciphers = "", .high_cipherlist = "aNULL:-aNULL:HIGH:@STRENGTH",
 		.medium_cipherlist = "aNULL:-aNULL:HIGH:MEDIUM:@STRENGTH", .null_cipherlist = "eNULL:!aNULL",
 		.eecdh_auto_curves = "X25519 prime256v1", .ffdhe_auto_groups = "", .dh1024_param_file = "",
-		.fingerprint_digest = "sha256", .session_ticket_cipher = "", .eecdh_grade = "auto",
+		.fingerprint_digest = "sha256", .session_ticket_cipher = ticket_cipher, .session_timeout_s = 3600, .eecdh_grade = "auto",
 	};
+	struct tls_ticket_keys keys = { .count = 1 };
 	struct fault why = { 0 };
 	struct tls_server_ctx *c = tls_server_ctx_new(&p, &why);
 
 	if (c == NULL)
 		fail_msg("%s", why.text);
+	memset(&keys.key[0], 'k', sizeof(keys.key[0]));
+	tls_server_ctx_set_ticket_keys(c, &keys);
 	return c;
+}
+
+static struct tls_server_ctx *
+server_tls_with(const char *protocols, const char *ticket_cipher)
+{
+	return server_tls_of(&leaf, protocols, ticket_cipher);
+}
+
+static struct tls_server_ctx *
+server_tls_rsa(void)
+{
+	return server_tls_of(&rsa_leaf, ">=TLSv1.2", "");
+}
+
+static struct tls_server_ctx *
+server_tls(void)
+{
+	return server_tls_with(">=TLSv1.2", "");
 }
 
 static const struct world_rule offers[] = { STARTTLS_EHLO, { 0 } };
@@ -41,6 +62,7 @@ open_world(struct world *w, const char *conf)
 
 	snprintf(roots, sizeof(roots), "%s", kit_pem_file("roots.pem", "c", (const struct kit_cert *const[]){ &root }));
 	snprintf(text, sizeof(text), "smtp_tls_CAfile = %s\nsmtp_tls_loglevel = 1\n%s", roots, conf);
+	kit_log_mark();
 	world_open(w, text, NULL);
 	w->tls = server_tls();
 	w->rules = offers;
@@ -160,7 +182,7 @@ tls_connections_are_used_again(void **state)
 	struct world w;
 
 	(void)state;
-	open_world(&w, "smtp_tls_security_level = encrypt\n");
+	open_world(&w, "smtp_tls_security_level = encrypt\nsmtp_tls_connection_reuse = yes\n");
 	for (int i = 0; i < 3; i++) {
 		world_mail(&w, (struct world_mail){ .nexthop = HOP, .backlog = true });
 		assert_outcome(&w, 0, "0 2.0.0");
@@ -168,6 +190,243 @@ tls_connections_are_used_again(void **state)
 	assert_int_equal(w.connections, 1);
 	assert_true(kit_logged("TLS connection reused to 127.0.0.1[127.0.0.1]:"));
 	assert_true(kit_logged("conn_use=3"));
+	world_close(&w);
+}
+
+/* As in Postfix, not without smtp_tls_connection_reuse; an entry of the policy table says it for one destination. */
+static void
+tls_connections_are_used_again_only_where_it_is_wanted(void **state)
+{
+	static const struct {
+		const char *conf;
+		unsigned connections;
+	} rows[] = {
+		{ "smtp_tls_security_level = encrypt\n", 2 },
+		{ "smtp_tls_security_level = encrypt\nsmtp_tls_connection_reuse = no\n", 2 },
+		{ "smtp_tls_policy_maps = static:{encrypt connection_reuse=yes}\n", 1 },
+		{ "smtp_tls_connection_reuse = yes\nsmtp_tls_policy_maps = static:{encrypt connection_reuse=no}\n", 2 },
+		{ "smtp_tls_security_level = none\n", 1 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct world w;
+
+		open_world(&w, rows[i].conf);
+		for (int k = 0; k < 2; k++) {
+			world_mail(&w, (struct world_mail){ .nexthop = HOP, .backlog = true });
+			assert_outcome(&w, 0, "0 2.0.0");
+		}
+		if (w.connections != rows[i].connections)
+			fail_msg("%s%u connections", rows[i].conf, w.connections);
+		world_close(&w);
+	}
+}
+
+/* Sessions are resumed without any parameter; a timeout of 0 is the switch. Without tickets and ids there is nothing. */
+static void
+sessions_are_resumed(void **state)
+{
+	static const struct {
+		const char *conf, *ticket_cipher, *protocols;
+		unsigned resumed;
+	} rows[] = {
+		{ "", "aes-256-cbc", ">=TLSv1.2", 2 },
+		{ "", "aes-256-cbc", "TLSv1.2", 2 },
+		{ "smtp_tls_session_cache_database = btree:/nowhere/at/all\n", "aes-256-cbc", ">=TLSv1.2", 2 },
+		{ "smtp_tls_session_cache_timeout = 0\n", "aes-256-cbc", ">=TLSv1.2", 0 },
+		{ "", "", "TLSv1.2", 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct smtpc_role *s;
+		struct world w;
+		char text[400];
+
+		snprintf(text, sizeof(text), "smtp_tls_security_level = secure\nsmtp_tls_secure_cert_match = mx.example\n%s", rows[i].conf);
+		open_world(&w, text);
+		tls_server_ctx_unref(&w.tls);
+		w.tls = server_tls_with(rows[i].protocols, rows[i].ticket_cipher);
+		for (int k = 0; k < 3; k++) {
+			world_mail(&w, (struct world_mail){ .nexthop = HOP });
+			assert_outcome(&w, 0, "0 2.0.0");
+		}
+		s = w.role.state;
+		assert_int_equal(s->tls.handshakes, 3);
+		assert_int_equal(s->tls.forward_secret, 3);
+		assert_int_equal(s->tls.sent, 3);
+		assert_int_equal(s->tls.sent_forward_secret, 3);
+		if (s->tls.resumed != rows[i].resumed)
+			fail_msg("row %zu: %llu resumed", i, (unsigned long long)s->tls.resumed);
+		assert_true(kit_logged("Verified TLS connection established"));
+		world_close(&w);
+	}
+}
+
+/* --- the ladder: what the server does to each ClientHello, and what comes of it --- */
+
+static void
+a_ladder_that_keeps_tls(void **state)
+{
+	static const struct {
+		const char *name, *conf;
+		unsigned fail;                  /* handshakes that the server breaks off */
+		const char *protocols;          /* of the server */
+		int64_t waited_s;
+		const char *outcome, *logged, *tls;
+		unsigned connections;
+	} rows[] = {
+		{ "full strength", "smtp_tls_security_level = may\n", 0, ">=TLSv1.2", 0, "0 2.0.0", "established", "tls=may,", 1 },
+		{ "one failure: no ticket, no post-quantum share", "smtp_tls_security_level = may\n", 1, ">=TLSv1.2", 0, "0 2.0.0",
+		    "trying again with plainer TLS (no ticket, no post-quantum share)", "tls=may,", 2 },
+		{ "two: TLS 1.2", "smtp_tls_security_level = may\n", 2, "TLSv1.2", 0, "0 2.0.0",
+		    "trying again with plainer TLS (TLSv1.2)", "tls=may,", 3 },
+		{ "two, but a server that knows TLS 1.3 refuses the fallback", "smtp_tls_security_level = may\n", 2, ">=TLSv1.2", 0,
+		    "1 4.7.5 Cannot start TLS: handshake failure", "inappropriate fallback", "tls=may?,", 3 },
+		{ "three, and the mail is new", "smtp_tls_security_level = may\n", 3, "TLSv1.2", 0,
+		    "1 4.7.5 Cannot start TLS: handshake failure", "SSL_connect error", "tls=may?,", 3 },
+		{ "three, and the mail has waited: clear text comes last", "smtp_tls_security_level = may\n", 3, "TLSv1.2", 301,
+		    "0 2.0.0", "plainer TLS (TLSv1.2)", "tls=may:none,", 4 },
+		{ "TLS 1.3 only: no rung below it", "smtp_tls_policy_maps = static:{may protocols=>=TLSv1.3}\n", 2, ">=TLSv1.2", 301,
+		    "0 2.0.0", "plainer TLS (no ticket, no post-quantum share)", "tls=may:none,", 3 },
+		{ "encrypt has no ladder", "smtp_tls_security_level = encrypt\n", 1, ">=TLSv1.2", 301,
+		    "1 4.7.5 Cannot start TLS: handshake failure", "SSL_connect error", "tls=!encrypt,", 1 },
+		{ "secure has none", "smtp_tls_security_level = secure\nsmtp_tls_secure_cert_match = mx.example\n", 1, ">=TLSv1.2", 301,
+		    "1 4.7.5 Cannot start TLS: handshake failure", "SSL_connect error", "tls=!secure,", 1 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct world w;
+
+		open_world(&w, rows[i].conf);
+		tls_server_ctx_unref(&w.tls);
+		w.tls = server_tls_with(rows[i].protocols, "");
+		w.fail_handshakes = rows[i].fail;
+		if (strcmp(rows[i].logged, "inappropriate fallback") == 0)
+			expect_log("tlsv1 alert inappropriate fallback");
+		world_mail(&w, (struct world_mail){ .nexthop = HOP, .waited_s = rows[i].waited_s });
+		assert_outcome(&w, 0, rows[i].outcome);
+		if (!kit_logged(rows[i].logged) || !kit_logged(rows[i].tls))
+			fail_msg("%s: no line %s or %s", rows[i].name, rows[i].logged, rows[i].tls);
+		if (w.connections != rows[i].connections)
+			fail_msg("%s: %u connections", rows[i].name, w.connections);
+		world_close(&w);
+	}
+}
+
+/* One failure is bad luck: the next message begins at full strength again. */
+static void
+one_failure_is_not_remembered(void **state)
+{
+	struct smtpc_role *s;
+	struct world w;
+
+	(void)state;
+	open_world(&w, "smtp_tls_security_level = may\n");
+	w.fail_handshakes = 1;
+	world_mail(&w, (struct world_mail){ .nexthop = HOP });
+	assert_outcome(&w, 0, "0 2.0.0");
+	world_mail(&w, (struct world_mail){ .nexthop = HOP });
+	assert_outcome(&w, 0, "0 2.0.0");
+	assert_int_equal(w.connections, 3);
+	s = w.role.state;
+	assert_int_equal(s->tls.plainer, 1);
+	assert_int_equal(s->tls.failed, 1);
+	assert_int_equal(s->tls.handshakes, 2);
+	world_close(&w);
+}
+
+/* Silence in the handshake is a failure as any other, after smtp_starttls_timeout. */
+static void
+a_stalled_handshake_is_a_failed_one(void **state)
+{
+	struct world w;
+
+	(void)state;
+	open_world(&w, "smtp_tls_security_level = may\nsmtp_starttls_timeout = 1s\n");
+	w.stall_handshakes = 1;
+	world_mail(&w, (struct world_mail){ .nexthop = HOP });
+	assert_outcome(&w, 0, "0 2.0.0");
+	assert_true(kit_logged("SSL_connect error to 127.0.0.1[127.0.0.1]:"));
+	assert_true(kit_logged("Connection timed out"));
+	assert_true(kit_logged("plainer TLS (no ticket, no post-quantum share)"));
+	assert_int_equal(w.connections, 2);
+	world_close(&w);
+}
+
+/*
+ * Raw public keys (RFC 7250): asked for where smtp_tls_enable_rpk or enable_rpk= says so, and good for a pin of the key. A
+ * library that has none says so once and goes on with certificates.
+ */
+static void
+raw_public_keys(void **state)
+{
+	struct arena *a = arena_new(1 << 20);
+	struct span key = tls_pkey_fingerprint(leaf.cert, "sha256", a), cert = tls_cert_fingerprint(leaf.cert, "sha256", a);
+	const struct {
+		const char *level;
+		struct span match;
+		bool raw, matched;      /* where the library can */
+		bool matched_below;
+	} rows[] = {
+		{ "fingerprint enable_rpk=yes", key, true, true, true },
+		{ "fingerprint enable_rpk=no", key, false, true, true },
+		{ "fingerprint enable_rpk=yes", cert, true, false, true },      /* there is no certificate to digest */
+		{ "encrypt enable_rpk=yes", SPAN(""), true, true, true },
+		{ "encrypt", SPAN(""), true, true, true },                      /* the parameter */
+		{ "may enable_rpk=no", SPAN(""), false, true, true },
+		{ "verify match=mx.example", SPAN(""), false, true, true },     /* never where names count */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		bool can = tls_rpk_available(), matched = can ? rows[i].matched : rows[i].matched_below;
+		struct world w;
+		char conf[500];
+
+		if (!can)
+			expect_log("raw public keys need OpenSSL 3.2 or later");
+		snprintf(conf, sizeof(conf), "smtp_tls_enable_rpk = yes\nsmtp_tls_fingerprint_digest = sha256\n"
+		    "smtp_tls_policy_maps = static:{%s%s%.*s}\n", rows[i].level, rows[i].match.n > 0 ? " match=" : "",
+		    SPAN_ARG(rows[i].match));
+		open_world(&w, conf);
+#if OPENSSL_VERSION_NUMBER >= 0x30200000L
+		static const unsigned char types[] = { TLSEXT_cert_type_rpk, TLSEXT_cert_type_x509 };
+
+		assert_int_equal(SSL_CTX_set1_server_cert_type(tls_server_ctx_ssl(w.tls), types, sizeof(types)), 1);
+#endif
+		world_mail(&w, (struct world_mail){ .nexthop = HOP });
+		assert_outcome(&w, 0, matched ? "0 2.0.0" : "1 4.7.5 Server certificate not verified");
+		if (kit_logged("raw public key)") != (can && rows[i].raw))
+			fail_msg("%s: raw public key?", rows[i].level);
+		if (rows[i].match.n > 0 && !kit_logged(matched ? "Verified TLS connection" : "Untrusted TLS connection"))
+			fail_msg("%s: not as trusted as it should be", rows[i].level);
+		world_close(&w);
+	}
+	arena_free(&a);
+}
+
+/* Static RSA: the line says what is missing, and the numbers do, too. */
+static void
+forward_secrecy_is_seen(void **state)
+{
+	struct smtpc_role *s;
+	struct world w;
+
+	(void)state;
+	open_world(&w, "smtp_tls_security_level = may\nsmtp_tls_exclude_ciphers = kECDHE, kDHE\nsmtp_tls_protocols = TLSv1.2\n");
+	tls_server_ctx_unref(&w.tls);
+	w.tls = server_tls_rsa();
+	world_mail(&w, (struct world_mail){ .nexthop = HOP });
+	assert_outcome(&w, 0, "0 2.0.0");
+	assert_true(kit_logged("no forward secrecy with cipher AES256-GCM-SHA384"));
+	s = w.role.state;
+	assert_int_equal(s->tls.handshakes, 1);
+	assert_int_equal(s->tls.forward_secret, 0);
+	assert_int_equal(s->tls.sent, 1);
+	assert_int_equal(s->tls.sent_forward_secret, 0);
 	world_close(&w);
 }
 
@@ -199,7 +458,7 @@ passwords_only_for_verified_servers(void **state)
 	world_close(&w);
 }
 
-/* With a login the ladder to clear text is closed. */
+/* With a login the ladder ends before clear text. */
 static void
 no_clear_text_with_a_login(void **state)
 {
@@ -210,7 +469,7 @@ no_clear_text_with_a_login(void **state)
 	tls_server_ctx_unref(&w.tls);
 	world_mail(&w, (struct world_mail){ .nexthop = HOP, .waited_s = 100000 });
 	assert_outcome(&w, 0, "1 4.7.5 Cannot start TLS: handshake failure");
-	assert_int_equal(w.connections, 1);
+	assert_int_equal(w.connections, 3);
 	world_close(&w);
 }
 
@@ -244,6 +503,8 @@ make_certs(void **state)
 	root = kit_cert((struct kit_cert_spec){ .cn = "Root", .ca = true, .from_s = now - 1000, .to_s = now + 100000 });
 	leaf = kit_cert((struct kit_cert_spec){ .cn = "mx.example", .san = "DNS:mx.example", .issuer = &root,
 	    .from_s = now - 1000, .to_s = now + 100000 });
+	rsa_leaf = kit_cert((struct kit_cert_spec){ .cn = "rsa.example", .san = "DNS:rsa.example", .issuer = &root, .kind = "RSA2048",
+	    .from_s = now - 1000, .to_s = now + 100000 });
 	return 0;
 }
 
@@ -253,6 +514,7 @@ free_certs(void **state)
 	(void)state;
 	kit_cert_free(&root);
 	kit_cert_free(&leaf);
+	kit_cert_free(&rsa_leaf);
 	return 0;
 }
 
@@ -313,6 +575,13 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(a_wrong_server_learns_nothing),
 	KIT_TEST(wrapper_mode),
 	KIT_TEST(tls_connections_are_used_again),
+	KIT_TEST(tls_connections_are_used_again_only_where_it_is_wanted),
+	KIT_TEST(sessions_are_resumed),
+	KIT_TEST(a_ladder_that_keeps_tls),
+	KIT_TEST(one_failure_is_not_remembered),
+	KIT_TEST(a_stalled_handshake_is_a_failed_one),
+	KIT_TEST(forward_secrecy_is_seen),
+	KIT_TEST(raw_public_keys),
 	KIT_TEST(passwords_only_for_verified_servers),
 	KIT_TEST(no_clear_text_with_a_login),
 	KIT_TEST(parameters),
