@@ -5,7 +5,7 @@ ASAN ?= build-asan
 CCACHE := $(shell command -v ccache 2>/dev/null)
 JOBS ?= $(shell nproc)
 
-.PHONY: all deps run check asan fuzz bench bench-queue install tail clean
+.PHONY: all deps run check check-trixie asan fuzz bench bench-queue install tail clean
 all: deps
 	@tests/kit/build.sh $(BUILD) gcc
 
@@ -20,6 +20,10 @@ run: all
 check:
 	@tests/kit/deps.sh build check
 	@tests/kit/check.sh $(BUILD) $(ASAN)
+
+# build and test in a Debian 13 made by debootstrap (OpenSSL 3.5); needs root, not part of `make check`
+check-trixie:
+	@tests/kit/trixie.sh build-trixie
 
 # every source with clang's sanitizers
 asan: deps
@@ -47,4 +51,4 @@ tail:
 	@tests/kit/tail.sh
 
 clean:
-	rm -rf $(BUILD) $(ASAN) build-fuzz build-clang run
+	rm -rf --one-file-system $(BUILD) $(ASAN) build-fuzz build-clang build-trixie run
