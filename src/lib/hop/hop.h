@@ -98,7 +98,7 @@ struct hop_address {
 	bool from_mx;
 	enum dns_status mx_status;      /* of the MX answer; of the absence of one for an implicit MX */
 	enum dns_status status;         /* of the address answer; INSECURE when there was none */
-	struct tls_table_answer table;  /* what the policy table, or the legacy one, says for this host; from hop_host() */
+	const struct tls_table_answer *table;   /* what the policy table, or the legacy one, says for this host; from hop_host() */
 	struct tls_dane_facts *dane;    /* filled by hop_host() at DANE levels, else NULL */
 };
 

@@ -1,11 +1,15 @@
 /* Facts of next hops against a made-up DNS: what is asked, in which order, and what becomes of it. */
 #include "hop/hop.h"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/loop.h"
 #include "conf/conf.h"
 #include "kit/kit.h"
+#include "maps/build.h"
 #include "maps/maps.h"
 
 #define COUNT(v) (sizeof(v) / sizeof((v)[0]))
@@ -400,8 +404,119 @@ test_support_levels(void **state)
 	}
 }
 
+static size_t
+letters(struct span s)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s.n; i++)
+		n += s.p[i] >= 'a' && s.p[i] <= 'z';
+	return n;
+}
+
+/* A connection keeps its decision when the delivery, and with it the facts, is gone (sanitizers watch). */
+static void
+test_a_decision_outlives_its_facts(void **state)
+{
+	static const struct rr known[] = { MX(S, MXHOST), ALIAS(S), TLSA("real.example.net", S, "2 1 1") };
+	static const char *const values[] = { "dane", "encrypt ciphers=high protocols=>=TLSv1.2 servername=nexthop",
+		"secure match=.mail.example tafile=/x.pem policy_type=sts policy_failure=validation-failure" };
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(values); i++) {
+		struct arena *a = arena_new(4 << 20);
+		struct tls_decision d;
+		struct world w;
+		char main_cf[300];
+		size_t n = 0;
+
+		snprintf(main_cf, sizeof(main_cf), "smtp_tls_policy_maps = static:{%s}\n", values[i]);
+		begin(&w, main_cf);
+		zone = known;
+		n_zone = COUNT(known);
+		assert_int_equal(gather(&w, "example.org", &(struct fault){ 0 }), MAP_FOUND);
+		assert_true(hop_decide(&w.hop, &w.hop.list[0], a, &d));
+		arena_free(&w.arena);
+		asks_clear(w.asks);
+		w.arena = arena_new(1 << 20);
+		for (size_t k = 0; k < d.n_trail; k++)
+			n += letters(d.trail[k].result) + letters(d.trail[k].source);
+		for (size_t k = 0; k < d.n_names; k++)
+			n += letters(d.names[k].name);
+		for (size_t k = 0; k < d.n_tlsa; k++)
+			n += letters(d.tlsa[k].data);
+		for (size_t k = 0; k < d.n_tafiles; k++)
+			n += letters(d.tafiles[k].path);
+		for (size_t k = 0; k < d.n_warnings; k++)
+			n += letters(d.warnings[k]);
+		n += letters(d.sni) + letters(d.protocols_text) + letters(d.cipher_grade) + letters(d.ciphers) +
+		    letters(d.tlsa_base) + letters(d.policy_failure_type);
+		assert_true(n > 20);
+		arena_free(&a);
+		end(&w);
+	}
+}
+
+static double
+cpu_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
+}
+
+/* A table of 100 000 rows and every DNS answer known: what one decision costs (processor time). */
+static void
+test_the_cost_of_a_decision(void **state)
+{
+	enum { ROWS = 100000, TIMES = 5000 };
+	static const struct rr known[] = { MX(S, MXHOST), HOST(S), TLSA(MXHOST, S, "3 1 1"), TLSA(MXHOST, S, "2 0 1") };
+	struct build_job job = { .name = "policy", .form = SOURCE_MAP };
+	struct build_report report;
+	struct fault why;
+	struct world w;
+	struct buf text;
+	char path[300], main_cf[500];
+	double start;
+	int fd;
+
+	(void)state;
+	buf_init(&text, 16 << 20);
+	for (int i = 0; i < ROWS; i++)
+		buf_addf(&text, "d%d.example secure match=.d%d.example:mx.example.net ciphers=high\n", i, i);
+	buf_add_str(&text, "example.org dane-only\n");
+	job.text = buf_span(&text);
+	snprintf(path, sizeof(path), "%s/policy.cdb", kit_dir());
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(fd >= 0 && build_cdb(&job, fd, &report, &why));
+	close(fd);
+	buf_release(&text);
+	snprintf(main_cf, sizeof(main_cf), "smtp_tls_policy_maps = cdb:%s/policy\n", kit_dir());
+	begin(&w, main_cf);
+	zone = known;
+	n_zone = COUNT(known);
+	assert_int_equal(gather(&w, "example.org", &why), MAP_FOUND);
+	start = cpu_us();
+	for (int i = 0; i < TIMES; i++) {
+		struct arena *a = arena_new(64 << 20);
+		struct tls_decision d;
+
+		w.hop = (struct hop){ .svc = &w.svc, .arena = a, .asks = w.asks };
+		assert_int_equal(hop_gather(&w.hop, SPAN("example.org"), &why), MAP_FOUND);
+		assert_true(hop_decide(&w.hop, &w.hop.list[0], a, &d));
+		assert_int_equal(d.level, TLS_LEVEL_DANE_ONLY);
+		arena_free(&a);
+	}
+	print_message("facts and decision, %d rows and known answers: %.1f us\n", ROWS,
+	    (cpu_us() - start) / TIMES);
+	end(&w);
+}
+
 static const struct CMUnitTest tests[] = {
+	KIT_TEST(test_the_cost_of_a_decision),
 	KIT_TEST(test_dane),
+	KIT_TEST(test_a_decision_outlives_its_facts),
 	KIT_TEST(test_each_address_has_its_own_status),
 	KIT_TEST(test_the_facts_are_complete),
 	KIT_TEST(test_support_levels),

@@ -145,9 +145,15 @@ wants_tlsa(const struct hop *h, const struct hop_address *addr)
 enum map_result
 hop_host(struct hop *h, struct hop_address *addr)
 {
-	if (h->svc->per_site != NULL && h->svc->policy == NULL && per_site(h, addr->host, &h->table) == MAP_WAIT)
-		return MAP_WAIT;
-	addr->table = h->table;
+	addr->table = &h->table;
+	if (h->svc->per_site != NULL && h->svc->policy == NULL) {
+		struct tls_table_answer *own = ARENA_NEW(h->arena, struct tls_table_answer);
+
+		if (per_site(h, addr->host, own) == MAP_WAIT)
+			return MAP_WAIT;
+		h->table = *own;
+		addr->table = own;
+	}
 	addr->dane = NULL;
 	return wants_tlsa(h, addr) ? hop_dane(h, addr) : MAP_FOUND;
 }
@@ -181,7 +187,7 @@ hop_facts(const struct hop *h, const struct hop_address *addr, struct tls_facts 
 		.unix_socket = addr->family == AF_UNIX,
 		.tls_required_no = h->tls_required_no,
 		.myhostname = span_str(h->svc->p->myhostname),
-		.table = addr->table,
+		.table = addr->table != NULL ? *addr->table : h->table,
 		.from_mx = addr->from_mx,
 		.mx_secure = addr->mx_status == DNS_SECURE,
 		.mx_owner = h->mx.alias ? h->mx.canon : SPAN(""),

@@ -16,7 +16,7 @@ void
 decide_step(struct making *m, const char *rule, struct span result, struct span source)
 {
 	ensure(m->d->n_trail < STEPS_MAX);
-	m->d->trail[m->d->n_trail++] = (struct tls_step){ rule, result, source };
+	m->d->trail[m->d->n_trail++] = (struct tls_step){ rule, arena_dup(m->a, result), arena_dup(m->a, source) };
 }
 
 /* "smtp_" + name. */
@@ -101,7 +101,7 @@ table_entry(struct making *m)
 		return true;
 	m->source = t->source;
 	entry = ARENA_NEW(m->a, struct tls_policy);
-	if (!tls_policy_parse(t->value, m->a, entry, &why))
+	if (!tls_policy_parse(arena_dup(m->a, t->value), m->a, entry, &why))
 		return decide_invalid_entry(m, why.text);
 	if (entry_is_set_aside(m, entry)) {
 		decide_step(m, "TLS-Required: no sets an MTA-STS entry aside", level_span(m->d->level), t->source);

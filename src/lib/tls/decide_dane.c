@@ -51,7 +51,7 @@ compare(const struct tls_tlsa *a, const struct tls_tlsa *b)
 
 /* Name servers rotate their answers; a decision shall not change with that. */
 static void
-copy_sorted(struct tls_decision *d, const struct tls_dane_facts *f)
+copy_sorted(struct tls_decision *d, const struct tls_dane_facts *f, struct arena *a)
 {
 	for (size_t i = 0; i < f->count && d->n_tlsa < TLS_TLSA_RECORDS_MAX; i++) {
 		size_t j = d->n_tlsa++;
@@ -60,6 +60,8 @@ copy_sorted(struct tls_decision *d, const struct tls_dane_facts *f)
 			d->tlsa[j] = d->tlsa[j - 1];
 		d->tlsa[j] = f->records[i];
 	}
+	for (size_t i = 0; i < d->n_tlsa; i++)
+		d->tlsa[i].data = arena_dup(a, d->tlsa[i].data);
 }
 
 /* The records into the decision, each with its fate. */
@@ -72,11 +74,11 @@ take_records(struct making *m, const struct tls_dane_facts *f)
 	if (!tls_dane_digests_parse(span_str(m->p->dane_digests), &d->dane_digests, &why))
 		return decide_invalid(m, arena_printf(m->a, "tls_dane_digests: %s", why.text));
 	d->tlsa = ARENA_ARRAY(m->a, struct tls_tlsa, TLS_TLSA_RECORDS_MAX);
-	copy_sorted(d, f);
+	copy_sorted(d, f, m->a);
 	if (f->count > d->n_tlsa)
 		decide_warn(m, arena_printf(m->a, "%.*s: only the first %d of %zu TLSA records are looked at",
 		    SPAN_ARG(log_esc(f->qname)), TLS_TLSA_RECORDS_MAX, f->count));
-	d->tlsa_base = f->base;
+	d->tlsa_base = arena_dup(m->a, f->base);
 	d->n_tlsa_usable = tls_dane_judge(&d->dane_digests, d->tlsa, d->n_tlsa);
 	decide_step(m, "TLSA records", arena_printf(m->a, "%zu found, %zu usable", d->n_tlsa, d->n_tlsa_usable), f->qname);
 	return true;

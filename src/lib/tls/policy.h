@@ -285,7 +285,7 @@ enum tls_level tls_policy_asked(const struct tls_facts *facts, struct arena *a);
 
 /*
  * Decide how to speak to one server. Pure: no clock, no network, no log. Everything lives
- * in `a` or is borrowed from the facts. False when the decision is INVALID (same as
+ * in `a` (a connection outlives the delivery whose facts these were) or belongs to the parameters. False when the decision is INVALID (same as
  * d_r->invalid): mail for this server is deferred, never sent with less.
  */
 bool tls_policy_decide(const struct tls_facts *facts, struct arena *a, struct tls_decision *d_r);

@@ -47,6 +47,8 @@ conn_new(struct delivery *d, const struct hop_address *addr)
 	c->addr.text = arena_dup(c->arena, addr->text);
 	c->addr.host = arena_dup(c->arena, addr->host);
 	c->addr.canon = arena_dup(c->arena, addr->canon);
+	c->addr.table = NULL;           /* the delivery's, which may end before */
+	c->addr.dane = NULL;
 	name_peer(c);
 	c->born_us = loop_now_us(c->role->loop);
 	c->deadline_us = INT64_MAX;
