@@ -174,7 +174,7 @@ address_json(const struct hop_address *h)
 	put_bool(o, "from_mx", h->from_mx);
 	put(o, "mx_status", span_str(dns_status_name(h->mx_status)));
 	put(o, "status", span_str(dns_status_name(h->status)));
-	json_object_set_new(o, "table", table_json(&h->table));
+	json_object_set_new(o, "table", table_json(h->table));
 	if (h->dane != NULL)
 		json_object_set_new(o, "tlsa", dane_json(h->dane));
 	return o;
@@ -403,6 +403,7 @@ read_address(struct reading *r, const json_t *o, struct hop_address *h)
 {
 	static const char *const families[] = { "ipv4", "ipv6", "unix" };
 	static const sa_family_t numbers[] = { AF_INET, AF_INET6, AF_UNIX };
+	struct tls_table_answer *table;
 
 	*h = (struct hop_address){ .text = text(r, o, "address"), .host = text(r, o, "host"), .canon = text(r, o, "canonical") };
 	h->family = numbers[word(r, o, "family", families, 3)];
@@ -412,7 +413,9 @@ read_address(struct reading *r, const json_t *o, struct hop_address *h)
 	h->from_mx = flag(o, "from_mx");
 	h->mx_status = status(r, o, "mx_status");
 	h->status = status(r, o, "status");
-	read_table(r, member(r, o, "table", JSON_OBJECT, 0), &h->table);
+	table = ARENA_NEW(r->a, struct tls_table_answer);
+	read_table(r, member(r, o, "table", JSON_OBJECT, 0), table);
+	h->table = table;
 	if (json_object_get(o, "tlsa") != NULL)
 		h->dane = read_dane(r, json_object_get(o, "tlsa"));
 }

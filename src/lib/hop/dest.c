@@ -34,6 +34,7 @@ add(struct hop *h, const struct hop_address *proto, sa_family_t family, struct s
 	a = &h->list[h->count++];
 	*a = *proto;
 	a->family = family;
+	a->table = &h->table;
 	memcpy(a->ip, ip.p, ip.n);
 	a->text = dns_address_text(h->arena, ip);
 }
@@ -285,7 +286,7 @@ unix_address(struct hop *h)
 {
 	struct hop_address *a = &h->list[h->count++];
 
-	*a = (struct hop_address){ .family = AF_UNIX, .host = span_str(h->svc->p->myhostname) };
+	*a = (struct hop_address){ .family = AF_UNIX, .host = span_str(h->svc->p->myhostname), .table = &h->table };
 	a->text = h->domain;
 	return MAP_FOUND;
 }
