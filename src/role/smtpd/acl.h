@@ -20,6 +20,7 @@ struct policyd_request;
 struct conf_service;
 struct maps_env;
 struct tls_info;
+struct tls_client_shown;
 
 /* The lists, by the phase they belong to. */
 enum acl_list {
@@ -72,6 +73,7 @@ struct acl_facts {
 	bool local;                     /* our own submission socket: everything is permitted */
 	bool tls;
 	const struct tls_info *tls_info;        /* of the handshake; NULL = no TLS */
+	const struct tls_client_shown *tls_shown;       /* what tls_require judges; NULL = nothing was shown */
 	bool pipelined_early;
 	bool discarding;                /* DISCARD was decided for this message */
 };

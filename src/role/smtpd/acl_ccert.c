@@ -2,10 +2,14 @@
  * Access control by client certificate (tls-server.md section 3.2): listed or trusted ones are permitted, and any access
  * table can be asked by fingerprint, or, for certificates that are trusted, by name.
  */
+#include <openssl/x509v3.h>
+
 #include "role/smtpd/acl_private.h"
+#include "tls/client_policy.h"
+#include "tls/dn.h"
 #include "tls/info.h"
 
-/* The words of search_order. The last four say something only when an authority that we trust vouches for it. */
+/* The words of search_order. All but the fingerprints say something only when an authority that we trust vouches for it. */
 static const struct order_word {
 	const char *word;
 	enum acl_ccert_key key;
@@ -15,6 +19,9 @@ static const struct order_word {
 	{ "subject_cn", ACL_CCERT_SUBJECT_CN },
 	{ "issuer_cn", ACL_CCERT_ISSUER_CN },
 	{ "san_dns", ACL_CCERT_SAN_DNS },
+	{ "san_email", ACL_CCERT_SAN_EMAIL },
+	{ "subject_dn", ACL_CCERT_SUBJECT_DN },
+	{ "issuer_dn", ACL_CCERT_ISSUER_DN },
 };
 
 /* Certificate first, then key: the opposite of relay_clientcerts. */
@@ -34,7 +41,8 @@ order_add(struct acl_ccert_order *o, struct span word, struct fault *why)
 		o->key[o->n++] = order_words[i].key;
 		return true;
 	}
-	return fault_set(why, "", "search_order knows no \"%.*s\": cert_fingerprint, pubkey_fingerprint, subject_cn, issuer_cn, san_dns",
+	return fault_set(why, "", "search_order knows no \"%.*s\": cert_fingerprint, pubkey_fingerprint, subject_cn, issuer_cn, "
+	    "san_dns, san_email, subject_dn, issuer_dn",
 	    SPAN_ARG(span_slice(word, 0, 80)));
 }
 
@@ -121,6 +129,38 @@ try_name(struct acl_eval *e, const struct acl_rule *r, struct span name, enum ac
 }
 
 static bool
+try_emails(struct acl_eval *e, const struct acl_rule *r, X509 *cert, enum acl_verdict *v_r)
+{
+	GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+	bool done = false;
+
+	for (int i = 0; i < sk_GENERAL_NAME_num(names) && i < TLS_INFO_NAMES && !done; i++) {
+		const GENERAL_NAME *g = sk_GENERAL_NAME_value(names, i);
+		struct span name;
+
+		if (g->type != GEN_EMAIL)
+			continue;
+		name = span_of(ASN1_STRING_get0_data(g->d.rfc822Name), (size_t)ASN1_STRING_length(g->d.rfc822Name));
+		done = span_index(name, '\0') < 0 && try_name(e, r, arena_dup(e->a, name), v_r);
+	}
+	GENERAL_NAMES_free(names);
+	return done;
+}
+
+/* Names of the certificate itself, "/C=../O=.." (tls/dn.h). */
+static bool
+try_cert(struct acl_eval *e, const struct acl_rule *r, enum acl_ccert_key kind, enum acl_verdict *v_r)
+{
+	X509 *cert = e->f->tls_shown != NULL ? e->f->tls_shown->cert : NULL;
+
+	if (cert == NULL)
+		return false;
+	if (kind == ACL_CCERT_SAN_EMAIL)
+		return try_emails(e, r, cert, v_r);
+	return try_key(e, r, tls_dn_text(kind == ACL_CCERT_SUBJECT_DN ? X509_get_subject_name(cert) : X509_get_issuer_name(cert), e->a), v_r);
+}
+
+static bool
 try_kind(struct acl_eval *e, const struct acl_rule *r, const struct tls_info *t, enum acl_ccert_key kind, enum acl_verdict *v_r)
 {
 	if (kind == ACL_CCERT_CERT_FP)
@@ -133,6 +173,8 @@ try_kind(struct acl_eval *e, const struct acl_rule *r, const struct tls_info *t,
 		return try_name(e, r, t->peer_cn, v_r);
 	if (kind == ACL_CCERT_ISSUER_CN)
 		return try_name(e, r, t->issuer_cn, v_r);
+	if (kind != ACL_CCERT_SAN_DNS)
+		return try_cert(e, r, kind, v_r);
 	for (size_t i = 0; i < t->n_dns_names; i++)
 		if (try_name(e, r, t->dns_names[i], v_r))
 			return true;

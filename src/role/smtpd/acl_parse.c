@@ -114,6 +114,7 @@ static const struct acl_row rows[] = {
 	SERVERS("recipient", ACL_SUBJECT_RECIPIENT, ACL_KIND_RECIPIENT),
 	{ "permit_tls_clientcerts", ACL_NO_ARG, ACL_SUBJECT_CLIENT, acl_permit_ccerts, ACL_KIND_LISTED },
 	{ "permit_tls_all_clientcerts", ACL_NO_ARG, ACL_SUBJECT_CLIENT, acl_permit_ccerts, ACL_KIND_TRUSTED },
+	{ "tls_require", ACL_ARG_TLS, ACL_SUBJECT_PHASE, acl_tls_require, 0 },
 	{ "check_ccert_access", ACL_ARG_CCERT, ACL_SUBJECT_CCERT, acl_ccert_access, 0 },
 	{ "check_sasl_access", ACL_ARG_MAPS, ACL_SUBJECT_LOGIN, acl_login_access, 0 },
 	{ "check_policy_service", ACL_ARG_POLICY, ACL_SUBJECT_PHASE, acl_policy, 0 },
@@ -144,8 +145,8 @@ struct opened {
 };
 
 /* Tables are opened once per list; they die with the acl. */
-static bool
-open_maps(struct acl *acl, struct span spec, struct maps **maps_r, struct fault *why)
+bool
+acl_open_maps(struct acl *acl, struct span spec, struct maps **maps_r, struct fault *why)
 {
 	struct opened *o;
 
@@ -211,9 +212,11 @@ rule_arg(struct acl *acl, struct acl_rule *rule, struct span *rest, struct fault
 	if (rule->row->fn == NULL || rule->row->arg == ACL_ARG_DOMAIN)
 		return true;
 	if (rule->row->arg == ACL_ARG_CCERT)
-		return acl_ccert_parse(acl, rule->arg, &table, &rule->order, why) && open_maps(acl, table, &rule->maps, why);
+		return acl_ccert_parse(acl, rule->arg, &table, &rule->order, why) && acl_open_maps(acl, table, &rule->maps, why);
+	if (rule->row->arg == ACL_ARG_TLS)
+		return acl_tls_parse(acl, rule->arg, &rule->tls, why);
 	if (rule->row->arg == ACL_ARG_MAPS)
-		return open_maps(acl, rule->arg, &rule->maps, why);
+		return acl_open_maps(acl, rule->arg, &rule->maps, why);
 	if (rule->row->arg == ACL_ARG_POLICY)
 		return open_policy(acl, rule->arg, &rule->policy, why);
 	if (!span_u64(rule->arg, 1000, &number))
@@ -247,7 +250,7 @@ rule_parse(struct acl *acl, struct span word, struct span *rest, struct acl_rule
 	if (span_index(word, ':') < 0)
 		return fault_set(why, "", "unknown restriction \"%.*s\"", SPAN_ARG(word));
 	rule->row = &bare_table;
-	return open_maps(acl, word, &rule->maps, why);
+	return acl_open_maps(acl, word, &rule->maps, why);
 }
 
 bool
@@ -374,7 +377,7 @@ check_relay(const struct acl *acl, struct fault *why)
 static bool
 open_map(struct acl *acl, const char *name, const char *spec, struct maps **maps_r, struct fault *why)
 {
-	if (open_maps(acl, span_str(spec), maps_r, why))
+	if (acl_open_maps(acl, span_str(spec), maps_r, why))
 		return true;
 	fault_prefix(why, "parameter %s", name);
 	return false;

@@ -13,6 +13,7 @@
 #include "route/route.h"
 
 struct acl_eval;
+struct acl_tls;
 struct acl_rule;
 struct dns_answer;
 
@@ -31,6 +32,7 @@ enum acl_arg {
 	ACL_ARG_MAPS,           /* a table */
 	ACL_ARG_DOMAIN,         /* a DNS list, "dom=127.0.0.2" */
 	ACL_ARG_NUMBER,
+	ACL_ARG_TLS,            /* a policy: "{ verify match=x }", or one word */
 	ACL_ARG_CCERT,          /* a table, or { table { search_order = ... } } */
 	ACL_ARG_POLICY,         /* a policy service, bare or { service, name = value ... } */
 };
@@ -64,6 +66,9 @@ enum acl_ccert_key {
 	ACL_CCERT_SUBJECT_CN,
 	ACL_CCERT_ISSUER_CN,
 	ACL_CCERT_SAN_DNS,
+	ACL_CCERT_SAN_EMAIL,
+	ACL_CCERT_SUBJECT_DN,
+	ACL_CCERT_ISSUER_DN,
 	ACL_CCERT_KEYS,
 };
 
@@ -84,6 +89,7 @@ struct acl_rule {
 	int64_t number;
 	const struct acl_ccert_order *order;    /* ACL_ARG_CCERT */
 	struct policy_service *policy;
+	const struct acl_tls *tls;      /* ACL_ARG_TLS */
 	const struct acl_rules *sub;    /* a restriction class */
 	bool warn;              /* warn_if_reject stands in front */
 };
@@ -163,6 +169,8 @@ void acl_note(struct acl_eval *e, enum acl_act act, struct span arg, struct span
 enum acl_verdict acl_rules_run(struct acl_eval *e, const struct acl_rules *rules);
 
 /* acl_parse.c */
+/* A table that closes with the acl. */
+bool acl_open_maps(struct acl *acl, struct span spec, struct maps **maps_r, struct fault *why);
 bool acl_rules_parse(struct acl *acl, struct span text, struct acl_rules *rules_r, struct fault *why);
 /* A list that a table returned; NULL when it makes no sense. */
 const struct acl_rules *acl_rules_cached(struct acl *acl, struct span text);
@@ -180,6 +188,12 @@ acl_fn acl_unauth_destination, acl_auth_destination, acl_unlisted;
 acl_fn acl_policy;
 /* acl_login.c */
 acl_fn acl_permit_login, acl_login_mismatch, acl_login_access;
+/* acl_tls.c */
+acl_fn acl_tls_require;
+/* Compile a policy. False: it makes no sense, or demands nothing. */
+bool acl_tls_parse(struct acl *acl, struct span arg, const struct acl_tls **tls_r, struct fault *why);
+enum acl_verdict acl_tls_demand(struct acl_eval *e, const struct acl_tls *t, enum acl_subject subject, struct span key);
+
 /* acl_ccert.c */
 acl_fn acl_ccert_access, acl_permit_ccerts;
 /* Take the argument of check_ccert_access apart. */

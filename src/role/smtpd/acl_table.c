@@ -131,6 +131,20 @@ act_list(struct acl_eval *e, struct span key, struct span value)
 	return acl_rules_run(e, rules);
 }
 
+/* "tls_require verify match=x": all of the value is the policy, and the table's subject the one who is refused. */
+static enum acl_verdict
+act_tls_require(struct acl_eval *e, const struct acl_rule *r, struct span key, struct span text)
+{
+	struct span list = text.n > 1 && text.p[0] == '{' ? arena_printf(e->a, "tls_require %.*s", SPAN_ARG(text)) :
+	    arena_printf(e->a, "tls_require { %.*s }", SPAN_ARG(text));
+	const struct acl_rules *rules = acl_rules_cached(e->acl, list);
+
+	if (rules == NULL || rules->n != 1)
+		return acl_server_error(e, "access table entry for \"%.*s\": unusable policy \"tls_require %.*s\"",
+		    SPAN_ARG(span_slice(key, 0, 200)), SPAN_ARG(span_slice(text, 0, 200)));
+	return acl_tls_demand(e, rules->v[0].tls, r->row->subject, key);
+}
+
 static const struct action_row {
 	const char *word;
 	enum acl_act act;
@@ -170,6 +184,8 @@ acl_action(struct acl_eval *e, const struct acl_rule *r, struct span key, struct
 		return act_log(e, r, ACL_ACT_WARN, "WARN", text);
 	if (span_eq_ci(word, SPAN("INFO")))
 		return act_log(e, r, ACL_ACT_INFO, "INFO", text);
+	if (span_eq_ci(word, SPAN("tls_require")))
+		return act_tls_require(e, r, key, text);
 	for (size_t i = 0; i < sizeof(message_actions) / sizeof(message_actions[0]); i++)
 		if (span_eq_ci(word, span_str(message_actions[i].word)))
 			return act_message(e, r, message_actions[i].act, message_actions[i].word, text);

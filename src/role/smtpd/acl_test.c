@@ -7,9 +7,11 @@
 #include "base/loop.h"
 #include "conf/conf.h"
 #include "dns/dns.h"
+#include "kit/certs.h"
 #include "kit/kit.h"
 #include "maps/asks.h"
 #include "maps/maps.h"
+#include "tls/client_policy.h"
 #include "tls/info.h"
 
 #define MAIN_CF                                                                                        \
@@ -511,6 +513,9 @@ static const struct bad_case {
 	{ "a missing argument", RCPT "check_client_access\n", "something is missing behind check_client_access" },
 	{ "a class without content", "smtpd_restriction_classes = foo\n", "foo" },
 	{ "a bad number", RCPT "sleep x\n", "sleep: bad number" },
+	{ "a demand that demands nothing", RCPT "tls_require may\n", "tls_require may demands nothing" },
+	{ "a demand that comes too late", RCPT "tls_require { encrypt ciphers=high }\n", "settled before the handshake" },
+	{ "a demand that makes no sense", RCPT "tls_require { encrypt bit=3 }\n", "tls_require: unknown attribute \"bit\"" },
 };
 
 static void
@@ -628,6 +633,77 @@ test_bad_search_orders(void **state)
 	}
 }
 
+/* --- tls_require --- */
+
+#define BY_SENDER "smtpd_sender_restrictions = check_sender_access inline:"
+#define NOT_ASKED "authentication required, but no client certificate was requested (smtpd_tls_ask_ccert, or ask_ccert=yes in the client's " \
+	"entry of smtpd_tls_policy_maps)"
+
+static void
+test_tls_require(void **state)
+{
+	struct kit_cert ca = kit_cert((struct kit_cert_spec){ .cn = "Our CA", .ca = true }), own = kit_cert((struct kit_cert_spec){ .cn = "x",
+	    .issuer = &ca, .san = "DNS:mx.good.example,email:ops@good.example" });
+	struct tls_client_shown weak = { .tls = true, .bits = 128, .name = SPAN("") }, plain = { .name = SPAN("") },
+	    trusted = { .tls = true, .bits = 256, .asked = true, .trusted = true, .cert = own.cert, .name = SPAN("") };
+	struct tls_info info = { .peer_cert = true, .peer_trusted = true, .asked = true };
+	const char *table = kit_file("names", "/CN=Our+20CA OK\n/CN=x OK\n");
+	const struct {
+		const char *name, *conf;        /* "%s" is the table */
+		const struct tls_client_shown *s;
+		const char *want;
+	} rows[] = {
+		{ "in clear", BY_SENDER "{ {good.example = tls_require encrypt} }\n", &plain, "[info tls_require of a@good.example: encryption required: "
+		    "the session is in clear text] 454 4.7.0 <a@good.example>: Sender address rejected: encryption required: issue STARTTLS first" },
+		{ "nothing is known", BY_SENDER "{ {good.example = tls_require encrypt} }\n", NULL, "[info tls_require of a@good.example: encryption "
+		    "required: the session is in clear text] 454 4.7.0 <a@good.example>: Sender address rejected: encryption required: issue STARTTLS first" },
+		{ "another sender", BY_SENDER "{ {other.example = tls_require encrypt} }\n", &plain, "ok" },
+		{ "encrypted", BY_SENDER "{ {good.example = tls_require encrypt} }\n", &weak, "ok" },
+		{ "weak", BY_SENDER "{ {good.example = tls_require encrypt bits=256 action=5xx} }\n", &weak, "[info tls_require of a@good.example: encryption "
+		    "too weak 128 less than 256] 554 5.7.0 <a@good.example>: Sender address rejected: encryption too weak 128 less than 256" },
+		{ "not asked", BY_SENDER "{ {good.example = tls_require verify action=5xx} }\n", &weak, "[info tls_require of a@good.example: " NOT_ASKED
+		    "] 454 4.7.0 <a@good.example>: Sender address rejected: authentication required, and no certificate was requested" },
+		{ "verified", BY_SENDER "{ {good.example = tls_require verify match=mx.good.example} }\n", &trusted, "ok" },
+		{ "verified, in braces", BY_SENDER "{ {good.example = tls_require { verify { issuer = CN=Our CA } } } }\n", &trusted, "ok" },
+		{ "by a table of issuers", BY_SENDER "{ {good.example = tls_require { verify { issuer_maps = texthash:%s } } } }\n", &trusted, "ok" },
+		{ "a table of issuers that fails", BY_SENDER "{ {good.example = tls_require verify issuer_maps=fail:x action=5xx} }\n", &trusted,
+		    "[info tls_require of a@good.example: issuer_maps: fail:x: this table always fails] "
+		    "454 4.7.0 <a@good.example>: Sender address rejected: authentication failed: temporary lookup failure" },
+		{ "another name", BY_SENDER "{ {good.example = tls_require verify match=mx.else.example action=5xx} }\n", &trusted,
+		    "[info tls_require of a@good.example: authentication failed: the client certificate has mx.good.example, wanted mx.else.example] "
+		    "554 5.7.0 <a@good.example>: Sender address rejected: authentication failed: the client certificate is for another name" },
+		{ "as a word of a list", RCPT "tls_require encrypt, permit_auth_destination, reject\n", &plain, "[info tls_require: encryption required: "
+		    "the session is in clear text] 454 4.7.0 <joe@here.example>: Recipient address rejected: encryption required: issue STARTTLS first" },
+		{ "with a policy in braces", "smtpd_client_restrictions = tls_require { encrypt bits=100 }, tls_require {verify}\n", &trusted, "ok" },
+		{ "under warn_if_reject", "smtpd_client_restrictions = warn_if_reject tls_require encrypt\n", &plain, "[info tls_require: encryption required: "
+		    "the session is in clear text] [reject_warning 454 4.7.0 <mail.bad.example[1.2.3.4]>: Client host rejected: encryption required: issue "
+		    "STARTTLS first] ok" },
+		{ "a value that makes no sense", BY_SENDER "{ {good.example = tls_require secure} }\n", &trusted, "[warning access table entry for "
+		    "\"a@good.example\": unusable policy \"tls_require secure\"] 451 4.3.5 Server configuration error" },
+		{ "by subject", RCPT "check_ccert_access { texthash:%s { search_order = subject_dn } }, reject\n", &trusted, "ok" },
+		{ "by issuer, in full", RCPT "check_ccert_access { texthash:%s { search_order = issuer_dn } }, reject\n", &trusted, "ok" },
+		{ "by mail address", RCPT "check_ccert_access { inline:{{ops@good.example=OK}} { search_order = san_email } }, reject\n", &trusted, "ok" },
+		{ "by another mail address", RCPT "check_ccert_access { inline:{{ops@else.example=OK}} { search_order = san_email } }, reject\n", &trusted, NO_ENTRY },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct acl_facts f = facts();
+
+		char conf[1024];
+		size_t n = strcspn(rows[i].conf, "%");
+
+		snprintf(conf, sizeof(conf), "%.*s%s%s", (int)n, rows[i].conf, rows[i].conf[n] != '\0' ? table : "",
+		    rows[i].conf[n] != '\0' ? rows[i].conf + n + 2 : "");
+		f.tls_shown = rows[i].s;
+		f.tls = f.tls_shown != NULL && f.tls_shown->tls;
+		f.tls_info = f.tls ? &info : NULL;
+		check(rows[i].name, conf, ACL_AT_RCPT, &f, rows[i].want);
+	}
+	kit_cert_free(&own);
+	kit_cert_free(&ca);
+}
+
 /* --- logins --- */
 
 #define OWNERS "smtpd_sender_login_maps = inline:{ {joe@here.example=joe, ann} {@box.example=Ann} }\n"
@@ -670,6 +746,7 @@ test_logins(void **state)
 static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_client_certificates),
 	KIT_TEST(test_bad_search_orders),
+	KIT_TEST(test_tls_require),
 	KIT_TEST(test_logins),
 	KIT_TEST(test_recipients),
 	KIT_TEST(test_failing_table),

@@ -43,11 +43,14 @@ static struct acl_facts
 facts_for(struct session *s, const struct smtps_event *ev)
 {
 	const struct smtps_mail *mail = ev->mail;
+	struct tls_client_shown *shown = ARENA_NEW(s->d->scratch, struct tls_client_shown);
 	struct acl_facts f = s->facts;
 
 	f.helo = ev->kind == SMTPS_ASK_HELO ? ev->text : smtps_helo(s->engine);
 	f.tls = smtps_tls(s->engine);
 	f.tls_info = s->tls;
+	*shown = tls_policy_shown(s);
+	f.tls_shown = shown;
 	f.pipelined_early = smtps_pipelined_early(s->engine);
 	f.discarding = s->msg != NULL && message_discarding(s->msg);
 	f.have_sender = mail != NULL;

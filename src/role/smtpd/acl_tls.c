@@ -1,0 +1,88 @@
+/*
+ * Access control: "tls_require POLICY", as a restriction and as the result of a table or policy service. Behind
+ * check_sender_access it ties a sender domain to a proof: whoever else writes in that name is refused.
+ */
+#include "base/panic.h"
+#include "role/smtpd/acl_private.h"
+#include "tls/client_policy.h"
+
+struct acl_tls {
+	struct tls_client_policy policy;
+	struct maps *issuers;   /* issuer_maps, NULL = none */
+};
+
+static bool
+has_settings(const struct tls_client_policy *p)
+{
+	return p->has_ask_ccert || p->ciphers.n > 0 || p->protocols.n > 0 || p->exclude.n > 0 || p->chain.n > 0;
+}
+
+bool
+acl_tls_parse(struct acl *acl, struct span arg, const struct acl_tls **tls_r, struct fault *why)
+{
+	struct acl_tls *t = ARENA_NEW(acl->arena, struct acl_tls);
+
+	*tls_r = t;
+	if (arg.n > 1 && arg.p[0] == '{')
+		arg = span_trim(span_slice(arg, 1, arg.n - 1));
+	if (!tls_client_policy_parse(arg, acl->p->smtpd_tls_fingerprint_digest, acl->arena, &t->policy, why)) {
+		fault_prefix(why, "tls_require");
+		return false;
+	}
+	if (t->policy.level < TLS_CLIENT_ENCRYPT)
+		return fault_set(why, "", "tls_require %s demands nothing", tls_client_level_name(t->policy.level));
+	if (has_settings(&t->policy))
+		return fault_set(why, "", "tls_require: ask_ccert, ciphers, protocols, exclude and chain are settled before the handshake: "
+		    "write them into smtpd_tls_policy_maps");
+	return t->policy.issuer_maps.n == 0 || acl_open_maps(acl, t->policy.issuer_maps, &t->issuers, why);
+}
+
+/* FOUND or WAIT. */
+static enum map_result
+ask_issuer(struct acl_eval *e, const struct acl_tls *t, const struct tls_client_shown *s, struct tls_client_issuer *issuer)
+{
+	struct map_hit hit = { .value = SPAN("") };
+
+	if (t->issuers == NULL || s->cert == NULL || !s->trusted)
+		return MAP_FOUND;
+	switch (maps_find(t->issuers, tls_client_issuer_key(s, e->a), e->asks, e->a, &hit, &issuer->why)) {
+	case MAP_WAIT:
+		return MAP_WAIT;
+	case MAP_FOUND:
+		issuer->state = TLS_ANSWER_FOUND;
+		issuer->value = hit.value;
+		return MAP_FOUND;
+	case MAP_ABSENT:
+		issuer->state = TLS_ANSWER_ABSENT;
+		return MAP_FOUND;
+	case MAP_DEFER:
+		issuer->state = TLS_ANSWER_FAILED;
+		return MAP_FOUND;
+	}
+	panic("map_result");
+}
+
+/* `key` is the table's, for the log; empty when the word stands in a list. */
+enum acl_verdict
+acl_tls_demand(struct acl_eval *e, const struct acl_tls *t, enum acl_subject subject, struct span key)
+{
+	static const struct tls_client_shown nothing = { .name = { "", 0 } };
+	const struct tls_client_shown *s = e->f->tls_shown != NULL ? e->f->tls_shown : &nothing;
+	struct tls_client_issuer issuer = { .state = TLS_ANSWER_NONE };
+	struct tls_client_verdict v;
+
+	if (ask_issuer(e, t, s, &issuer) == MAP_WAIT)
+		return ACL_WAIT;
+	tls_client_policy_decide(&t->policy, s, &issuer, e->a, &v);
+	if (v.ok)
+		return ACL_DUNNO;
+	acl_note(e, ACL_ACT_INFO, SPAN(""), arena_printf(e->a, "tls_require%s%.*s: %.*s", key.n > 0 ? " of " : "",
+	    SPAN_ARG(span_slice(key, 0, 200)), SPAN_ARG(v.why)));
+	return acl_reject_named(e, subject, v.code, v.dsn, "%.*s", SPAN_ARG(v.reply));
+}
+
+enum acl_verdict
+acl_tls_require(struct acl_eval *e, const struct acl_rule *r)
+{
+	return acl_tls_demand(e, r->tls, r->row->subject, SPAN(""));
+}

@@ -1,0 +1,68 @@
+"""tls_require: a sender domain that must arrive with a proof. The entry for a client (the "scarlet letter") stops no impostor; this does."""
+import smtplib
+import ssl
+
+import kit
+
+
+def run(env):
+    kit.need("openssl", "swaks", "gnutls-cli")
+    cert, key = env.cert("mx.test")
+    partner = env.cert("mx.partner.example")
+    other = env.cert("other.example")
+    senders = env.write("senders", "partner.example tls_require verify match=mx.partner.example action=5xx\nx.partner.example tls_require encrypt bits=128\n"
+                        "class.example needs_cert\nlist.example check_client_access inline:{ {127=DUNNO} }, tls_require { verify action=550 }, reject\n"
+                        "typo.example tls_require verified\n")
+    table = env.write("policy", "127.0.0.2 verify match=mx.partner.example\n")
+    s = env.signet("mx", "smtpd_tls_security_level = may\nsmtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s\nsmtpd_tls_CAfile = %s\nsmtpd_tls_ask_ccert = yes\n"
+                   "smtpd_peername_lookup = no\nsmtpd_tls_policy_maps = texthash:%s\nsmtpd_restriction_classes = needs_cert\n"
+                   "needs_cert = tls_require { verify match=other.example }\nsmtpd_sender_restrictions = check_sender_access texthash:%s\n"
+                   "smtpd_relay_restrictions = permit_mynetworks, reject\n" % (cert, key, env.ca(), table, senders))
+
+    def rcpt(client, sender, pair=None, tls=True):
+        ctx = ssl.create_default_context(cafile=env.ca())
+        ctx.check_hostname = False
+        if pair:
+            ctx.load_cert_chain(*pair)
+        with smtplib.SMTP("127.0.0.1", 25, local_hostname="c.test", timeout=25, source_address=(client, 0)) as c:
+            c.ehlo()
+            if tls:
+                c.starttls(context=ctx)
+                c.ehlo()
+            code, text = c.mail(sender)
+            if code == 250:
+                code, text = c.rcpt("user@example.com")
+            return code, text.decode()
+
+    # the letter: 127.0.0.2 must show the partner's certificate ...
+    kit.check(rcpt("127.0.0.2", "a@other.example", partner)[0] == 250, "the partner with its certificate")
+    kit.check(rcpt("127.0.0.2", "a@other.example", other)[0] == 454, "the partner without it")
+    # ... "clients can then simply omit their certificate": an impostor comes from elsewhere, and no entry concerns it
+    kit.check(rcpt("127.0.0.3", "a@other.example", tls=False)[0] == 250, "somebody else")
+    # what closes the gap is the sender's own demand, whoever brings it
+    for tls, pair, words in ((False, None, "encryption required: issue STARTTLS first"), (True, None, "no client certificate was presented"),
+                             (True, other, "the client certificate is for another name")):
+        mark = s.mark()
+        got = rcpt("127.0.0.3", "a@partner.example", pair, tls)
+        kit.check(got[0] == 554 and got[1].startswith("5.7.0 <a@partner.example>: Sender address rejected: ") and words in got[1], got)
+        s.wait_log(r"NOQUEUE: info: RCPT from unknown\[127\.0\.0\.3\]: tls_require of a@partner\.example: ", mark)
+        s.wait_log(r"NOQUEUE: reject: RCPT from unknown\[127\.0\.0\.3\]: 554 5\.7\.0 <a@partner\.example>: Sender address rejected: .*; from=<a@partner\.example> "
+                   r"to=<user@example\.com> proto=ESMTP helo=<c\.test>$", mark)
+    kit.check(rcpt("127.0.0.3", "a@partner.example", partner)[0] == 250, "with the proof, from anywhere")
+    kit.check(rcpt("127.0.0.3", "a@x.partner.example", tls=False)[0] == 454 and rcpt("127.0.0.3", "a@x.partner.example")[0] == 250, "a subdomain, encryption alone")
+    # classes, lists, typing errors
+    kit.check(rcpt("127.0.0.3", "a@class.example", partner)[0] == 454 and rcpt("127.0.0.3", "a@class.example", other)[0] == 250, "in a restriction class")
+    kit.check(rcpt("127.0.0.3", "a@list.example")[0] == 550 and "Access denied" in rcpt("127.0.0.3", "a@list.example", partner)[1], "in a list that a table returned")
+    kit.check(rcpt("127.0.0.3", "a@typo.example", partner) == (451, "4.3.5 Server configuration error"), "a policy that makes no sense")
+    s.wait_log(r'warning: access table entry for "a@typo\.example": unusable policy "tls_require verified"')
+    # other clients
+    args = ["--server", "127.0.0.1", "--from", "a@partner.example", "--to", "user@example.com", "--quit-after", "RCPT", "--tls"]
+    out = kit.sh("swaks", *args, "--tls-cert", partner[0], "--tls-key", partner[1], check_status=False)
+    kit.check("<~  250 2.1.5" in out, out)
+    out = kit.sh("swaks", *args, "--tls-cert", other[0], "--tls-key", other[1], check_status=False)
+    kit.check("<~* 554 5.7.0 " in out, out)
+    after = "".join("sleep 0.3; printf '%s\\r\\n'; " % x for x in ("EHLO c", "MAIL FROM:<a@partner.example>", "RCPT TO:<user@example.com>", "QUIT"))
+    out = kit.sh("sh", "-c", "(sleep 0.5; %s sleep 0.3) | timeout 20 gnutls-cli --starttls-proto=smtp --port 25 --x509cafile %s --x509certfile %s --x509keyfile %s "
+                 "--verify-hostname mx.test 127.0.0.1" % (after, env.ca(), partner[0], partner[1]), check_status=False)
+    kit.check("250 2.1.5 Ok" in out, out)
+    s.stop()
