@@ -13,6 +13,7 @@
 #include "conf/words.h"
 
 #define CLASS_DEPTH_MAX 20u
+#define SOCKET_PATH_MAX 107u     /* sun_path without its NUL */
 #define FIX_ACCEPT "take it out, or name it in accept_unsupported to run without it"
 
 /* A value being judged. */
@@ -355,11 +356,45 @@ check_relay(struct conf_loading *l, const struct conf_service *s)
 
 /* ---- logins */
 
+/* What smtpd would not start with: no port, or a path that no socket can have. */
+static bool
+sasl_path_usable(const struct params *p)
+{
+	struct span path = span_str(p->smtpd_sasl_path), host, port;
+	ptrdiff_t colon;
+	uint64_t number;
+
+	if (!span_starts(path, SPAN("inet:"))) {
+		if (span_starts(path, SPAN("unix:")))
+			path = span_from(path, 5);
+		return path.n > 0 && path.n + (path.p[0] == '/' ? 0 : strlen(p->queue_directory) + 1) <= SOCKET_PATH_MAX;
+	}
+	host = span_from(path, 5);
+	colon = span_rindex(host, ':');
+	if (colon <= 0)
+		return false;
+	port = span_from(host, (size_t)colon + 1);
+	return span_u64(port, 65535, &number) && number > 0;
+}
+
+static void
+check_sasl_path(struct conf_loading *l, const struct conf_service *s)
+{
+	if (!sasl_path_usable(s->params))
+		conf_report_add(l->report, CONF_ERROR, s->file, s->line,
+		    "write inet:host:port with the port as a number, or the path of a socket, at most 107 bytes with queue_directory",
+		    "service %s: smtpd_sasl_path = %s: no authentication service can be there", s->name, s->params->smtpd_sasl_path);
+}
+
 static void
 check_sasl(struct conf_loading *l, const struct conf_service *s)
 {
-	if (s->disabled || !s->params->smtpd_sasl_auth_enable || strcmp(s->params->smtpd_sasl_type, "dovecot") == 0)
+	if (s->disabled || !s->params->smtpd_sasl_auth_enable)
 		return;
+	if (strcmp(s->params->smtpd_sasl_type, "dovecot") == 0) {
+		check_sasl_path(l, s);
+		return;
+	}
 	conf_report_add(l->report, CONF_ERROR, s->file, s->line,
 	    "run Dovecot's authentication service and set smtpd_sasl_type = dovecot and smtpd_sasl_path",
 	    "service %s: smtpd_sasl_auth_enable is on, and smtpd_sasl_type = %s does not work in Signet", s->name,
