@@ -20,10 +20,10 @@
 /* --- phases --- */
 
 static const unsigned legal_moves[PH_COUNT] = {
-	[PH_CONNECT] = IN(PH_REFUSED) | IN(PH_GREETED) | IN(PH_CLOSED),
+	[PH_CONNECT] = IN(PH_REFUSED) | IN(PH_GREETED) | IN(PH_READY) | IN(PH_CLOSED),
 	[PH_REFUSED] = IN(PH_CLOSED),
-	[PH_GREETED] = IN(PH_READY) | IN(PH_MAIL) | IN(PH_TLS) | IN(PH_CLOSED),
-	[PH_READY] = IN(PH_READY) | IN(PH_MAIL) | IN(PH_TLS) | IN(PH_CLOSED),
+	[PH_GREETED] = IN(PH_CONNECT) | IN(PH_READY) | IN(PH_MAIL) | IN(PH_TLS) | IN(PH_CLOSED),
+	[PH_READY] = IN(PH_CONNECT) | IN(PH_READY) | IN(PH_MAIL) | IN(PH_TLS) | IN(PH_CLOSED),
 	[PH_MAIL] = IN(PH_RCPT) | IN(PH_GREETED) | IN(PH_READY) | IN(PH_CLOSED),
 	[PH_RCPT] = IN(PH_CONTENT) | IN(PH_BDAT) | IN(PH_GREETED) | IN(PH_READY) | IN(PH_CLOSED),
 	[PH_CONTENT] = IN(PH_GREETED) | IN(PH_READY) | IN(PH_CLOSED),
@@ -215,7 +215,7 @@ static void
 fill_event(const struct smtps *s, const struct smtps_cmd *c, struct smtps_event *ev)
 {
 	*ev = (struct smtps_event){ .kind = c->ask, .id = c->id, .verb = c->row->verb, .text = c->args,
-		.mail = s->tx != NULL ? &s->tx->mail : NULL, .rcpt = c->rcpt, .bytes = s->content_bytes };
+		.mail = s->tx != NULL ? &s->tx->mail : NULL, .rcpt = c->rcpt, .x = c->x, .bytes = s->content_bytes };
 	if (c->ask == SMTPS_ASK_MAIL)
 		ev->mail = &c->mail;
 	if (c->ask == SMTPS_ASK_UNKNOWN)
@@ -291,8 +291,13 @@ smtps_tx_end(struct smtps *s, bool tell, enum smtps_why why)
 	s->rx = RX_LINES;
 	buf_clear(&s->content);
 	buf_trim(&s->content);
-	if (tx == NULL)
+	if (tx == NULL) {
+		if (s->xforwarded && tell)
+			smtps_tell(s, SMTPS_TELL_RESET, why, SPAN(""));
+		s->xforwarded = false;
 		return;
+	}
+	s->xforwarded = false;
 	if (tell)
 		smtps_tell(s, SMTPS_TELL_RESET, why, SPAN(""));
 	s->tx = NULL;
@@ -782,7 +787,7 @@ smtps_accept(struct smtps *s, uint32_t id, struct span text, int64_t now_us)
 	s->now_us = now_us;
 	s->view = buf_span(&s->in);
 	c->id = 0;
-	if (c->ask == SMTPS_ASK_CONNECT && early(s) && !s->tls) {
+	if (c->ask == SMTPS_ASK_CONNECT && (c->row->flags & CMD_PLAIN) && early(s) && !s->tls) {
 		early_input(s, c);
 		if (s->conf->forbid_pipelining) {
 			synchronization_error(s, c);

@@ -25,6 +25,8 @@ struct smtps;
 enum smtps_verb {
 	SMTPS_HELO,
 	SMTPS_EHLO,
+	SMTPS_XCLIENT,
+	SMTPS_XFORWARD,
 	SMTPS_STARTTLS,
 	SMTPS_AUTH,
 	SMTPS_MAIL,
@@ -102,6 +104,30 @@ struct smtps_client {
 	bool tls_required : 1;          /* level encrypt */
 	bool tls_active : 1;            /* wrapper mode */
 	bool local : 1;                 /* our own submission socket: no pipelining checks, no error sleeps */
+	bool xclient : 1, xforward : 1; /* may use them: announced, too */
+};
+
+/* What XCLIENT and XFORWARD tell. */
+enum smtps_x_attr {
+	SMTPS_X_NAME,
+	SMTPS_X_REVERSE_NAME,
+	SMTPS_X_ADDR,                   /* without "IPV6:" */
+	SMTPS_X_PORT,
+	SMTPS_X_PROTO,
+	SMTPS_X_HELO,
+	SMTPS_X_LOGIN,
+	SMTPS_X_DESTADDR,
+	SMTPS_X_DESTPORT,
+	SMTPS_X_SOURCE,                 /* LOCAL, REMOTE */
+	SMTPS_X_IDENT,
+	SMTPS_X_ATTRS,
+};
+
+/* Decoded, checked for their form, at most 255 bytes each, no controls. */
+struct smtps_x {
+	unsigned given;                 /* bits 1 << attribute */
+	unsigned temporary;             /* given as [TEMPUNAVAIL] */
+	struct span value[SMTPS_X_ATTRS];       /* "" of a given one: [UNAVAILABLE] or [TEMPUNAVAIL] */
 };
 
 /*
@@ -153,6 +179,8 @@ enum smtps_event_kind {
 	SMTPS_ASK_ETRN,                 /* text: the argument */
 	SMTPS_ASK_AUTH,                 /* mech, and text: base64 of the initial response if `initial`. accept: 235 */
 	SMTPS_ASK_AUTH_RESPONSE,        /* text: base64 of the response to smtps_challenge() */
+	SMTPS_ASK_XCLIENT,              /* x. accept: HELO and login are forgotten, then SMTPS_ASK_CONNECT follows */
+	SMTPS_ASK_XFORWARD,             /* x; holds until SMTPS_TELL_RESET or the end of a transaction */
 	SMTPS_ASK_UNKNOWN,              /* text: the whole line. accept: 500 as usual; refuse e.g. with 221 to hang up */
 	/* News: no answer. */
 	SMTPS_TELL_RESET,               /* the transaction ended without being accepted; why */
@@ -181,6 +209,7 @@ struct smtps_event {
 	struct span mech;               /* AUTH: valid syntax, as given */
 	bool initial;
 	const struct smtps_mail *mail;  /* NULL outside a transaction */
+	const struct smtps_x *x;        /* XCLIENT and XFORWARD */
 	struct smtps_rcpt rcpt;
 	uint64_t bytes;
 };

@@ -85,6 +85,7 @@ struct smtps_cmd {
 	struct span reply;              /* whole lines with CRLF */
 	struct smtps_mail mail;         /* MAIL */
 	struct smtps_rcpt rcpt;         /* RCPT, VRFY */
+	struct smtps_x *x;              /* XCLIENT, XFORWARD */
 	uint64_t chunk;                 /* BDAT */
 	struct span auth_mech, auth_text;       /* AUTH: the mechanism, and what the client said last */
 	bool auth_initial;
@@ -158,6 +159,7 @@ struct smtps {
 	bool too_big : 1;
 	bool data_asked : 1;            /* data restrictions passed for this transaction */
 	bool bdat_failed : 1;
+	bool xforwarded : 1;            /* XFORWARD holds, the owner is told when no longer */
 	bool advancing : 1;
 	bool authenticated : 1;
 	bool skip_auth : 1;             /* inside a response line that is too long */
@@ -186,6 +188,8 @@ const struct smtps_row *smtps_row_find(struct span verb);
 const struct smtps_row *smtps_row_connect(void);
 const struct smtps_row *smtps_row_bad(const char *why);
 extern const struct smtps_row smtps_row_unknown;
+/* The answer to SMTPS_ASK_CONNECT: the greeting, or a refusal that was composed already. */
+void smtps_greet(struct smtps *s, struct smtps_cmd *c, bool accepted, struct span text);
 /* Refuse a BDAT wherever it stands: its payload has to be read all the same. */
 void smtps_bdat_refuse(struct smtps *s, struct smtps_cmd *c, const char *reply);
 
@@ -205,6 +209,12 @@ void smtps_bare_lf_refuse(struct smtps *s, struct smtps_cmd *c);
 bool smtps_parse_mail(struct smtps *s, struct smtps_cmd *c);
 bool smtps_parse_rcpt(struct smtps *s, struct smtps_cmd *c);
 bool smtps_parse_vrfy(struct smtps *s, struct smtps_cmd *c);
+
+/* server_x.c */
+void smtps_x_keywords(const struct smtps *s, struct buf *lines);
+void smtps_x_start(struct smtps *s, struct smtps_cmd *c);
+void smtps_xclient_done(struct smtps *s, struct smtps_cmd *c, bool accepted, struct span text);
+void smtps_xforward_done(struct smtps *s, struct smtps_cmd *c, bool accepted, struct span text);
 
 /* server_content.c */
 void smtps_scan_init(struct smtps_scan *sc, bool dots, enum smtps_bare_lf mode, bool replace_cr);

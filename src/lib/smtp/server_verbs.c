@@ -87,6 +87,8 @@ ehlo_reply(struct smtps *s, struct smtps_cmd *c)
 	for (size_t i = 0; i < KEYWORDS - 1; i++) {
 		const struct keyword_row *k = &keyword_rows[i];
 
+		if (k->bit == SMTPS_KW_ENHANCEDSTATUSCODES)
+			smtps_x_keywords(s, &text);
 		if (smtps_can(s, k->bit)) {
 			add_keyword(s, k, &text);
 		} else if (s->client.discard & k->bit) {
@@ -472,6 +474,10 @@ static const struct smtps_row rows[] = {
 	    done_starttls },
 	{ "AUTH", SMTPS_AUTH, CMD_LAST | CMD_MODAL | CMD_SECRET, RESTING, "503 5.5.1 Error: MAIL transaction in progress",
 	    smtps_auth_start, smtps_auth_done },
+	{ "XCLIENT", SMTPS_XCLIENT, CMD_MODAL, RESTING, "503 5.5.1 Error: MAIL transaction in progress", smtps_x_start,
+	    smtps_xclient_done },
+	{ "XFORWARD", SMTPS_XFORWARD, 0, RESTING, "503 5.5.1 Error: MAIL transaction in progress", smtps_x_start,
+	    smtps_xforward_done },
 	{ "MAIL", SMTPS_MAIL, 0, RESTING, "503 5.5.1 Error: nested MAIL command", start_mail, done_mail },
 	{ "RCPT", SMTPS_RCPT, 0, IN(PH_MAIL) | IN(PH_RCPT), "503 5.5.1 Error: need MAIL command", start_rcpt, done_rcpt },
 	{ "DATA", SMTPS_DATA, CMD_LAST | CMD_MODAL, RESTING | IN(PH_MAIL) | IN(PH_RCPT), "503 5.5.1 Error: DATA after BDAT",
@@ -499,6 +505,10 @@ row_available(const struct smtps *s, const struct smtps_row *r)
 		return smtps_can(s, SMTPS_KW_CHUNKING);
 	case SMTPS_ETRN:
 		return smtps_can(s, SMTPS_KW_ETRN);
+	case SMTPS_XCLIENT:
+		return s->client.xclient;
+	case SMTPS_XFORWARD:
+		return s->client.xforward;
 	}
 	return true;
 }
@@ -507,7 +517,8 @@ static void
 start_help(struct smtps *s, struct smtps_cmd *c)
 {
 	static const enum smtps_verb sorted[] = { SMTPS_AUTH, SMTPS_BDAT, SMTPS_DATA, SMTPS_EHLO, SMTPS_ETRN, SMTPS_HELO,
-		SMTPS_HELP, SMTPS_MAIL, SMTPS_NOOP, SMTPS_QUIT, SMTPS_RCPT, SMTPS_RSET, SMTPS_STARTTLS, SMTPS_VRFY };
+		SMTPS_HELP, SMTPS_MAIL, SMTPS_NOOP, SMTPS_QUIT, SMTPS_RCPT, SMTPS_RSET, SMTPS_STARTTLS, SMTPS_VRFY,
+		SMTPS_XCLIENT, SMTPS_XFORWARD };
 	struct buf text;
 
 	buf_init(&text, 256);
@@ -562,14 +573,14 @@ start_connect(struct smtps *s, struct smtps_cmd *c)
 	smtps_ask(s, c, SMTPS_ASK_CONNECT);
 }
 
-static void
-done_connect(struct smtps *s, struct smtps_cmd *c, bool accepted, struct span text)
+void
+smtps_greet(struct smtps *s, struct smtps_cmd *c, bool accepted, struct span text)
 {
 	if (!accepted) {
 		smtps_enter(s, PH_REFUSED);
 		return;
 	}
-	smtps_enter(s, PH_GREETED);
+	smtps_enter(s, smtps_rest_phase(s));
 	if (text.n > 0)
 		smtps_say(s, c, "220 %.*s", SPAN_ARG(text));
 	else
@@ -577,7 +588,7 @@ done_connect(struct smtps *s, struct smtps_cmd *c, bool accepted, struct span te
 }
 
 static const struct smtps_row connect_row = { "CONNECT", SMTPS_UNKNOWN, CMD_LAST | CMD_MODAL | CMD_PLAIN | CMD_PRE_TLS,
-	IN(PH_CONNECT), "", start_connect, done_connect };
+	IN(PH_CONNECT), "", start_connect, smtps_greet };
 
 const struct smtps_row *
 smtps_row_connect(void)

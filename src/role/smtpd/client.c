@@ -12,14 +12,14 @@
 
 /* --- address --- */
 
-static void
-set_namaddr(struct session *s)
+void
+client_set_namaddr(struct session *s)
 {
 	struct acl_facts *f = &s->facts;
 
-	f->namaddr = arena_printf(s->arena, "%.*s[%.*s]", SPAN_ARG(f->client_name), SPAN_ARG(f->addr));
+	f->namaddr = arena_printf(s->facts_arena, "%.*s[%.*s]", SPAN_ARG(f->client_name), SPAN_ARG(f->addr));
 	if (s->p->smtpd_client_port_logging && s->port.n > 0)
-		f->namaddr = arena_printf(s->arena, "%.*s:%.*s", SPAN_ARG(f->namaddr), SPAN_ARG(s->port));
+		f->namaddr = arena_printf(s->facts_arena, "%.*s:%.*s", SPAN_ARG(f->namaddr), SPAN_ARG(s->port));
 }
 
 /* The bytes of an address, and its port. IPv4 in an IPv6 socket is IPv4. */
@@ -45,16 +45,16 @@ client_set_address(struct session *s, struct span bytes, unsigned port)
 	ensure(bytes.n == 4 || bytes.n == 16);
 	memcpy(s->addr_bytes, bytes.p, bytes.n);
 	s->addr_n = bytes.n;
-	s->facts.addr = dns_address_text(s->arena, bytes);
-	s->port = arena_printf(s->arena, "%u", port);
-	set_namaddr(s);
+	s->facts.addr = dns_address_text(s->facts_arena, bytes);
+	s->port = arena_printf(s->facts_arena, "%u", port);
+	client_set_namaddr(s);
 }
 
 void
 client_set_server(struct session *s, struct span bytes, unsigned port)
 {
-	s->server_addr = dns_address_text(s->arena, bytes);
-	s->server_port = arena_printf(s->arena, "%u", port);
+	s->server_addr = dns_address_text(s->facts_arena, bytes);
+	s->server_port = arena_printf(s->facts_arena, "%u", port);
 }
 
 /* Both ends of the connection as the kernel knows them. */
@@ -88,15 +88,15 @@ identify_local(struct session *s)
 	if (getsockopt(s->fd, SOL_SOCKET, SO_PEERCRED, &who, &n) != 0)
 		return false;
 	s->uid = who.uid;
-	s->user = arena_printf(s->arena, "%lu", (unsigned long)who.uid);
+	s->user = arena_printf(s->facts_arena, "%lu", (unsigned long)who.uid);
 	s->facts.local = true;
 	s->facts.client_name = s->facts.reverse_name = SPAN("localhost");
 	s->facts.addr = SPAN("127.0.0.1");
 	if (getpwuid_r(who.uid, &entry, space, sizeof(space), &pw) == 0 && pw != NULL) {
-		s->user = arena_dup(s->arena, span_str(pw->pw_name));
+		s->user = arena_dup(s->facts_arena, span_str(pw->pw_name));
 		s->user_named = true;
 		span_cut(span_str(pw->pw_gecos), ',', &s->full_name, &comma);
-		s->full_name = arena_dup(s->arena, s->full_name);
+		s->full_name = arena_dup(s->facts_arena, s->full_name);
 	}
 	return true;
 }
@@ -110,7 +110,7 @@ client_identify(struct session *s)
 		return identify_remote(s);
 	if (!identify_local(s))
 		return false;
-	set_namaddr(s);
+	client_set_namaddr(s);
 	return true;
 }
 
@@ -179,12 +179,12 @@ client_names(struct session *s)
 		f->name_state = f->reverse_state = ACL_NAME_TEMPORARY;
 	} else if (d->count > 0 && dns_name_is_host(d->records[0].data)) {
 		if (f->reverse_state != ACL_NAME_OK)
-			f->reverse_name = arena_dup(s->arena, d->records[0].data);
+			f->reverse_name = arena_dup(s->facts_arena, d->records[0].data);
 		f->reverse_state = ACL_NAME_OK;
 		if (check_forward(s, f->reverse_name) == MAP_WAIT)
 			return MAP_WAIT;
 	}
-	set_namaddr(s);
+	client_set_namaddr(s);
 	s->names_done = true;
 	return MAP_FOUND;
 }
@@ -254,7 +254,8 @@ client_connections(struct session *s, struct arena *a, bool *over_r)
 	s->limits_done = true;
 	if (got == MAP_ABSENT)
 		return MAP_FOUND;
-	n = counters_connect(s->d->counters, slot_of(s));
+	s->counted_slot = slot_of(s);
+	n = counters_connect(s->d->counters, s->counted_slot);
 	s->counted = true;
 	if (limit > 0 && n > (unsigned)limit) {
 		log_smtpd_limit(&s->log, "Connection concurrency", n, s->facts.namaddr, s->svc->name);

@@ -198,8 +198,14 @@ name_message(struct message *m)
 		pickup.tag = s->svc->pickup_tag;
 		log_smtpd_pickup(&pickup, (unsigned long)s->uid, address_external(m->env.sender, m->arena));
 	} else {
-		log_smtpd_client(&m->log, &(struct log_smtpd_client){ .namaddr = s->facts.namaddr, .sasl_method = s->facts.login_method,
-		    .sasl_username = s->facts.login, .sasl_sender = m->env.sasl_sender });
+		struct log_smtpd_client who = { .namaddr = s->facts.namaddr, .sasl_method = s->facts.login_method,
+			.sasl_username = s->facts.login, .sasl_sender = m->env.sasl_sender };
+
+		if (s->xforward != NULL) {
+			who.orig_queue_id = s->xforward->x.value[SMTPS_X_IDENT];
+			who.orig_client = xforward_client(s, m->arena);
+		}
+		log_smtpd_client(&m->log, &who);
 	}
 }
 
@@ -338,13 +344,40 @@ autodetects(const char *classes, bool local)
 	return intake_list_has(classes, "all", 3) || intake_list_has(classes, own.p, own.n);
 }
 
+/* Who the message came from first, as the client says: for logs and the next hop, never for access. */
+static void
+forwarded_origin(struct message *m)
+{
+	const struct xforward *xf = m->s->xforward;
+	struct envelope *e = &m->env;
+
+	e->client_name = arena_dup(m->arena, xforward_value(xf, SMTPS_X_NAME));
+	e->client_reverse = e->client_name;
+	e->client_addr = arena_dup(m->arena, xforward_value(xf, SMTPS_X_ADDR));
+	e->client_port = arena_dup(m->arena, xf->x.value[SMTPS_X_PORT]);
+	e->client_helo = arena_dup(m->arena, xf->x.value[SMTPS_X_HELO]);
+	e->client_protocol = arena_dup(m->arena, xf->x.value[SMTPS_X_PROTO]);
+	e->log_ident = arena_dup(m->arena, xf->x.value[SMTPS_X_IDENT]);
+}
+
+static struct span
+origin_of(struct message *m)
+{
+	struct session *s = m->s;
+	struct span client = s->xforward != NULL ? xforward_client(s, m->arena) : SPAN("");
+
+	if (client.n > 0)
+		return client;
+	return s->svc->local ? SPAN("local") : s->facts.namaddr;
+}
+
 static void
 start_intake(struct message *m)
 {
 	struct session *s = m->s;
 	const struct params *p = s->p;
 	struct envelope *e = &m->env;
-	bool local = s->svc->local || s->local_headers;
+	bool local = xforward_local(s, s->svc->local || s->local_headers);
 
 	e->arrival_us = clock_wall_us();
 	e->client_name = arena_dup(m->arena, s->facts.client_name);
@@ -353,6 +386,8 @@ start_intake(struct message *m)
 	e->client_port = arena_dup(m->arena, s->port);
 	e->client_helo = arena_dup(m->arena, smtps_helo(s->engine));
 	e->client_protocol = smtps_esmtp(s->engine) ? SPAN("ESMTP") : SPAN("SMTP");
+	if (s->xforward != NULL)
+		forwarded_origin(m);
 	e->local_origin = local;
 	e->rewrite_context = local ? SPAN("local") : span_str(p->remote_header_rewrite_domain);
 	e->hold = m->hold;
@@ -360,7 +395,7 @@ start_intake(struct message *m)
 	e->redirect = m->redirect;
 	m->intake = intake_new(&(struct intake_input){ .conf = &s->svc->intake, .asks = session_asks(s), .arena = m->arena,
 		.log = &m->cleanup_log, .qid = span_str(m->log.qid), .now_us = e->arrival_us, .env = e,
-		.origin = s->svc->local ? SPAN("local") : s->facts.namaddr, .full_name = s->full_name, .rewrite_headers = local,
+		.origin = origin_of(m), .full_name = s->full_name, .rewrite_headers = local,
 		.header_checks_off = intake_list_has(p->receive_override_options, SPAN("no_header_body_checks").p, 21),
 		.smtputf8_autodetect = p->smtputf8_enable && autodetects(p->smtputf8_autodetect_classes, s->svc->local),
 		.no_mappings = intake_list_has(p->receive_override_options, SPAN("no_address_mappings").p, 19),
@@ -535,6 +570,7 @@ refuse(struct message *m, unsigned code, const char *dsn, struct span text)
 	snprintf(words, sizeof(words), "%.*s", SPAN_ARG(text));
 	r.text = span_str(words);
 	message_cancel(s);
+	xforward_reset(s);
 	smtps_refuse(s->engine, id, &r, now_us(s));
 }
 
@@ -568,6 +604,7 @@ accept_as(struct message *m)
 	m->stage = STAGE_DONE;
 	s->d->messages++;
 	message_free(s);
+	xforward_reset(s);
 	smtps_accept(s->engine, id, span_str(text), now_us(s));
 }
 

@@ -156,9 +156,9 @@ keep_standing(struct session *s, const struct acl_action *act)
 			return;         /* said before: a client may repeat EHLO as often as it likes */
 	if (n == STANDING_MAX)
 		return;
-	copy = ARENA_NEW(s->arena, struct acl_action);
+	copy = ARENA_NEW(s->facts_arena, struct acl_action);
 	copy->act = act->act;
-	copy->arg = arena_dup(s->arena, span_slice(act->arg, 0, STANDING_ARG_MAX));
+	copy->arg = arena_dup(s->facts_arena, span_slice(act->arg, 0, STANDING_ARG_MAX));
 	*tail = copy;
 }
 
@@ -258,7 +258,8 @@ set_client(struct session *s)
 	struct arena *a = s->d->scratch;
 	struct smtps_client c = { .discard = svc->discard, .bare_lf = svc->bare_lf, .local = svc->local,
 		.tls_enabled = svc->level != TLS_SERVER_NONE, .tls_offered = svc->tls != NULL,
-		.tls_required = svc->level == TLS_SERVER_ENCRYPT && !svc->wrapper, .tls_active = svc->wrapper };
+		.tls_required = svc->level == TLS_SERVER_ENCRYPT && !svc->wrapper, .tls_active = svc->wrapper || smtps_tls(s->engine),
+		.xclient = s->may_xclient, .xforward = s->may_xforward };
 	struct fault why = { 0 };
 	struct span unknown;
 	struct map_hit hit;
@@ -324,7 +325,7 @@ connect_ready(struct session *s, struct question *q, bool *refused_r)
 		*refused_r = refuse_connection(s, q);
 		return false;
 	}
-	if (tls_policy_find(s) == MAP_WAIT || set_client(s) == MAP_WAIT || find_rewrite_class(s) == MAP_WAIT)
+	if (x_authorize(s) == MAP_WAIT || tls_policy_find(s) == MAP_WAIT || set_client(s) == MAP_WAIT || find_rewrite_class(s) == MAP_WAIT)
 		return false;
 	if (s->svc->wrapper && s->tls == NULL) {
 		session_wrapper_tls(s);
@@ -503,9 +504,10 @@ answer_eom(struct session *s, struct question *q)
 {
 	enum decision got = access_check(s, q);
 
-	if (got == REFUSED)
+	if (got == REFUSED) {
 		message_cancel(s);
-	else if (got == PASSED)
+		xforward_reset(s);
+	} else if (got == PASSED)
 		message_finish(s->msg, q->ev.id);
 	return got != WAITING;
 }
@@ -567,6 +569,17 @@ answer_unknown(struct session *s, struct question *q)
 	} else {
 		smtps_accept(s->engine, q->ev.id, SPAN(""), now_us(s));
 	}
+	return true;
+}
+
+static bool
+answer_x(struct session *s, struct question *q)
+{
+	if (q->ev.kind == SMTPS_ASK_XCLIENT)
+		xclient_apply(s, q->ev.x);
+	else
+		xforward_apply(s, q->ev.x);
+	smtps_accept(s->engine, q->ev.id, SPAN(""), now_us(s));
 	return true;
 }
 
@@ -708,6 +721,9 @@ answer(struct session *s, struct question *q)
 		return answer_etrn(s, q);
 	case SMTPS_ASK_UNKNOWN:
 		return answer_unknown(s, q);
+	case SMTPS_ASK_XCLIENT:
+	case SMTPS_ASK_XFORWARD:
+		return answer_x(s, q);
 	case SMTPS_TELL_RESET:
 	case SMTPS_TELL_PIPELINING:
 	case SMTPS_TELL_AUTH_END:

@@ -155,6 +155,8 @@ open_lists(struct service *svc, const struct maps_env *env, struct fault *why)
 	return maps_open(span_str(p->smtpd_discard_ehlo_keyword_address_maps), 0, env, &svc->discard_maps, why) &&
 	    addrlist_open(span_str(p->smtpd_client_event_limit_exceptions), ADDRLIST_PARENTS, env, &svc->no_limits, why) &&
 	    addrlist_open(span_str(p->smtpd_forbid_bare_newline_exclusions), ADDRLIST_PARENTS, env, &svc->bare_lf_ok, why) &&
+	    addrlist_open(span_str(p->smtpd_authorized_xclient_hosts), ADDRLIST_PARENTS, env, &svc->xclient_hosts, why) &&
+	    addrlist_open(span_str(p->smtpd_authorized_xforward_hosts), ADDRLIST_PARENTS, env, &svc->xforward_hosts, why) &&
 	    strlist_open(span_str(p->smtpd_forbidden_commands), 0, env, &svc->forbidden, why) &&
 	    strlist_open(span_str(p->fast_flush_domains), STRLIST_DOMAIN | STRLIST_PARENTS, env, &svc->fast_flush, why) &&
 	    strlist_open(span_str(p->authorized_submit_users), 0, env, &svc->submitters, why) &&
@@ -197,6 +199,8 @@ service_close(struct service *svc)
 	maps_unref(&svc->discard_maps);
 	addrlist_free(&svc->no_limits);
 	addrlist_free(&svc->bare_lf_ok);
+	addrlist_free(&svc->xclient_hosts);
+	addrlist_free(&svc->xforward_hosts);
 	strlist_free(&svc->forbidden);
 	strlist_free(&svc->fast_flush);
 	strlist_free(&svc->submitters);

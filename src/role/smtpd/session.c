@@ -76,6 +76,10 @@ session_free(struct session *s)
 	loop_task_cancel(&s->more);
 	smtps_free(&s->engine);
 	free(s->login);
+	if (s->facts_arena != s->arena)
+		arena_free(&s->facts_arena);
+	buf_release(&s->upstream);
+	free(s->xforward);
 	arena_free(&s->arena);
 	free(s);
 }
@@ -103,7 +107,7 @@ session_end(struct session *s)
 	message_cancel(s);
 	auth_cancel(s);
 	if (s->counted)
-		counters_disconnect(d->counters, s->slot);
+		counters_disconnect(d->counters, s->counted_slot);
 	if (s->logged_connect && !s->svc->local)
 		log_disconnect(s);
 	loop_timer_release(&s->timer);
@@ -237,6 +241,7 @@ take_event(struct session *s, const struct smtps_event *ev)
 		if (ev->why == SMTPS_WHY_BARE_LF)
 			question_log_bare_lf(s);
 		message_cancel(s);
+		xforward_reset(s);
 		return;
 	case SMTPS_TELL_PIPELINING:
 		log_smtpd_pipelining(&s->log, smtps_command(s->engine), s->facts.namaddr, ev->text);
@@ -352,6 +357,8 @@ forget_answers(struct session *s)
 void
 session_pump(struct session *s)
 {
+	if (s->upstream_wait)
+		return;
 	while (!s->ended && one_round(s))
 		;
 	if (s->ended)
@@ -378,6 +385,10 @@ on_fd(void *ctx, unsigned ready)
 {
 	struct session *s = ctx;
 
+	if (s->upstream_wait) {
+		upstream_read(s);
+		return;
+	}
 	if (s->tls_handshake)
 		session_tls_step(s);
 	else if (ready & LOOP_READ)
@@ -390,6 +401,10 @@ on_timer(void *ctx)
 {
 	struct session *s = ctx;
 
+	if (s->upstream_wait) {
+		upstream_timeout(s);
+		return;
+	}
 	if (s->deadline_us != 0 && now_us(s) >= s->deadline_us) {
 		if (s->closing) {
 			session_end(s);
@@ -430,7 +445,7 @@ session_accept(struct smtpd *d, struct service *svc, int fd)
 	s->p = stress ? svc->cs->stress : svc->p;
 	s->fd = fd;
 	s->log = svc->log;
-	s->arena = arena_new(SESSION_ARENA);
+	s->arena = s->facts_arena = arena_new(SESSION_ARENA);
 	list_init(&s->questions);
 	stream_init(&s->stream, fd);
 	loop_fd_init(&s->watch, d->role->loop, fd, on_fd, s);
@@ -445,5 +460,8 @@ session_accept(struct smtpd *d, struct service *svc, int fd)
 	}
 	/* The greeting waits a turn and looks for input first: who talks before it is no SMTP client. */
 	s->read_ready = !svc->wrapper;
-	loop_defer(d->role->loop, &s->more);
+	if (!svc->local && strcmp(s->p->smtpd_upstream_proxy_protocol, "haproxy") == 0)
+		upstream_begin(s);
+	else
+		loop_defer(d->role->loop, &s->more);
 }

@@ -43,6 +43,7 @@ struct service {
 	struct addrlist *bare_lf_ok;    /* smtpd_forbid_bare_newline_exclusions */
 	struct strlist *forbidden;      /* smtpd_forbidden_commands */
 	struct strlist *fast_flush;     /* fast_flush_domains */
+	struct addrlist *xclient_hosts, *xforward_hosts;
 	struct strlist *submitters;     /* authorized_submit_users */
 	struct maps *login_senders;     /* local: local_login_sender_maps */
 	struct auth_link *auth;         /* NULL: smtpd_sasl_auth_enable is off */
@@ -122,7 +123,12 @@ struct session {
 	bool ended;                     /* waits to be freed */
 	bool logged_connect, counted;
 	struct loop_task more;          /* read on in the next turn */
-	struct arena *arena;            /* facts about the client */
+	struct arena *arena;            /* as long as the session */
+	struct arena *facts_arena;      /* who the client is: `arena`, until XCLIENT says otherwise */
+	struct buf upstream;            /* the proxy's header, as far as it has come */
+	bool upstream_wait;             /* it is not complete: the client was not heard yet */
+	bool x_known, may_xclient, may_xforward;        /* decided once, by the real client */
+	struct xforward *xforward;      /* NULL = not given since the last transaction */
 	struct acl_facts facts;
 	struct span port;
 	struct span server_addr, server_port;   /* our end of the connection */
@@ -131,7 +137,8 @@ struct session {
 	struct log tls_log;
 	struct asks *asks;              /* NULL while nothing is asked */
 	struct list questions;
-	struct counters_slot *slot;
+	struct counters_slot *slot;     /* counts the client's events */
+	struct counters_slot *counted_slot;     /* and the one that counts the connection */
 	uid_t uid;                      /* local: who submits */
 	struct span user, full_name;
 	bool user_named;                /* `user` is a login name, not only digits of the uid */
@@ -200,6 +207,8 @@ bool client_identify(struct session *s);
 /* Who the other end says it is (4 or 16 bytes), and where it says the connection arrived. Names are not touched. */
 void client_set_address(struct session *s, struct span bytes, unsigned port);
 void client_set_server(struct session *s, struct span bytes, unsigned port);
+/* Names, address or port changed: "host[addr]" follows. */
+void client_set_namaddr(struct session *s);
 /* The number of events passed the limit (0 = none), and this client counts: it was logged. FOUND over, ABSENT fine, WAIT. */
 enum map_result client_over(struct session *s, enum counters_rate rate, int limit, const char *what, struct arena *a);
 /* The same without counting one more: after client_connections(). */
@@ -216,6 +225,29 @@ void question_free(struct question *q);
 void question_log_bare_lf(struct session *s);
 /* "reject: WHERE from NAMADDR: TEXT; from=<...> ..." */
 void question_log_reject(struct session *s, const struct smtps_event *ev, const char *where, struct span text);
+
+/* upstream.c: a proxy tells who the client is (smtpd_upstream_proxy_protocol). */
+void upstream_begin(struct session *s);
+void upstream_read(struct session *s);
+void upstream_timeout(struct session *s);
+
+/* xclient.c: XCLIENT and XFORWARD. */
+struct xforward {
+	struct smtps_x x;               /* values point into `text` */
+	char text[SMTPS_X_ATTRS][256];
+};
+/* Who may use them; decided at the first call, by the client of the connection. WAIT or FOUND. */
+enum map_result x_authorize(struct session *s);
+/* The client is somebody else from now on. */
+void xclient_apply(struct session *s, const struct smtps_x *x);
+void xforward_apply(struct session *s, const struct smtps_x *x);
+void xforward_reset(struct session *s);
+/* "name[addr]" of the first client, "" when neither was given. */
+struct span xforward_client(const struct session *s, struct arena *a);
+/* SOURCE decides whose headers these are, else `otherwise`. */
+bool xforward_local(const struct session *s, bool otherwise);
+/* A value for logs and the next hop; "unknown" when it is not known. */
+struct span xforward_value(const struct xforward *xf, enum smtps_x_attr attr);
 
 /* policy_facts.c: what policy services are told. */
 void policy_mark(struct question *q);
