@@ -254,6 +254,26 @@ def idle_memory(work, certs, sessions=2000):
         mta.stop()
 
 
+def handshakes(work, certs, messages=1000):
+    """A connection for each message: how many handshakes are resumed when the peer hands out tickets, and what that is worth."""
+    print("\nOutbound handshakes, one for each of %d messages, Signet:" % messages)
+    for what, extra in (("resumed where the peer allows", ""), ("full ones only", "smtp_tls_session_cache_timeout = 0\n")):
+        mta = Mta("signet-" + what.split()[0], work, SIGNET_MAIN + SIGNET_TUNED + "smtp_tls_connection_reuse = no\n" + extra, True, certs)
+        sink = subprocess.Popen([BENCH, "sink", str(OUT), "-n", str(messages), "-C", certs[0], "-K", certs[1]], stdout=subprocess.PIPE, text=True)
+        wait_port(OUT)
+        mta.start()
+        cpu = tree_cpu(mta.p.pid)
+        subprocess.run([BENCH, "source", str(IN), "-n", str(messages), "-s", str(SESSIONS), "-l", "1000"], stdout=subprocess.DEVNULL, timeout=300)
+        out, _ = sink.communicate(timeout=300)
+        cpu = tree_cpu(mta.p.pid) - cpu
+        status = json.loads(subprocess.run([os.path.join(BUILD, "src", "signet"), "-c", mta.conf, "status", "--json"], stdout=subprocess.PIPE, text=True).stdout)
+        tls = [r["tls"] for r in status["roles"] if r["role"] == "smtpc"]
+        mta.stop()
+        print("  %-30s %6d handshakes, %6d resumed, %6d with forward secrecy; %5.0f msg/s, CPU %.3f s/1000" % (
+            what, sum(t["handshakes"] for t in tls), sum(t["resumed"] for t in tls), sum(t["forward_secret"] for t in tls),
+            json.loads(out)["rate"], cpu * 1000 / messages), flush=True)
+
+
 def is_role(pid, parent, role):
     try:
         with open("/proc/%d/cmdline" % pid, "rb") as f:
@@ -298,6 +318,7 @@ def main():
         if counted:
             print("%s: %s for %d messages (under strace)" % (name, counted[0], counted[1]))
     idle_memory(work, certs)
+    handshakes(work, certs)
     print("\nConfigurations:")
     for name, main_cf in kinds:
         print("--- %s main.cf\n%s" % (name, main_cf.format(dir="DIR", out=OUT, owner="signet", tls="(TLS runs:)\n" + TLS.format(cert="CERT", key="KEY"))))
