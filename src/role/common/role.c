@@ -614,8 +614,11 @@ confine(struct role *r)
 	confine_raise_files();
 	if (r->spec->keeps_root)
 		return;
-	if (r->spec->keys && !confine_secrets(r->as_root, &why))
-		log_info(NULL, "%s: %s: private keys may be written to swap space", ipc_role_name(r->spec->role), why.text);
+	if (r->spec->keys) {
+		r->memory_locked = confine_secrets(r->as_root, &why);
+		if (!r->memory_locked)
+			log_info(NULL, "%s: %s", ipc_role_name(r->spec->role), why.text);
+	}
 	if (r->as_root && !confine_user(user_of(r), &why))
 		fatal("%s: parameter mail_owner: %s", ipc_role_name(r->spec->role), why.text);
 	confine_no_new_privs();

@@ -60,6 +60,7 @@ struct role {
 	uint32_t generation;            /* counts reloads */
 	bool as_root;                   /* master runs as root: ids can change */
 	bool draining, reloaded;
+	bool memory_locked;             /* all of it (spec->keys) */
 	struct role_listener *listeners;
 	size_t n_listeners;
 	struct maps_env maps_env;       /* ready for maps_open */

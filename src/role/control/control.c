@@ -286,7 +286,7 @@ on_role_status(void *ctx, enum ipc_result result, struct ipc_status_report *m)
 }
 
 static const unsigned status_roles[] = { IPC_ROLE_SMTPD, IPC_ROLE_QUEUE, IPC_ROLE_SMTPC, IPC_ROLE_RESOLVER, IPC_ROLE_LOOKUP,
-	IPC_ROLE_LOCAL, IPC_ROLE_DELIVER };
+	IPC_ROLE_LOCAL, IPC_ROLE_DELIVER, IPC_ROLE_KEEPER };
 
 static void
 on_master_status_known(void *ctx, enum ipc_result result, struct ipc_master_answer *m)

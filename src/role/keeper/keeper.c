@@ -17,7 +17,7 @@
 
 /* SETTLE: files that belong together arrive one after the other. LOOK_AGAIN: tables look at their files once a second. */
 enum { SETTLE_MS = 300, LOOK_AGAIN_MS = 1500, SWEEP_MS = 10000, KEEP_S = 60 };
-enum { ANSWER_MAX = 4 << 20 };
+enum { ANSWER_MAX = 4 << 20, SECURE_BYTES = 4 << 20 };
 
 static struct keeper keeper;
 
@@ -340,12 +340,27 @@ keeper_take_peer(struct role *r, unsigned role, unsigned index, int fd)
 static void
 configure(struct keeper *k)
 {
+	lines_configure(k);
 	if (role_keys_in_process())
 		return;         /* the benchmark's comparison: nobody asks */
 	chains_configure(k);
 	sni_configure(k);
-	lines_configure(k);
 	keeper_sweep_keys(k);
+}
+
+/*
+ * Where not all memory can be locked (a limit that nobody may raise) the library's own small
+ * locked heap takes the secret numbers of keys; it holds about a thousand RSA keys.
+ */
+static void
+lock_numbers(const struct role *r)
+{
+	if (r->memory_locked)
+		return;
+	if (CRYPTO_secure_malloc_init(SECURE_BYTES, 32) == 1)
+		log_info(NULL, "only the secret numbers of keys are locked in memory");
+	else
+		log_warning(NULL, "memory cannot be locked: private keys may be written to swap space");
 }
 
 static void
@@ -354,6 +369,7 @@ keeper_start(struct role *r)
 	struct keeper *k = state(r);
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
+	lock_numbers(r);
 	loop_timer_init(&k->settle, r->loop, on_settle, k);
 	loop_timer_init(&k->again, r->loop, on_again, k);
 	loop_timer_init(&k->sweep, r->loop, on_sweep, k);

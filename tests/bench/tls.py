@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""Part of make bench: TLS handshakes per second over STARTTLS, full and resumed, RSA-2048 and P-256.
+
+Signet as it runs (private keys in keeper) beside the same server with keys in its own processes (SIGNET_KEYS=in-process, which
+exists for this comparison only) and beside Postfix, in turns in one run. The clients (tests/bench/tlsbench.c) run on the same
+machine and share its cores. SIGNET_BENCH_ROUNDS (5) and SIGNET_BENCH_HANDSHAKES (1500) change the defaults. Needs root, for
+Postfix. Exit status 1 when a goal is missed: full handshakes with keeper within 10 % (RSA-2048) and 20 % (P-256) of keys in
+process, and twice Postfix's rate, full and resumed.
+"""
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(TOP, "tests", "e2e"))
+import kit  # noqa: E402
+
+BENCH = os.path.join(kit.BUILD, "tlsbench")
+ROUNDS = int(os.environ.get("SIGNET_BENCH_ROUNDS", "5"))
+COUNT = int(os.environ.get("SIGNET_BENCH_HANDSHAKES", "1500"))
+CONNECTIONS = 16
+MAIN = """\
+smtpd_tls_security_level = may
+smtpd_tls_chain_files = %s, %s
+smtpd_peername_lookup = no
+smtpd_client_connection_count_limit = 0
+"""
+
+
+def tree_cpu(root):
+    """User and system seconds of a process and its descendants, those that ended included."""
+    tick, parents, times = os.sysconf("SC_CLK_TCK"), {}, {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/stat" % pid) as f:
+                fields = f.read().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        parents[int(pid)], times[int(pid)] = int(fields[1]), sum(int(x) for x in fields[11:15]) / tick
+    total = 0
+    for pid in times:
+        at = pid
+        while at in parents and at not in (root, 0, 1):
+            at = parents[at]
+        total += times[pid] if at == root else 0
+    return total
+
+
+def rate(address, resumed):
+    argv = [BENCH, address, "25", "-n", str(COUNT), "-c", str(CONNECTIONS)] + (["-r"] if resumed else [])
+    out = subprocess.run(argv, stdout=subprocess.PIPE, text=True, timeout=300)
+    per_second, again, done = out.stdout.split()
+    if out.returncode != 0 or int(done) != COUNT:
+        raise SystemExit("%s: handshakes failed" % address)
+    if resumed and int(again) < COUNT - 2 * CONNECTIONS:
+        raise SystemExit("%s: only %s of %d sessions were resumed" % (address, again, COUNT))
+    return float(per_second)
+
+
+def main():
+    if os.geteuid() != 0:
+        raise SystemExit("make bench needs root (Postfix is measured beside Signet)")
+    if os.environ.get("SIGNET_BENCH_INSIDE") is None:
+        os.environ["SIGNET_BENCH_INSIDE"] = "1"
+        os.execvp("unshare", ["unshare", "-n", "sh", "-c", 'ip link set lo up && exec "$0" "$@"', sys.executable] + sys.argv)
+    env = kit.Env(tempfile.mkdtemp(prefix="signet-bench-tls-", dir=os.environ.get("SIGNET_BENCH_DIR")))
+    missed = False
+    print("\nTLS handshakes per second (STARTTLS, TLS 1.3, %d at a time, %d a round, median of %d rounds [lowest .. highest]):" % (
+        CONNECTIONS, COUNT, ROUNDS))
+    try:
+        for key, label, share in (("rsa", "RSA-2048", 0.90), ("ec", "P-256", 0.80)):
+            missed |= one_key(env, key, label, share)
+    finally:
+        env.close()
+    return missed
+
+
+def one_key(env, key, label, share):
+    cert, private = env.cert("localhost", key=key)
+    text = MAIN % (private, cert)
+    keeper = env.signet(key + "-keeper", text, kit.MASTER_CF.format(smtp="127.0.0.1:25"))
+    os.environ["SIGNET_KEYS"] = "in-process"
+    os.chmod(private, 0o644)
+    inside = env.signet(key + "-inside", text, kit.MASTER_CF.format(smtp="127.0.0.2:25"))
+    del os.environ["SIGNET_KEYS"]
+    postfix = env.postfix(key + "-postfix", text + "default_process_limit = 100\nmax_use = 1000\n", smtp="127.0.0.3:25")
+    with open(os.path.join(postfix.queue, "pid", "master.pid")) as f:
+        master = int(f.read())
+    peers = (("keeper", "127.0.0.1", keeper.proc.p.pid), ("keys in process", "127.0.0.2", inside.proc.p.pid), ("Postfix", "127.0.0.3", master))
+    missed = False
+    for resumed in (False, True):
+        rates, cpus = {p[0]: [] for p in peers}, {p[0]: [] for p in peers}
+        for n in range(ROUNDS + 1):
+            for name, address, root in peers:
+                cpu = tree_cpu(root)
+                r = rate(address, resumed)
+                if n > 0:               # the first round warms up
+                    rates[name].append(r)
+                    cpus[name].append((tree_cpu(root) - cpu) * 1000 / COUNT)
+        median = {name: statistics.median(rates[name]) for name in rates}
+        for name, _, _ in peers:
+            print("  %-8s %-7s  %-16s %7.0f  [%.0f .. %.0f]   server's CPU %.2f s/1000" % (
+                label, "resumed" if resumed else "full", name, median[name], min(rates[name]), max(rates[name]),
+                statistics.median(cpus[name])), flush=True)
+        of_own, of_postfix = median["keeper"] / median["keys in process"], median["keeper"] / median["Postfix"]
+        goal = (resumed or of_own >= share) and of_postfix >= 2
+        print("  %-8s %-7s  keeper is %.0f %% of keys in process%s, %.1f times Postfix (goal 2)%s" % (
+            label, "resumed" if resumed else "full", 100 * of_own, "" if resumed else " (goal %.0f)" % (100 * share), of_postfix,
+            "" if goal else "   MISSED"), flush=True)
+        missed |= not goal
+    keeper.stop()
+    inside.stop()
+    postfix.stop()
+    return missed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
