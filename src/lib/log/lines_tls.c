@@ -195,13 +195,6 @@ log_tls_names(const struct log *l, struct span subject, struct span issuer)
 }
 
 void
-log_tls_ticket(const struct log *l, struct span namaddr, bool issuing, int64_t expires_s)
-{
-	log_info(l, "%.*s: %s session ticket, key expiration: %lld", SPAN_ARG(log_esc(namaddr)),
-	    issuing ? "Issuing" : "Decrypting", (long long)expires_s);
-}
-
-void
 log_tls_initializing(const struct log *l)
 {
 	log_info(l, "initializing the server-side TLS engine");

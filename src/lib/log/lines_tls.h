@@ -75,8 +75,6 @@ void log_tls_unusable_tlsa(const struct log *l, struct span namaddrport, struct 
 void log_tls_rawkey(const struct log *l, struct span namaddr, struct span pkey_fp);
 /* "subject=<dn>" and "issuer=<dn>" */
 void log_tls_names(const struct log *l, struct span subject, struct span issuer);
-/* "NAMADDR: Issuing session ticket, key expiration: <epoch>" or "Decrypting session ticket, ..." */
-void log_tls_ticket(const struct log *l, struct span namaddr, bool issuing, int64_t expires_s);
 /* "initializing the server-side TLS engine" */
 void log_tls_initializing(const struct log *l);
 /* What the library does: its own words; the second form with "NAMADDR: " in front. */

@@ -115,10 +115,6 @@ test_other_lines(void **state)
 	log_tls_names(NULL, SPAN("/CN=a"), SPAN("/O=b/CN=c\n"));
 	LOGGED("subject=/CN=a");
 	LOGGED("issuer=/O=b/CN=c?");
-	log_tls_ticket(NULL, SPAN("unknown[192.0.2.1]"), true, 1790000000);
-	LOGGED("unknown[192.0.2.1]: Issuing session ticket, key expiration: 1790000000");
-	log_tls_ticket(NULL, SPAN("unknown[192.0.2.1]"), false, 1790000000);
-	LOGGED("unknown[192.0.2.1]: Decrypting session ticket, key expiration: 1790000000");
 	log_tls_initializing(NULL);
 	LOGGED("initializing the server-side TLS engine");
 	log_tls_trace(NULL, "SSL_accept:before SSL initialization");

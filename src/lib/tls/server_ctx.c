@@ -12,6 +12,7 @@
 #include "tls/library.h"
 #include "tls/policy_private.h"
 #include "tls/server_private.h"
+#include "tls/stream.h"
 
 bool
 tls_server_level_parse(const char *security_level, bool use_tls, bool enforce_tls, bool wrappermode,
@@ -84,6 +85,7 @@ ticket_key(SSL *ssl, unsigned char name[16], unsigned char *iv, EVP_CIPHER_CTX *
 		if (key == NULL)
 			return 0;
 	}
+	stream_trace_ticket(tls_stream_of(ssl), encrypt != 0, c->tickets.expires_s[at]);
 	if (EVP_CipherInit_ex2(cipher, c->ticket_cipher, key + 16, iv, encrypt, NULL) != 1 || !set_mac(mac, key + 48))
 		return -1;
 	/* a TLS 1.3 client uses each ticket once, so it needs a new one every time (RFC 8446 section C.4) */

@@ -78,6 +78,7 @@ enum { TLS_TICKET_KEY_BYTES = 80 };     /* 16 name, 32 cipher, 32 HMAC */
 struct tls_ticket_keys {
 	uint8_t key[2][TLS_TICKET_KEY_BYTES];
 	unsigned count;         /* 0, 1, 2 */
+	int64_t expires_s[2];   /* wall clock: when each is forgotten; only for the log */
 };
 void tls_server_ctx_set_ticket_keys(struct tls_server_ctx *c, const struct tls_ticket_keys *k);
 

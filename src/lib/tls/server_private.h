@@ -50,6 +50,8 @@ void tls_server_choose_curve(const struct tls_server_ctx *c, SSL *ssl);
 struct stream;
 /* One certificate of the client's chain was looked at. */
 void stream_trace_chain(struct stream *s, int depth, bool ok, X509 *cert);
+/* A ticket was made, or one was read. */
+void stream_trace_ticket(struct stream *s, bool issuing, int64_t expires_s);
 /* Bytes of the wire. */
 void stream_trace_bytes(struct stream *s, bool reading, const char *p, size_t n);
 /* The library tells its steps. */

@@ -36,13 +36,14 @@ struct stream_failure {
 enum stream_trace {
 	STREAM_TRACE_STATE,     /* the library's state machine: "SSL_accept:before SSL initialization" */
 	STREAM_TRACE_CHAIN,     /* the client's chain: "depth=1 verify=1 subject=/CN=Root" */
+	STREAM_TRACE_TICKET,    /* "Issuing session ticket, key expiration: 1790000000" */
 	STREAM_TRACE_BYTES,     /* "0000 16 03 01 ..." */
 };
 
 struct stream_tracer {
 	void (*line)(void *ctx, enum stream_trace kind, const char *text);
 	void *ctx;
-	bool steps : 1, chain : 1;
+	bool steps : 1, chain : 1, tickets : 1;
 	bool handshake_bytes : 1, all_bytes : 1;
 	size_t bytes_left;                      /* of dumps: no more than this (smtpd_tls_trace_size_limit) */
 };

@@ -24,6 +24,18 @@ stream_trace_chain(struct stream *s, int depth, bool ok, X509 *cert)
 	s->tracer->line(s->tracer->ctx, STREAM_TRACE_CHAIN, text);
 }
 
+void
+stream_trace_ticket(struct stream *s, bool issuing, int64_t expires_s)
+{
+	char text[96];
+
+	if (s == NULL || s->tracer == NULL || !s->tracer->tickets)
+		return;
+	snprintf(text, sizeof(text), "%s session ticket, key expiration: %lld", issuing ? "Issuing" : "Decrypting",
+	    (long long)expires_s);
+	s->tracer->line(s->tracer->ctx, STREAM_TRACE_TICKET, text);
+}
+
 /* One line of a dump: "0010 16 03 01 ...  ...". */
 static void
 dump_line(struct stream_tracer *t, size_t at, const unsigned char *p, size_t n)

@@ -1,6 +1,7 @@
 /* What smtpd gets from keeper: certificates that change, chains by SNI name, ticket keys that expire. */
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/panic.h"
 #include "ipc/messages.h"
@@ -42,6 +43,8 @@ refresh_tickets(struct service *svc)
 	if (life_s <= 0)
 		return INT64_MAX;
 	tls_keeper_tickets(life_s, &keys, &next_ms);
+	keys.expires_s[1] = clock_wall_us() / US_PER_S + next_ms / 1000;        /* this epoch's end, and that of the next */
+	keys.expires_s[0] = keys.expires_s[1] + life_s / 2;
 	tls_server_ctx_set_ticket_keys(svc->tls, &keys);
 	explicit_bzero(&keys, sizeof(keys));
 	return next_ms;

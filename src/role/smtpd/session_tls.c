@@ -25,6 +25,7 @@ on_trace(void *ctx, enum stream_trace kind, const char *text)
 		log_tls_trace(&s->log, text);
 		return;
 	case STREAM_TRACE_CHAIN:
+	case STREAM_TRACE_TICKET:
 		log_tls_trace_peer(&s->log, s->facts.namaddr, text);
 		return;
 	}
@@ -48,10 +49,10 @@ trace(struct session *s)
 		log_tls_setting_up(&s->log, true, s->facts.namaddr);
 		log_tls_cipher_list(&s->log, s->facts.namaddr, span_str(tls_server_ctx_ciphers(s->svc->tls)));
 	}
-	if (!(log & (LOG_TLS_VERBOSE | LOG_TLS_STEPS | LOG_TLS_HANDSHAKE_BYTES | LOG_TLS_ALL_BYTES)))
+	if (!(log & (LOG_TLS_VERBOSE | LOG_TLS_STEPS | LOG_TLS_HANDSHAKE_BYTES | LOG_TLS_ALL_BYTES | LOG_TLS_CACHE)))
 		return;
 	t = ARENA_NEW(s->arena, struct stream_tracer);
-	*t = (struct stream_tracer){ .line = on_trace, .ctx = s, .chain = log & LOG_TLS_VERBOSE, .steps = log & LOG_TLS_STEPS,
+	*t = (struct stream_tracer){ .line = on_trace, .ctx = s, .chain = log & LOG_TLS_VERBOSE, .steps = log & LOG_TLS_STEPS, .tickets = log & LOG_TLS_CACHE,
 		.handshake_bytes = log & LOG_TLS_HANDSHAKE_BYTES, .all_bytes = log & LOG_TLS_ALL_BYTES,
 		.bytes_left = s->p->smtpd_tls_trace_size_limit };
 	stream_set_tracer(&s->stream, t);

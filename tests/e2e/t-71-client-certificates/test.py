@@ -79,12 +79,20 @@ def run(env):
     for line in (r"setting up TLS connection from unknown\[127\.0\.0\.1\]$", r"unknown\[127\.0\.0\.1\]: TLS cipher list \"aNULL:.*:!aNULL:!eNULL\"$",
                  r"SSL_accept:before SSL initialization$", r"SSL_accept:SSLv3/TLS read client hello$",
                  r"unknown\[127\.0\.0\.1\]: depth=1 verify=1 subject=/CN=Test ca$", r"unknown\[127\.0\.0\.1\]: depth=0 verify=1 subject=/CN=client\.test$",
-                 r"\]: subject=/CN=client\.test$", r"\]: issuer=/CN=Test ca$",
+                 r"unknown\[127\.0\.0\.1\]: Issuing session ticket, key expiration: \d{10}$", r"\]: subject=/CN=client\.test$", r"\]: issuer=/CN=Test ca$",
                  r"unknown\[127\.0\.0\.1\]: subject_CN=client\.test, issuer=Test ca, cert fingerprint=%s, pkey fingerprint=%s$" % (
                      env.fingerprint(good[0]), env.pubkey_fingerprint(good[0]))):
         s.wait_log(line, mark)
     kit.check(s.has_log(r"initializing the server-side TLS engine"), "level 2 tells of the engine")
     kit.check(not s.has_log(r"\]: 0000 16 03"), "no dump below level 3")
+    # a resumed session: "established" all the same, after what level 2 says of it
+    cmd = "(sleep 0.4; printf 'quit\\r\\n'; sleep 0.2) | timeout 20 openssl s_client -quiet -ign_eof -starttls smtp -connect 127.0.0.1:2501 -cert %s -key %s " % good
+    kit.sh("sh", "-c", cmd + "-sess_out %s/sess 2>&1" % env.dir, check_status=False)
+    mark = s.mark()
+    kit.sh("sh", "-c", cmd + "-sess_in %s/sess 2>&1" % env.dir, check_status=False)
+    for line in (r"unknown\[127\.0\.0\.1\]: Decrypting session ticket, key expiration: \d{10}$", r"unknown\[127\.0\.0\.1\]: Reusing old session \(RFC 5077 session ticket\)$",
+                 r"Trusted TLS connection established from unknown\[127\.0\.0\.1\]: TLSv1\.3 with cipher TLS_AES_256_GCM_SHA384 \(256/256 bits\) key-exchange x25519$"):
+        s.wait_log(line, mark)
     # Untrusted: "presented a certificate, but the Postfix SMTP server was unable to check the issuing CA signature"
     mark = s.mark()
     kit.check('(Client CN "selfmade.test", Issuer "selfmade.test" (not verified))\r\n' in received(2501, selfmade), "not verified")
