@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <stdio.h>
 
 #include "base/fd.h"
 #include "base/log.h"
@@ -196,6 +197,7 @@ tls_server_choose_curve(const struct tls_server_ctx *c, SSL *ssl)
 {
 	struct span rest = span_str(c->preferred), one;
 	const unsigned char *p;
+	char name[32];
 	size_t n;
 
 	if (rest.n == 0 || SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_supported_groups, &p, &n) != 1)
@@ -203,9 +205,11 @@ tls_server_choose_curve(const struct tls_server_ctx *c, SSL *ssl)
 	while (span_token(&rest, " ", &one)) {
 		const struct curve *curve = curve_find(one);
 
-		/* one that the library does not know fails here, and the next is tried */
-		if (curve != NULL && client_has(span_of(p, n), curve->id) && SSL_set1_groups_list(ssl, curve->name) == 1)
-			break;
+		if (curve == NULL || !client_has(span_of(p, n), curve->id))
+			continue;
+		snprintf(name, sizeof(name), "%s", curve->name);
+		if (SSL_set1_groups_list(ssl, name) == 1)
+			break;          /* else the library does not know it, and the next is tried */
 	}
 	ERR_clear_error();
 }

@@ -38,7 +38,7 @@ order_add(struct acl_ccert_order *o, struct span word, struct fault *why)
 		for (size_t k = 0; k < o->n; k++)
 			if (o->key[k] == order_words[i].key)
 				return fault_set(why, "", "search_order names %s twice", order_words[i].word);
-		o->key[o->n++] = order_words[i].key;
+		o->key[o->n++] = (uint8_t)order_words[i].key;
 		return true;
 	}
 	return fault_set(why, "", "search_order knows no \"%.*s\": cert_fingerprint, pubkey_fingerprint, subject_cn, issuer_cn, "
