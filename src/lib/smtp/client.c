@@ -53,6 +53,8 @@ smtpc_step_doing(const struct smtpc *c, enum smtpc_step step)
 		return "sending QUIT";
 	case SMTPC_RSET:
 		return "sending RSET probe";
+	case SMTPC_XFORWARD:
+		return "sending XFORWARD name/address";
 	case SMTPC_MAIL:
 		return "sending MAIL FROM";
 	case SMTPC_RCPT:
@@ -289,6 +291,7 @@ answer(struct smtpc *c)
 	case SMTPC_RSET:
 		answer_reset(c);
 		return;
+	case SMTPC_XFORWARD:
 	case SMTPC_MAIL:
 	case SMTPC_RCPT:
 	case SMTPC_DATA:
@@ -424,6 +427,8 @@ step_limit_ms(const struct smtpc *c)
 		return c->opt.quit_ms;
 	case SMTPC_RSET:
 		return c->opt.rset_ms;
+	case SMTPC_XFORWARD:
+		return c->opt.xforward_ms;
 	case SMTPC_MAIL:
 		return c->opt.mail_ms;
 	case SMTPC_RCPT:

@@ -37,6 +37,7 @@ enum {
 struct smtpc_caps {
 	unsigned bits;
 	uint64_t size_max;              /* 0 = no limit stated */
+	unsigned xforward;              /* bits 1 << enum smtpc_xforward_attr */
 	char auth[256];                 /* mechanisms, upper case, one blank between */
 };
 
@@ -52,6 +53,7 @@ enum smtpc_step {
 	SMTPC_AUTH,
 	SMTPC_QUIT,
 	SMTPC_RSET,
+	SMTPC_XFORWARD,
 	SMTPC_MAIL,
 	SMTPC_RCPT,
 	SMTPC_DATA,
@@ -75,7 +77,23 @@ struct smtpc_options {
 	void *filter_ctx;
 	uint32_t min_data_rate;         /* bytes per second added to such a deadline */
 	int64_t helo_ms, starttls_ms, auth_ms, mail_ms, rcpt_ms, data_init_ms, data_xfer_ms, data_done_ms,
-	    rset_ms, quit_ms;
+	    rset_ms, quit_ms, xforward_ms;
+};
+
+/* Where a message came from first, for XFORWARD; "" or "unknown" is sent as [UNAVAILABLE]. */
+enum smtpc_xforward_attr {
+	SMTPC_XF_NAME,
+	SMTPC_XF_ADDR,
+	SMTPC_XF_PORT,
+	SMTPC_XF_PROTO,
+	SMTPC_XF_HELO,
+	SMTPC_XF_IDENT,
+	SMTPC_XF_SOURCE,                /* LOCAL or REMOTE */
+	SMTPC_XF_ATTRS,
+};
+
+struct smtpc_xforward {
+	struct span value[SMTPC_XF_ATTRS];
 };
 
 enum smtpc_outcome {
@@ -110,6 +128,7 @@ struct smtpc_tx {
 	bool smtputf8;                  /* needs SMTPUTF8; the caller checked the offer */
 	bool requiretls;                /* REQUIRETLS on MAIL; the caller checked the offer */
 	bool auth_empty;                /* AUTH=<> on MAIL (RFC 4954 section 5) */
+	const struct smtpc_xforward *xforward;  /* told to servers that announce XFORWARD; NULL = to nobody */
 	bool probe;                     /* end after RCPT: accepted recipients stay SMTPC_ACCEPTED, `reply` is filled */
 	struct smtpc_rcpt *rcpts;
 	size_t n_rcpts;
@@ -147,6 +166,8 @@ struct smtpc {
 	bool tls;                       /* smtpc_tls_started */
 	bool said_my_name;              /* greeted or answered EHLO with my_name: maybe a loop */
 	bool protocol_error;            /* answers that are no SMTP were seen */
+	struct span xforward_said;      /* what the server said when it refused XFORWARD (the message goes on), in the
+	                                   transaction's arena; "" = it did not */
 	unsigned uses;                  /* transactions begun */
 
 	/* private */
@@ -157,6 +178,7 @@ struct smtpc {
 	struct span piece;              /* content to be sent */
 	size_t accepted;                /* recipients of this transaction */
 	size_t chunks_sent;
+	unsigned n_xforward, xforward_command[2];       /* of this transaction */
 	int64_t request_us;             /* when the step at the receive cursor began to wait */
 	int64_t active_us;              /* last progress: a whole reply, or bytes written */
 	int64_t now_us;                 /* latest time that we were told */

@@ -75,6 +75,8 @@ parse_line(struct smtpc_caps *caps, struct span line, unsigned discard)
 	caps->bits |= bit;
 	if (bit == SMTPC_CAP_AUTH)
 		add_auth(caps, span_from(line, 5));
+	if (bit == SMTPC_CAP_XFORWARD)
+		caps->xforward |= smtpc_xforward_caps(rest);
 	if (bit == SMTPC_CAP_SIZE && !span_u64(span_trim(rest), UINT64_MAX, &caps->size_max))
 		caps->size_max = 0;
 }

@@ -6,6 +6,11 @@
 /* EHLO's keywords (client_caps.c). */
 void smtpc_caps_parse(struct smtpc_caps *caps, struct span text, unsigned discard);
 
+/* XFORWARD (client_xforward.c): the attributes announced, the number of commands for this transaction, and the nth of them. */
+unsigned smtpc_xforward_caps(struct span words);
+unsigned smtpc_xforward_plan(struct smtpc *c);
+void smtpc_xforward_render(struct smtpc *c, size_t nth);
+
 /* The session is over: `fault` and `failed_at` are set, SMTPC_FAILED is said next. */
 void smtpc_fail(struct smtpc *c, enum smtpc_step at, const char *dsn, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));

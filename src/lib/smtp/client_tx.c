@@ -143,13 +143,20 @@ anyone_pending(const struct smtpc_tx *tx)
 	return false;
 }
 
+/* The step behind RSET and the first `done` commands XFORWARD. */
+static struct smtpc_cursor
+behind_reset(const struct smtpc *c, size_t done)
+{
+	return (struct smtpc_cursor){ done < c->n_xforward ? SMTPC_XFORWARD : SMTPC_MAIL, done < c->n_xforward ? done : 0 };
+}
+
 void
 smtpc_begin(struct smtpc *c, struct smtpc_tx *tx, int64_t now_us)
 {
 	ensure(smtpc_idle(c));
 	c->tx = tx;
 	c->accepted = c->chunks_sent = 0;
-	c->piece = SPAN("");
+	c->piece = c->xforward_said = SPAN("");
 	c->content = SMTPC_CONTENT_NONE;
 	c->cut = c->ends_cr = false;
 	c->line_start = c->ends_crlf = true;
@@ -160,7 +167,8 @@ smtpc_begin(struct smtpc *c, struct smtpc_tx *tx, int64_t now_us)
 	if (!anyone_pending(tx))
 		return;
 	c->uses++;
-	c->send = c->recv = (struct smtpc_cursor){ c->must_reset ? SMTPC_RSET : SMTPC_MAIL, 0 };
+	smtpc_xforward_plan(c);
+	c->send = c->recv = c->must_reset ? (struct smtpc_cursor){ SMTPC_RSET, 0 } : behind_reset(c, 0);
 }
 
 static void
@@ -231,7 +239,11 @@ render_step(struct smtpc *c)
 	switch (c->send.step) {
 	case SMTPC_RSET:
 		buf_add_str(&c->out, "RSET\r\n");
-		c->send.step = SMTPC_MAIL;
+		c->send = behind_reset(c, 0);
+		return;
+	case SMTPC_XFORWARD:
+		smtpc_xforward_render(c, c->send.i);
+		c->send = behind_reset(c, c->send.i + 1);
 		return;
 	case SMTPC_MAIL:
 		render_mail(c);
@@ -469,7 +481,13 @@ answer(struct smtpc *c)
 	switch (c->recv.step) {
 	case SMTPC_RSET:
 		c->must_reset = false;
-		c->recv = (struct smtpc_cursor){ SMTPC_MAIL, 0 };
+		c->recv = behind_reset(c, 0);
+		return;
+	case SMTPC_XFORWARD:
+		/* It is for logs alone: a server that refuses it gets the message all the same. */
+		if (c->reply.code / 100 != 2)
+			c->xforward_said = one_line(c->tx->arena, c->reply.text);
+		c->recv = behind_reset(c, c->recv.i + 1);
 		return;
 	case SMTPC_MAIL:
 		answer_mail(c);

@@ -102,6 +102,23 @@ orcpt_of(const struct delivery *d, size_t i)
 	return d->rcpts[i].orcpt;
 }
 
+/* Where the message came from first; its name there, else ours. */
+static const struct smtpc_xforward *
+xforward_of(struct delivery *d)
+{
+	const struct envelope *e = &d->env;
+	struct smtpc_xforward *xf = ARENA_NEW(d->arena, struct smtpc_xforward);
+
+	xf->value[SMTPC_XF_NAME] = e->client_name;
+	xf->value[SMTPC_XF_ADDR] = e->client_addr;
+	xf->value[SMTPC_XF_PORT] = e->client_port;
+	xf->value[SMTPC_XF_PROTO] = e->client_protocol;
+	xf->value[SMTPC_XF_HELO] = e->client_helo;
+	xf->value[SMTPC_XF_IDENT] = e->log_ident.n > 0 ? e->log_ident : d->qid;
+	xf->value[SMTPC_XF_SOURCE] = e->local_origin ? SPAN("LOCAL") : SPAN("REMOTE");
+	return xf;
+}
+
 /* The transaction, the same for every server; generic_run may change the addresses before. */
 static void
 make_tx(struct delivery *d)
@@ -113,6 +130,7 @@ make_tx(struct delivery *d)
 		.envid = d->env.envid, .bytes = d->size, .rcpts = d->tx_rcpts, .n_rcpts = d->n_rcpts,
 		.arena = d->arena, .probe = d->probe,
 	};
+	d->tx.xforward = d->svc->p->smtp_send_xforward_command ? xforward_of(d) : NULL;
 	for (size_t i = 0; i < d->n_rcpts; i++) {
 		d->tx_rcpts[i].addr = wire_address(d, d->rcpt_out[i]);
 		d->tx_rcpts[i].notify = span_str(envelope_notify_text(d->rcpts[i].notify));

@@ -194,6 +194,7 @@ begin_engine(struct conn *c)
 		.rcpt_ms = p->smtp_rcpt_timeout_ms, .data_init_ms = p->smtp_data_init_timeout_ms,
 		.data_xfer_ms = p->smtp_data_xfer_timeout_ms, .data_done_ms = p->smtp_data_done_timeout_ms,
 		.rset_ms = p->smtp_rset_timeout_ms, .quit_ms = p->smtp_quit_timeout_ms,
+		.xforward_ms = p->smtp_xforward_timeout_ms,
 	};
 
 	if (c->svc->reply_filter != NULL) {
@@ -449,6 +450,9 @@ on_done(struct conn *c)
 {
 	struct delivery *d = c->d;
 
+	if (c->engine.xforward_said.n > 0)
+		log_warning(&d->log, "host %s said: %.*s (in reply to XFORWARD command)", c->peer,
+		    SPAN_ARG(log_esc(c->engine.xforward_said)));
 	if (only_tired(c))
 		return take_back(c);
 	take_facts(d, c);
@@ -472,7 +476,7 @@ was_stale(const struct conn *c)
 {
 	enum smtpc_step at = c->engine.failed_at;
 
-	return c->taken > 0 && (!c->answered || at == SMTPC_RSET || at == SMTPC_MAIL || at == SMTPC_RCPT);
+	return c->taken > 0 && (!c->answered || at == SMTPC_RSET || at == SMTPC_XFORWARD || at == SMTPC_MAIL || at == SMTPC_RCPT);
 }
 
 static bool

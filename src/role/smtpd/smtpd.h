@@ -242,7 +242,7 @@ enum map_result x_authorize(struct session *s);
 void xclient_apply(struct session *s, const struct smtps_x *x);
 void xforward_apply(struct session *s, const struct smtps_x *x);
 void xforward_reset(struct session *s);
-/* "name[addr]" of the first client, "" when neither was given. */
+/* "name[addr]" of the first client, "unknown" when only other things were told of it, "" when nothing was. */
 struct span xforward_client(const struct session *s, struct arena *a);
 /* SOURCE decides whose headers these are, else `otherwise`. */
 bool xforward_local(const struct session *s, bool otherwise);

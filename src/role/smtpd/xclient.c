@@ -9,6 +9,9 @@
 #include "dns/dns.h"
 #include "role/smtpd/smtpd.h"
 
+/* XFORWARD attributes that are about the client (the others are about the message). */
+#define CLIENT_ATTRS (1u << SMTPS_X_NAME | 1u << SMTPS_X_ADDR | 1u << SMTPS_X_PORT | 1u << SMTPS_X_PROTO | 1u << SMTPS_X_HELO)
+
 static bool
 given(const struct smtps_x *x, enum smtps_x_attr attr)
 {
@@ -186,8 +189,10 @@ xforward_client(const struct session *s, struct arena *a)
 {
 	const struct xforward *xf = s->xforward;
 
-	if (xf == NULL || (!given(&xf->x, SMTPS_X_NAME) && !given(&xf->x, SMTPS_X_ADDR)))
+	if (xf == NULL || (xf->x.given & CLIENT_ATTRS) == 0)
 		return SPAN("");
+	if (!given(&xf->x, SMTPS_X_NAME) && !given(&xf->x, SMTPS_X_ADDR))
+		return SPAN("unknown");
 	return arena_printf(a, "%.*s[%.*s]", SPAN_ARG(xforward_value(xf, SMTPS_X_NAME)), SPAN_ARG(xforward_value(xf, SMTPS_X_ADDR)));
 }
 
