@@ -217,7 +217,8 @@ def run(env):
             memory = read_memory(pid)
             kit.check(b"smtpd_sasl_path" in memory, "the memory of %d" % pid)
             kit.check(line[12:24].encode() not in memory, "%s: the password stayed in the memory of smtpd" % mech)
-    log = s.log()
+    log = "".join(line for line in s.log().splitlines(True) if "/smtpd[" in line or "/cleanup[" in line)
+    kit.check("SASL PLAIN authentication failed" in log, "lines of smtpd")
     for secret in ("secret", "wrong", "tiger", b64("secret"), b64("\0joe\0secret"), b64("\0joe\0wrong")):
         kit.check(secret not in log, "%s in the log" % secret)
     s.stop()
