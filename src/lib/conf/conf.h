@@ -125,5 +125,11 @@ bool conf_get_ms(const struct conf_service *s, const char *name, int64_t *value_
 /* "10s", "5m", "100" (seconds) as ms, for times inside other values. */
 bool conf_time_ms(const char *text, int64_t *value_r);
 
+/*
+ * What keeps DNSSEC, and so DANE, from working with these values (spec 20.10): words, or NULL when nothing does.
+ * `fix_r` (may be NULL) gets what to do about it.
+ */
+const char *conf_dane_obstacle(const struct params *p, bool lmtp, const char **fix_r);
+
 /* True when `accept_unsupported` names this parameter, word, table type, service or command. */
 bool conf_accepts(const struct conf_service *s, const char *name);

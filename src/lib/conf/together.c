@@ -19,28 +19,33 @@ has_word(const char *list, struct span word)
 	return span_find_ci(span_str(list), word) >= 0;
 }
 
-struct obstacle {
-	const char *text, *fix;
-};
-
-/* What keeps DANE from working; text NULL when nothing does. */
-static struct obstacle
-find_obstacle(const struct params *p, bool lmtp)
+const char *
+conf_dane_obstacle(const struct params *p, bool lmtp, const char **fix_r)
 {
-	if (strcmp(p->smtp_dns_support_level, "dnssec") != 0)
-		return (struct obstacle){ "smtp_dns_support_level is not dnssec", "set smtp_dns_support_level = dnssec" };
-	if (!has_word(p->smtp_host_lookup, SPAN("dns")))
-		return (struct obstacle){ "smtp_host_lookup has no dns", "put dns into smtp_host_lookup" };
-	if (!lmtp && p->ignore_mx_lookup_error)
-		return (struct obstacle){ "ignore_mx_lookup_error is set", "set ignore_mx_lookup_error = no" };
-	if (has_word(p->smtp_dns_resolver_options, SPAN("res_defnames")) ||
-	    has_word(p->smtp_dns_resolver_options, SPAN("res_dnsrch")))
-		return (struct obstacle){ "smtp_dns_resolver_options searches other domains",
-			"take res_defnames and res_dnsrch out of smtp_dns_resolver_options" };
-	if (span_trim(span_str(p->dnssec_trust_anchor_files)).n == 0)
-		return (struct obstacle){ "there is no trust anchor",
-			"set dnssec_trust_anchor_files = /usr/share/dns/root.key (package dns-root-data)" };
-	return (struct obstacle){ NULL, NULL };
+	const struct {
+		bool there;
+		const char *text, *fix;
+	} rows[] = {
+		{ strcmp(p->smtp_dns_support_level, "dnssec") != 0, "smtp_dns_support_level is not dnssec",
+		    "set smtp_dns_support_level = dnssec" },
+		{ !has_word(p->smtp_host_lookup, SPAN("dns")), "smtp_host_lookup has no dns", "put dns into smtp_host_lookup" },
+		{ !lmtp && p->ignore_mx_lookup_error, "ignore_mx_lookup_error is set", "set ignore_mx_lookup_error = no" },
+		{ has_word(p->smtp_dns_resolver_options, SPAN("res_defnames")) ||
+		    has_word(p->smtp_dns_resolver_options, SPAN("res_dnsrch")),
+		    "smtp_dns_resolver_options searches other domains",
+		    "take res_defnames and res_dnsrch out of smtp_dns_resolver_options" },
+		{ span_trim(span_str(p->dnssec_trust_anchor_files)).n == 0, "there is no trust anchor",
+		    "set dnssec_trust_anchor_files = /usr/share/dns/root.key (package dns-root-data)" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		if (!rows[i].there)
+			continue;
+		if (fix_r != NULL)
+			*fix_r = rows[i].fix;
+		return rows[i].text;
+	}
+	return NULL;
 }
 
 static void
@@ -49,14 +54,14 @@ check_dane(struct conf_loading *l, const struct conf_service *s, bool lmtp)
 	const char *name = lmtp ? "lmtp_tls_security_level" : "smtp_tls_security_level";
 	const struct conf_value *v = conf_set_find(s->set, span_str(name));
 	const struct conf_def *at = v != NULL ? v->origin : NULL;
-	struct obstacle o;
+	const char *obstacle, *fix;
 
 	if (!is_dane(s->params->smtp_tls_security_level))
 		return;
-	o = find_obstacle(s->params, lmtp);
-	if (o.text != NULL)
-		conf_report_add(l->report, CONF_ERROR, at != NULL ? at->file : l->main_file, at != NULL ? at->line : 0, o.fix,
-		    "%s = %s: it needs DNSSEC, but %s", name, s->params->smtp_tls_security_level, o.text);
+	obstacle = conf_dane_obstacle(s->params, lmtp, &fix);
+	if (obstacle != NULL)
+		conf_report_add(l->report, CONF_ERROR, at != NULL ? at->file : l->main_file, at != NULL ? at->line : 0, fix,
+		    "%s = %s: it needs DNSSEC, but %s", name, s->params->smtp_tls_security_level, obstacle);
 }
 
 /* Services with the same values are one finding. */

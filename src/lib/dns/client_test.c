@@ -12,6 +12,7 @@ static int deaf_fd;
 
 static const char records[] =
     "@ IN MX 10 mx\n@ IN MX 20 mx2\nmx IN A 192.0.2.1\nmx IN AAAA 2001:db8::1\nmx2 IN CNAME mx\n"
+    "live0 IN A 192.0.2.10\nlive1 IN A 192.0.2.11\nlive2 IN A 192.0.2.12\nlive3 IN A 192.0.2.13\nlive4 IN A 192.0.2.14\n"
     "_25._tcp.mx IN TLSA 3 1 1 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n"
     "txt IN TXT \"v=one \" \"two\"\nnull IN MX 0 .\n";
 
@@ -175,7 +176,7 @@ test_dead_servers_delay_nobody(void **state)
 	struct loop *l;
 	struct dns_client *c;
 	unsigned failed = 0;
-	int64_t start;
+	int64_t start, best = INT64_MAX;
 	struct seen s;
 
 	(void)state;
@@ -191,13 +192,17 @@ test_dead_servers_delay_nobody(void **state)
 	for (int i = 0; i < 20; i++)
 		loop_turn(l, 10);
 	assert_true(dns_client_pending(c) + failed == 1000 && failed < 100);
-	start = clock_mono_us();
-	ask(l, c, "mx.secure.example", DNS_TYPE_A, &s);
-	assert_int_equal(s.d.status, DNS_SECURE);
-	/* alone it takes a few milliseconds; choked it took 6.5 seconds behind 300 dead names */
-	if (clock_mono_us() - start > 2 * US_PER_S)
-		fail_msg("%lld ms behind 1000 dead names", (long long)(clock_mono_us() - start) / 1000);
-	print_message("a live name behind 1000 dead ones: %lld us\n", (long long)(clock_mono_us() - start));
+	/* alone it takes a few milliseconds; choked it took 6.5 seconds behind 300 dead names. The best of five: others run here, too */
+	for (unsigned i = 0; i < 5; i++) {
+		start = clock_mono_us();
+		ask(l, c, arena_printf(a, "live%u.secure.example", i).p, DNS_TYPE_A, &s);
+		assert_int_equal(s.d.status, DNS_SECURE);
+		if (clock_mono_us() - start < best)
+			best = clock_mono_us() - start;
+	}
+	if (best > 50 * US_PER_MS)
+		fail_msg("%lld ms behind 1000 dead names", (long long)best / 1000);
+	print_message("a live name behind 1000 dead ones: %lld us\n", (long long)best);
 	dns_client_free(&c);            /* most of the dead are still under way */
 	loop_free(&l);
 	arena_free(&a);

@@ -60,6 +60,15 @@ note_missing(struct missing *m, const struct dns_answer *answer)
 	    answer->nxdomain ? "Host not found" : "Host found but no data record of requested type";
 }
 
+/* Forged or broken signatures: the log says what is wrong with them. */
+static void
+warn_bogus(struct hop *h, const struct dns_answer *d)
+{
+	if (d->status == DNS_BOGUS)
+		hop_warn(h, arena_printf(h->arena, "%s records of %.*s: DNSSEC validation failed%s%.*s", dns_type_name(d->type),
+		    SPAN_ARG(d->name), d->why.n > 0 ? ": " : "", SPAN_ARG(log_esc(d->why))));
+}
+
 /* Address records of `name` by one method. WAIT, FOUND (some were added), ABSENT (`missing` says why). */
 static enum map_result
 host_records(struct hop *h, bool native, struct hop_host *host, const struct hop_address *proto,
@@ -85,6 +94,7 @@ host_records(struct hop *h, bool native, struct hop_host *host, const struct hop
 		if (answers[i] == NULL)
 			continue;
 		hop_note(h, native, answers[i], &host->answers[i]);
+		warn_bogus(h, answers[i]);
 		if (!dns_known(answers[i]) || answers[i]->count == 0) {
 			note_missing(missing, answers[i]);
 			continue;
@@ -270,6 +280,7 @@ domain_addresses(struct hop *h, struct fault *why)
 	if (hop_ask(h, false, h->domain, DNS_TYPE_MX, &mx) == MAP_WAIT)
 		return MAP_WAIT;
 	hop_note(h, false, mx, &h->mx);
+	warn_bogus(h, mx);
 	if (dns_known(mx))
 		return mx->count > 0 ? from_mx(h, mx, why) :
 		    single_host(h, mx->status, why);            /* none: implicit MX */

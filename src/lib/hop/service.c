@@ -60,25 +60,6 @@ families_of(const char *text)
 	return bits != 0 ? bits : 3;
 }
 
-/* What keeps DNSSEC from working (20.10); NULL when nothing does. */
-static const char *
-why_no_dane(const struct params *p, const char *prefix)
-{
-	struct span options = span_str(p->smtp_dns_resolver_options);
-
-	if (strcmp(p->smtp_dns_support_level, "dnssec") != 0)
-		return "smtp_dns_support_level is not dnssec";
-	if (span_find_ci(span_str(p->smtp_host_lookup), SPAN("dns")) < 0)
-		return "smtp_host_lookup has no dns";
-	if (strcmp(prefix, "smtp") == 0 && p->ignore_mx_lookup_error)
-		return "ignore_mx_lookup_error is set";
-	if (span_find_ci(options, SPAN("res_defnames")) >= 0 || span_find_ci(options, SPAN("res_dnsrch")) >= 0)
-		return "smtp_dns_resolver_options has res_defnames or res_dnsrch";
-	if (span_trim(span_str(p->dnssec_trust_anchor_files)).n == 0)
-		return "dnssec_trust_anchor_files is empty";
-	return NULL;
-}
-
 void
 hop_tls_params(const struct params *p, const char *prefix, struct tls_params *t_r)
 {
@@ -118,7 +99,7 @@ hop_tls_params(const struct params *p, const char *prefix, struct tls_params *t_
 		.cn_fallback = p->tls_match_subject_cn,
 		.dane_digests = p->tls_dane_digests,
 		.dane_insecure_mx_policy = p->smtp_tls_dane_insecure_mx_policy,
-		.no_dane = why_no_dane(p, prefix),
+		.no_dane = conf_dane_obstacle(p, strcmp(prefix, "lmtp") == 0, NULL),
 		.force_insecure_host_tlsa_lookup = p->smtp_tls_force_insecure_host_tlsa_lookup,
 	};
 }

@@ -28,7 +28,11 @@ now_us(const struct conn *c)
 static void
 tls_state(struct conn *c, const char *prefix, const char *suffix)
 {
-	snprintf(c->tls_state, sizeof(c->tls_state), "%s%s%s", prefix, tls_level_name(c->decision.level), suffix);
+	enum tls_level asked = c->decision.asked, level = c->decision.level;
+	/* records that could not be used, or not be relied on: "dane:encrypt", "dane:halfdane"; no records at all are just may */
+	bool less = asked == TLS_LEVEL_DANE && (level == TLS_LEVEL_ENCRYPT || level == TLS_LEVEL_HALF_DANE);
+
+	snprintf(c->tls_state, sizeof(c->tls_state), "%s%s%s%s", prefix, less ? "dane:" : "", tls_level_name(level), suffix);
 }
 
 static void

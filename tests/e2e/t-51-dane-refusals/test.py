@@ -133,5 +133,7 @@ def run(env):
     s.wait_log(r"warning: .*TLS policy lookup for bogus\.example/mx\.bogus\.example: TLSA lookup error for mx\.bogus\.example:25")
     s.wait_log(r"certificate verification failed for mx\.ee\.example\[\S+:25: not trusted by local or TLSA policy")
     s.wait_log(r"server certificate verification failed for mx\.taname\.example\[\S+: num=62:.*mx\.elsewhere\.example")
+    s.wait_log(r"warning: MX records of forged: DNSSEC validation failed: \S+")
+    s.wait_log(r"warning: A records of mx\.badhost\.example: DNSSEC validation failed: \S+")
     for name in waits:
         kit.check(not s.has_log(r"%s: .*status=bounced" % qids[name]), "%s: TLS policy never bounces" % name)
