@@ -23,7 +23,8 @@ static const struct verb_row {
 	{ "map", verb_map, "build, query and list lookup tables",
 	    "signet map build [--aliases] [-f] [-w] [TYPE:]FILE ...\n"
 	    "signet map query [-f] [--json] KEY|- [TYPE:]FILE ...\n"
-	    "signet map list [TYPE:]FILE ..." },
+	    "signet map list [TYPE:]FILE ...\n"
+	    "signet map --from-sendmail [--output DIR] ACCESS" },
 	{ "check", verb_check, "check the whole configuration", "signet check [--json]" },
 	{ "tls", verb_tls, "explain TLS policy, before and after",
 	    "signet tls explain [--json] [--save-facts FILE] [--service NAME] ADDRESS | DOMAIN | NEXTHOP\n"

@@ -130,6 +130,22 @@ run_each(const struct map_command *m, enum what what, int n, char **args)
 	return status;
 }
 
+/* "--from-sendmail [--output DIR] FILE": no configuration is needed. */
+static int
+from_sendmail(const struct cli *cli, int argc, char **argv)
+{
+	const char *dir = NULL;
+
+	if (argc > 3 && strcmp(argv[1], "--output") == 0) {
+		dir = argv[2];
+		argc -= 2;
+		argv += 2;
+	}
+	if (argc != 2 || argv[1][0] == '-')
+		return cli_usage(cli, "--from-sendmail takes one file");
+	return map_from_sendmail(cli, dir, argv[1]);
+}
+
 /* newaliases: everything in alias_database. */
 static int
 build_aliases(const struct map_command *m)
@@ -181,6 +197,8 @@ verb_map(struct cli *cli, int argc, char **argv)
 	int status = CLI_DONE;
 	struct conf *conf;
 
+	if (cli->linked_as == NULL && take_long(&argc, argv, "--from-sendmail"))
+		return from_sendmail(cli, argc, argv);
 	w.o.json = cli->linked_as == NULL && take_long(&argc, argv, "--json");
 	w.o.aliases = cli->linked_as == NULL ? take_long(&argc, argv, "--aliases") :
 	    strcmp(cli->linked_as, "postmap") != 0;

@@ -35,6 +35,9 @@ int map_build(const struct map_command *m, struct span arg);
 int map_query(const struct map_command *m, const char *key, char **args, int n);
 int map_list(const struct map_command *m, struct span arg);
 
+/* Sendmail's access database FILE to tables in `dir`, or to standard output when that is NULL. */
+int map_from_sendmail(const struct cli *cli, const char *dir, const char *file);
+
 /* A bar on standard error while a long source is read; draws nothing when that is no terminal. */
 struct map_progress {
 	const char *name;
