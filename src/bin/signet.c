@@ -28,7 +28,8 @@ static const struct verb_row {
 	{ "check", verb_check, "check the whole configuration", "signet check [--json]" },
 	{ "tls", verb_tls, "explain TLS policy, before and after",
 	    "signet tls explain [--json] [--save-facts FILE] [--service NAME] ADDRESS | DOMAIN | NEXTHOP\n"
-	    "signet tls explain [--json] --facts FILE" },
+	    "signet tls explain [--json] --facts FILE\n"
+	    "signet tls why [--json] QUEUEID" },
 	{ "queue", verb_queue, "look at the mail queue and act on it",
 	    "signet queue [list] [--json]\n"
 	    "signet queue flush [ID ... | --site DOMAIN]\n"

@@ -10,6 +10,7 @@ static const struct word_row {
 	cli_verb_fn *run;
 } words[] = {
 	{ "explain", tls_explain },
+	{ "why", tls_why_command },
 };
 
 int

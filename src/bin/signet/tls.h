@@ -70,4 +70,5 @@ json_t *tls_json_span(struct span s);
 
 /* ---- the words behind `signet tls` */
 int tls_explain(struct cli *cli, int argc, char **argv);
+int tls_why_command(struct cli *cli, int argc, char **argv);
 int tls_tlsa_command(struct cli *cli, int argc, char **argv);

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/panic.h"
 #include "base/rd.h"
+#include "role/log/why.h"
 #include "role/roles.h"
 
 #define STREAM_MAX (4u << 20)
@@ -35,6 +36,7 @@ struct logger {
 	struct list streams;
 	struct buf out;
 	struct loop_hook hook;
+	struct why_files why;
 	char host[256];
 	int file, syslog_fd, facility;
 	time_t stamp_for;
@@ -108,6 +110,17 @@ file_flush(void *ctx)
 		/* a full disk: nothing else can be done with these lines */
 	}
 	buf_clear(&l->out);
+	why_files_flush(&l->why);
+}
+
+static void
+on_why_record(void *ctx, struct ipc_from from, struct ipc_why_record *m)
+{
+	struct role *r = ctx;
+	struct logger *l = r->state;
+
+	(void)from;
+	why_files_add(&l->why, m->line);
 }
 
 static void
@@ -253,6 +266,7 @@ log_open(struct role *r)
 	tzset();
 	syslog_open(&logger);
 	role_allow_dir(r, "/dev", true);
+	why_files_open(&logger.why, r);
 }
 
 static void
@@ -279,7 +293,7 @@ log_drain(struct role *r, bool stop)
 
 const struct role_spec log_role = {
 	.role = IPC_ROLE_LOG,
-	.on = { .log_stream = on_log_stream, .log_file = on_log_file },
+	.on = { .log_stream = on_log_stream, .log_file = on_log_file, .why_record = on_why_record },
 	.open = log_open,
 	.start = log_start,
 	.drain = log_drain,

@@ -543,6 +543,7 @@ deliver_session_over(struct delivery *d, const struct fault *why, unsigned flags
 		finish(d);
 		return;
 	}
+	why_next(d, why);
 	if ((flags & FAIL_SAME_AGAIN) == 0)
 		d->addr++;
 	d->stage = d->resolved ? STAGE_ADDRESS : STAGE_RESOLVE;

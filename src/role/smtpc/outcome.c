@@ -236,4 +236,5 @@ outcome_report(struct delivery *d)
 		};
 	}
 	(void)ipc_reply_deliver_done(d->role->role->hub, d->from, &done);
+	why_over(d);
 }

@@ -64,12 +64,14 @@ policy_decide(struct delivery *d, const struct hop_address *addr, struct arena *
 		log_warnings(d, dec_r);
 		log_tls_policy_lookup(&d->log, d->facts.key, addr->host, dec_r->fault.text);
 		d->fault = dec_r->fault;
+		why_unusable(d, addr, dec_r);
 		return false;
 	}
 	log_warnings(d, dec_r);
 	if (dec_r->skip_host) {
 		log_tls_policy_lookup(&d->log, d->facts.key, addr->host, dec_r->skip_fault.text);
 		d->fault = dec_r->skip_fault;
+		why_unusable(d, addr, dec_r);
 		return false;
 	}
 	return usable(d, addr, dec_r);

@@ -47,8 +47,9 @@ tls_settled(struct conn *c)
 /* ---- ends */
 
 static void
-take_facts(struct delivery *d, const struct conn *c)
+take_facts(struct delivery *d, struct conn *c)
 {
+	why_note(d, c);
 	d->relay = arena_dup(d->arena, span_str(c->peer_port));
 	d->mta = arena_dup(d->arena, c->addr.host);
 	d->tls_state = arena_dup(d->arena, span_str(c->tls_state));

@@ -123,6 +123,8 @@ struct delivery {
 	struct span mta;                /* its name */
 	struct span relay;              /* for the log */
 	struct span tls_state;          /* tls= field */
+	struct span why_peer;           /* of the server that was just left: why.c */
+	bool why_sent;
 	struct content_state *cstate;
 	struct generic_state *gstate;
 	bool said_checks;
@@ -168,6 +170,8 @@ struct conn {
 	bool plainer;                   /* at a rung below full strength */
 	bool matched;                   /* the server's credential is what the policy wants */
 	char tls_state[80];
+	struct span why;                /* what why.c writes of this connection, and the tls_state that it is for */
+	char why_state[80];
 	struct span key;                /* reuse.c */
 	int64_t born_us, idle_since_us; /* monotonic */
 	unsigned taken;                 /* times it came out of the cache */
@@ -191,6 +195,8 @@ struct smtpc_role {
 		uint64_t sent, sent_forward_secret;     /* deliveries under TLS */
 	} tls;
 	struct hop_own own;             /* inet_interfaces, proxy_interfaces */
+	uint64_t why_lost;              /* records that were not sent since the last complaint */
+	int64_t why_complained_us;
 	struct asks_link *native;       /* questions with native = true */
 	struct span bind4, bind6;       /* the only address of inet_interfaces, if there is just one */
 };
@@ -282,6 +288,16 @@ bool reuse_take(struct delivery *d);            /* d->conn is set when true */
 bool reuse_give(struct conn *c, struct delivery *d);    /* after d's use: true = the cache has it */
 void reuse_forget(struct conn *c);               /* it is no longer idle */
 void reuse_close_all(struct smtpc_role *s);
+
+/* why.c: records for `signet tls why`, never waited for */
+/* The connection is about to be given up by this delivery: remember what was learned. */
+void why_note(struct delivery *d, struct conn *c);
+/* A server that is passed over because its policy cannot be used. */
+void why_unusable(struct delivery *d, const struct hop_address *addr, const struct tls_decision *dec);
+/* The noted server is out (`why` may be NULL), another follows. */
+void why_next(struct delivery *d, const struct fault *why);
+/* The outcomes are decided. */
+void why_over(struct delivery *d);
 
 /* content.c */
 bool content_prepare(struct delivery *d, struct conn *c, struct fault *why);

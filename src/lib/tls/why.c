@@ -1,0 +1,186 @@
+/* The record of one attempt. */
+#include "tls/why.h"
+
+#include <openssl/x509.h>
+
+#include "base/clock.h"
+
+enum { CHAIN_MAX = 3, NAME_MAX_SHOWN = 48, STEP_MAX_SHOWN = 60 };
+
+/* Bytes of the UTF-8 character at the start of `s`; 0 = none. */
+static size_t
+character(struct span s)
+{
+	for (size_t n = 1; n <= 4 && n <= s.n; n++)
+		if (span_is_utf8(span_slice(s, 0, n)))
+			return n;
+	return 0;
+}
+
+bool
+tls_why_string(struct buf *out, struct span s, size_t max)
+{
+	size_t used = 0;
+
+	buf_addc(out, '"');
+	while (s.n > 0) {
+		size_t n = character(s);
+		char c = n == 1 ? s.p[0] : n == 0 ? '?' : 'x';
+		bool quoted = c == '"' || c == '\\';
+
+		if (n == 1 && ((unsigned char)c < ' ' || c == 0x7f))
+			c = '?';
+		if (used + (n > 1 ? n : 1) + quoted > max)
+			break;
+		if (n > 1)
+			buf_add_span(out, span_slice(s, 0, n));
+		else
+			buf_addf(out, "%s%c", quoted ? "\\" : "", c);
+		used += (n > 1 ? n : 1) + quoted;
+		s = span_from(s, n == 0 ? 1 : n);
+	}
+	buf_addc(out, '"');
+	return s.n > 0;
+}
+
+/* ,"name":"value" when there is a value and room. False when it had to be cut or left out. */
+static bool
+member(struct buf *out, const char *name, struct span value, size_t max)
+{
+	size_t room = TLS_WHY_PEER_MAX - (out->n < TLS_WHY_PEER_MAX ? out->n : TLS_WHY_PEER_MAX);
+
+	if (value.n == 0)
+		return true;
+	if (room < strlen(name) + 16)
+		return false;
+	if (max > room - strlen(name) - 8)
+		max = room - strlen(name) - 8;
+	buf_addf(out, ",\"%s\":", name);
+	return !tls_why_string(out, value, max);
+}
+
+static void
+flag(struct buf *out, const char *name, bool value)
+{
+	if (value && out->n + strlen(name) + 10 < TLS_WHY_PEER_MAX)
+		buf_addf(out, ",\"%s\":true", name);
+}
+
+/* [["subject CN","SHA-256, first 16 bytes"],...] from the leaf on. */
+static bool
+chain(struct buf *out, SSL *ssl)
+{
+	STACK_OF(X509) *v = SSL_get_peer_cert_chain(ssl);
+	int count = v == NULL ? 0 : sk_X509_num(v);
+
+	for (int i = 0; i < count && i < CHAIN_MAX; i++) {
+		X509 *cert = sk_X509_value(v, i);
+		struct tls_digest digest = { 0 };
+		char cn[256] = "";
+
+		if (out->n + 110 > TLS_WHY_PEER_MAX) {
+			if (i > 0)
+				buf_addc(out, ']');
+			return false;
+		}
+		X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, cn, sizeof(cn));
+		tls_cert_digest(cert, "sha256", &digest);
+		buf_add_str(out, i == 0 ? ",\"chain\":[[" : ",[");
+		tls_why_string(out, span_str(cn), NAME_MAX_SHOWN);
+		buf_add_str(out, ",\"");
+		for (size_t k = 0; k < 16 && k < digest.n; k++)
+			buf_addf(out, "%02x", digest.bytes[k]);
+		buf_add_str(out, "\"]");
+	}
+	if (count > 0)
+		buf_addc(out, ']');
+	return count <= CHAIN_MAX;
+}
+
+/* What came of the handshake. */
+static bool
+handshake(struct buf *out, const struct tls_why_peer *p)
+{
+	const struct tls_verdict *v = p->verdict;
+	bool whole = true;
+
+	if (p->ssl == NULL || p->info == NULL || v == NULL)
+		return true;
+	whole &= member(out, "protocol", span_str(SSL_get_version(p->ssl)), 12);
+	whole &= member(out, "cipher", span_str(SSL_get_cipher_name(p->ssl)), 40);
+	whole &= member(out, "group", p->info->wire.group, 24);
+	whole &= member(out, "trust", span_str(tls_trust_name(v->trust)), 12);
+	flag(out, "matched", v->matched);
+	flag(out, "resumed", p->info->resumed);
+	whole &= member(out, "matched_by", span_str(v->matched_name), NAME_MAX_SHOWN);
+	whole &= member(out, "reason", span_str(v->reason), 150);
+	return chain(out, p->ssl) && whole;
+}
+
+/* As many steps as fit, in order. */
+static bool
+trail(struct buf *out, const struct tls_decision *d)
+{
+	size_t i;
+
+	for (i = 0; i < d->n_trail; i++) {
+		const struct tls_step *s = &d->trail[i];
+
+		if (out->n + strlen(s->rule) + 2 * STEP_MAX_SHOWN + 32 > TLS_WHY_PEER_MAX)
+			break;
+		buf_add_str(out, i == 0 ? ",\"trail\":[[" : ",[");
+		tls_why_string(out, span_str(s->rule), STEP_MAX_SHOWN);
+		buf_addc(out, ',');
+		tls_why_string(out, s->result, STEP_MAX_SHOWN);
+		buf_addc(out, ',');
+		tls_why_string(out, s->source, STEP_MAX_SHOWN);
+		buf_addc(out, ']');
+	}
+	if (i > 0)
+		buf_addc(out, ']');
+	return i == d->n_trail;
+}
+
+void
+tls_why_write_peer(struct buf *out, const struct tls_why_peer *p)
+{
+	const struct tls_decision *d = p->decision;
+	bool whole;
+
+	buf_add_str(out, "\"host\":");
+	whole = !tls_why_string(out, p->host, 80);
+	whole &= member(out, "address", p->address, 64);
+	if (p->port != 0)
+		buf_addf(out, ",\"port\":%u", p->port);
+	whole &= member(out, "asked", span_str(tls_level_name(d->asked)), 16);
+	whole &= member(out, "level", span_str(tls_level_name(d->level)), 16);
+	whole &= member(out, "tls", span_str(p->tls), 40);
+	whole &= member(out, "sni", d->sni, 64);
+	if (d->invalid || d->skip_host)
+		whole &= member(out, "unusable", span_str(d->invalid ? d->fault.text : d->skip_fault.text), 150);
+	for (size_t i = 0; d->invalid && i < d->n_warnings && i < 1; i++)
+		whole &= member(out, "because", d->warnings[i], 150);
+	whole &= handshake(out, p);
+	whole &= trail(out, d);
+	if (!whole && out->n + 12 <= TLS_WHY_PEER_MAX + 12)
+		buf_add_str(out, ",\"cut\":true");
+}
+
+void
+tls_why_write(struct buf *out, const struct tls_why *w)
+{
+	buf_addf(out, "{\"time\":%lld,\"queue_id\":", (long long)(w->wall_us / US_PER_S));
+	tls_why_string(out, w->qid, 24);
+	buf_add_str(out, ",\"nexthop\":");
+	tls_why_string(out, w->nexthop, 80);
+	buf_addf(out, ",\"recipients\":%u", w->rcpts);
+	if (w->peer.n > 0 && w->peer.n <= TLS_WHY_PEER_MAX + 12) {
+		buf_addc(out, ',');
+		buf_add_span(out, w->peer);
+	}
+	buf_addf(out, ",\"outcome\":\"%s\",\"dsn\":", w->outcome);
+	tls_why_string(out, w->dsn, 12);
+	buf_add_str(out, ",\"text\":");
+	tls_why_string(out, w->text, 110);
+	buf_add_str(out, "}\n");
+}

@@ -1,0 +1,42 @@
+/*
+ * What is written down about TLS when a delivery has ended at one server, for `signet tls why`: one JSON object in one
+ * line of at most TLS_WHY_MAX bytes, valid whatever bytes it is made of. What does not fit is cut; "cut":true says so.
+ */
+#pragma once
+
+#include <openssl/ssl.h>
+
+#include "base/buf.h"
+#include "tls/info.h"
+#include "tls/policy.h"
+#include "tls/verify.h"
+
+enum { TLS_WHY_MAX = 1000, TLS_WHY_PEER_MAX = 640 };
+
+/*
+ * Members about one server: host, address, port, the decision with its trail, and, when a handshake took place, what came
+ * of it (`ssl` NULL: none did). No braces, at most TLS_WHY_PEER_MAX bytes. `tls` is the log's tls= field.
+ */
+struct tls_why_peer {
+	struct span host, address;
+	uint16_t port;
+	const struct tls_decision *decision;
+	const struct tls_verdict *verdict;
+	const struct tls_info *info;
+	SSL *ssl;
+	const char *tls;
+};
+void tls_why_write_peer(struct buf *out, const struct tls_why_peer *p);
+
+/* The whole line with its end. `peer` = what tls_why_write_peer() made, empty when no server was reached. */
+struct tls_why {
+	int64_t wall_us;
+	struct span qid, nexthop, peer;
+	unsigned rcpts;
+	const char *outcome;            /* "sent", "deferred", "bounced", "next server" */
+	struct span dsn, text;
+};
+void tls_why_write(struct buf *out, const struct tls_why *w);
+
+/* `s` as a JSON string of at most `max` bytes within the quotes: control and non-UTF-8 bytes become '?'. True when it was cut. */
+bool tls_why_string(struct buf *out, struct span s, size_t max);

@@ -1,0 +1,148 @@
+/* Records stay valid JSON of bounded length, whatever they are made of. */
+#include "tls/why.h"
+
+#include "kit/kit.h"
+
+static struct buf out;
+
+/* Strict enough for our own output: strings, numbers, true, objects and arrays, and nothing behind. */
+static const char *
+value(const char *p)
+{
+	if (*p == '"') {
+		for (p++; *p != '"'; p++) {
+			assert_true((unsigned char)*p >= ' ');
+			if (*p == '\\')
+				p++;
+		}
+		return p + 1;
+	}
+	if (*p == '{' || *p == '[') {
+		char end = *p == '{' ? '}' : ']';
+
+		for (p++; *p != end;) {
+			if (end == '}') {
+				assert_int_equal(*p, '"');
+				p = value(p);
+				assert_int_equal(*p++, ':');
+			}
+			p = value(p);
+			if (*p == ',')
+				p++;
+			else
+				assert_int_equal(*p, end);
+		}
+		return p + 1;
+	}
+	if (strncmp(p, "true", 4) == 0)
+		return p + 4;
+	assert_in_range(*p, '0', '9');
+	while (*p >= '0' && *p <= '9')
+		p++;
+	return p;
+}
+
+static void
+assert_record(void)
+{
+	const char *text = buf_cstr(&out);
+
+	assert_false(out.full);
+	assert_in_range(out.n, 1, TLS_WHY_MAX);
+	assert_string_equal(value(text), "\n");
+	assert_true(span_is_utf8(buf_span(&out)));
+}
+
+static void
+test_strings(void **state)
+{
+	static const struct { const char *in; size_t max; const char *want; bool cut; } rows[] = {
+		{ "plain", 10, "\"plain\"", false }, { "pla\"in\\", 10, "\"pla\\\"in\\\\\"", false }, { "a\x01\x7f\xff" "b", 10, "\"a???b\"", false },
+		{ "12345", 4, "\"1234\"", true }, { "12\xc3\xa4", 3, "\"12\"", true }, { "12\xc3\xa4", 4, "\"12\xc3\xa4\"", false }, { "123\"", 4, "\"123\"", true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		buf_init(&out, 1000);
+		assert_int_equal(tls_why_string(&out, span_str(rows[i].in), rows[i].max), rows[i].cut);
+		assert_string_equal(buf_cstr(&out), rows[i].want);
+		buf_release(&out);
+	}
+}
+
+/* Every text as long as it comes, in bytes that need room. */
+static void
+test_the_longest_fits(void **state)
+{
+	static char text[3000];
+	static const char fill[] = { 'x', '"', '\\', '\x01', '\xff', '\xc3' };
+
+	(void)state;
+	for (size_t f = 0; f < sizeof(fill); f++) {
+		struct tls_step steps[32];
+		struct span s = span_of(text, sizeof(text)), warning = s;
+		struct tls_decision d = { .asked = TLS_LEVEL_DANE_ONLY, .level = TLS_LEVEL_HALF_DANE, .sni = s, .trail = steps, .n_trail = 32,
+			.warnings = &warning, .n_warnings = 1 };
+		struct tls_why_peer p = { .host = s, .address = s, .port = 65535, .decision = &d, .tls = "!dane-only:halfdane" };
+		struct tls_why w = { .wall_us = INT64_MAX, .qid = s, .nexthop = s, .rcpts = UINT32_MAX, .outcome = "next server", .dsn = s, .text = s };
+		struct buf peer;
+
+		memset(text, fill[f], sizeof(text));
+		for (size_t i = 0; i < 32; i++)
+			steps[i] = (struct tls_step){ "names to match (MTA-STS)", s, s };
+		for (int invalid = 0; invalid < 2; invalid++) {
+			d.invalid = invalid != 0;
+			fault_set(&d.fault, "4.7.5", "%.400s", fill[f] == '\xff' || fill[f] == '\xc3' ? "x" : text);
+			buf_init(&peer, 4000);
+			tls_why_write_peer(&peer, &p);
+			assert_in_range(peer.n, 1, TLS_WHY_PEER_MAX + 12);
+			w.peer = buf_span(&peer);
+			buf_init(&out, 4000);
+			tls_why_write(&out, &w);
+			assert_record();
+			assert_non_null(strstr(buf_cstr(&out), "\"cut\":true"));
+			buf_release(&out);
+			buf_release(&peer);
+		}
+	}
+}
+
+static void
+test_a_plain_record(void **state)
+{
+	struct tls_step step = { "global level", SPAN("may"), SPAN("smtp_tls_security_level") };
+	struct tls_decision d = { .asked = TLS_LEVEL_MAY, .level = TLS_LEVEL_MAY, .trail = &step, .n_trail = 1 };
+	struct tls_why_peer p = { .host = SPAN("mx.a.example"), .address = SPAN("192.0.2.1"), .port = 25, .decision = &d, .tls = "may:none" };
+	struct tls_why w = { .wall_us = 1795656191000000, .qid = SPAN("4bXyZ"), .nexthop = SPAN("a.example"), .rcpts = 1, .outcome = "sent",
+		.dsn = SPAN("2.0.0"), .text = SPAN("250 ok") };
+	struct buf peer;
+
+	(void)state;
+	buf_init(&peer, 4000);
+	tls_why_write_peer(&peer, &p);
+	w.peer = buf_span(&peer);
+	buf_init(&out, 4000);
+	tls_why_write(&out, &w);
+	assert_string_equal(buf_cstr(&out), "{\"time\":1795656191,\"queue_id\":\"4bXyZ\",\"nexthop\":\"a.example\",\"recipients\":1,\"host\":\"mx.a.example\","
+	    "\"address\":\"192.0.2.1\",\"port\":25,\"asked\":\"may\",\"level\":\"may\",\"tls\":\"may:none\",\"trail\":[[\"global level\",\"may\","
+	    "\"smtp_tls_security_level\"]],\"outcome\":\"sent\",\"dsn\":\"2.0.0\",\"text\":\"250 ok\"}\n");
+	buf_release(&out);
+	w.peer = SPAN("");
+	buf_init(&out, 4000);
+	tls_why_write(&out, &w);
+	assert_record();
+	buf_release(&out);
+	buf_release(&peer);
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		KIT_TEST(test_strings),
+		KIT_TEST(test_the_longest_fits),
+		KIT_TEST(test_a_plain_record),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
