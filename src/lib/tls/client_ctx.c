@@ -279,7 +279,8 @@ set_versions(SSL *ssl, const struct tls_protocols *p)
 static bool
 set_groups(SSL *ssl, struct buf *list)
 {
-	return list->n == 0 || SSL_set1_groups_list(ssl, buf_cstr(list)) == 1;
+	(void)buf_cstr(list);           /* NUL behind it; the library wants a char * */
+	return list->n == 0 || SSL_set1_groups_list(ssl, list->p) == 1;
 }
 
 static bool
