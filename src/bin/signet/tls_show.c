@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "signet/tls.h"
+#include "tls/ladder.h"
 
 static const char *const trust_when_matched[] = {
 	[TLS_LEVEL_NONE] = "", [TLS_LEVEL_MAY] = "Anonymous, Untrusted or Trusted", [TLS_LEVEL_ENCRYPT] = "Anonymous, Untrusted or Trusted",
@@ -212,6 +213,8 @@ show_outcomes(struct buf *out, const struct tls_decision *d, struct arena *a)
 		sub(out, "no STARTTLS", next_text(d->on_no_starttls, "4.7.4", "TLS is required, but was not offered by host", a));
 		sub(out, "refused", next_text(d->on_starttls_refused, "4.7.5", "TLS is required, but host refused to start TLS", a));
 	}
+	if (tls_ladder_has(d))
+		sub(out, "plainer TLS", tls_ladder_text(d, a));
 	sub(out, "handshake", next_text(d->on_handshake_failure, "4.7.5", "Cannot start TLS: handshake failure", a));
 	if (d->must_match || tls_level_needs_tls(d->level))
 		sub(out, "no match", next_text(d->on_mismatch, "4.7.5", "Server certificate not verified", a));
@@ -315,6 +318,7 @@ demands_json(json_t *o, const struct tls_decision *d, struct arena *a)
 	set(o, "sni", d->sni);
 	set(o, "on_no_starttls", span_str(next_word(d->on_no_starttls)));
 	set(o, "on_starttls_refused", span_str(next_word(d->on_starttls_refused)));
+	set(o, "plainer_tls", tls_ladder_text(d, a));
 	set(o, "on_handshake_failure", span_str(next_word(d->on_handshake_failure)));
 	set(o, "on_mismatch", span_str(next_word(d->on_mismatch)));
 	set(o, "trust_when_matched", span_str(trust_when_matched[d->level]));

@@ -65,6 +65,18 @@ tls_ladder_next(const struct tls_decision *d, unsigned tried, enum tls_rung *run
 	return false;
 }
 
+struct span
+tls_ladder_text(const struct tls_decision *d, struct arena *a)
+{
+	unsigned tried = 1u << TLS_RUNG_FULL;
+	struct span text = SPAN("");
+	enum tls_rung r;
+
+	for (; tls_ladder_next(d, tried, &r); tried |= 1u << r)
+		text = arena_printf(a, "%.*s%s%s", SPAN_ARG(text), text.n > 0 ? "; then " : "", tls_rung_text(r));
+	return text;
+}
+
 void
 tls_ladder_apply(struct tls_decision *d, enum tls_rung rung)
 {

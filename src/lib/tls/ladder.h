@@ -25,6 +25,9 @@ enum {
 /* Words for the log: "full", "no ticket, no post-quantum share", "TLSv1.2". */
 const char *tls_rung_text(enum tls_rung rung);
 
+/* What is tried on the same host when a handshake fails, in words: "no ticket, no post-quantum share; then TLSv1.2". "" = nothing. */
+struct span tls_ladder_text(const struct tls_decision *d, struct arena *a);
+
 /* Has this decision a ladder at all? */
 bool tls_ladder_has(const struct tls_decision *d);
 /* The fullest rung that the policy allows and that is not in `tried` (bits 1u << rung). False when none is left. */

@@ -107,6 +107,21 @@ test_policy_bounds(void **state)
 }
 
 static void
+test_text(void **state)
+{
+	struct arena *a = arena_new(1 << 16);
+	struct tls_decision d = may();
+
+	(void)state;
+	assert_span(tls_ladder_text(&d, a), "no ticket, no post-quantum share; then TLSv1.2");
+	d.protocols.min = TLS1_3_VERSION;
+	assert_span(tls_ladder_text(&d, a), "no ticket, no post-quantum share");
+	d = decision(TLS_LEVEL_SECURE, TLS_LEVEL_SECURE);
+	assert_span(tls_ladder_text(&d, a), "");
+	arena_free(&a);
+}
+
+static void
 test_a_rung_changes_the_handshake_and_nothing_else(void **state)
 {
 	struct tls_decision d = decision(TLS_LEVEL_DANE, TLS_LEVEL_DANE), before = d;
@@ -241,6 +256,7 @@ test_memory_is_bounded(void **state)
 static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_levels),
 	KIT_TEST(test_policy_bounds),
+	KIT_TEST(test_text),
 	KIT_TEST(test_a_rung_changes_the_handshake_and_nothing_else),
 	KIT_TEST(test_memory),
 	KIT_TEST(test_memory_stays_within_each_policy),
