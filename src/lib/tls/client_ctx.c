@@ -383,12 +383,11 @@ tls_rpk_available(void)
 static bool
 set_rpk(SSL *ssl, const struct tls_client_ctx *c, const struct tls_decision *d)
 {
-	static const unsigned char theirs[] = { TLSEXT_cert_type_rpk, TLSEXT_cert_type_x509 };
-	static const unsigned char ours[] = { TLSEXT_cert_type_x509, TLSEXT_cert_type_rpk };
+	static const unsigned char types[] = { TLSEXT_cert_type_rpk, TLSEXT_cert_type_x509 };
 
-	if (d->enable_rpk && SSL_set1_server_cert_type(ssl, theirs, sizeof(theirs)) != 1)
+	if (d->enable_rpk && SSL_set1_server_cert_type(ssl, types, sizeof(types)) != 1)
 		return false;
-	return c->chain == NULL || SSL_set1_client_cert_type(ssl, ours, sizeof(ours)) == 1;
+	return c->chain == NULL || SSL_set1_client_cert_type(ssl, types, sizeof(types)) == 1;
 }
 #else
 bool

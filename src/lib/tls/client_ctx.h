@@ -64,7 +64,10 @@ SSL *tls_client_ssl_new(struct tls_client_ctx *c, const struct tls_decision *d, 
 /* Does this library know raw public keys (RFC 7250)? Without them `enable_rpk` means nothing. */
 bool tls_rpk_available(void);
 
-/* --- session cache: in this process, bounded, oldest out first --- */
+/*
+ * --- session cache: in this process, bounded, oldest out first; for TLS 1.3, whose tickets are for one use each, several for
+ * one key ---
+ */
 struct tls_verdict;
 
 /*

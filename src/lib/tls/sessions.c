@@ -68,6 +68,39 @@ tls_session_find(struct tls_client_ctx *c, struct span key, int64_t now_s, struc
 	return s;
 }
 
+/* TLS 1.3 tickets are for one use each: as many are kept as connections may want at once. */
+enum { TICKETS_FOR_ONE_KEY = 50 };
+
+/* How many sessions there are for this key, and the one that ends first. */
+static unsigned
+count_same(struct tls_client_ctx *c, struct span key, struct session_entry **first_r)
+{
+	unsigned count = 0;
+
+	*first_r = NULL;
+	HMAP_EACH_HASH(n, &c->sessions, span_hash(key)) {
+		struct session_entry *e = HMAP_ENTRY(n, struct session_entry, node);
+
+		if (!span_eq(span_of(e->key, e->key_bytes), key))
+			continue;
+		count++;
+		if (*first_r == NULL || e->until_s < (*first_r)->until_s)
+			*first_r = e;
+	}
+	return count;
+}
+
+static void
+make_room(struct tls_client_ctx *c, struct span key, bool single_use)
+{
+	struct session_entry *e;
+
+	while (count_same(c, key, &e) >= (single_use ? TICKETS_FOR_ONE_KEY : 1u))
+		drop(c, e);
+	while (c->sessions.count >= c->session_count_max)
+		drop(c, LIST_ITEM(c->oldest.next, struct session_entry, age));
+}
+
 static int64_t
 not_after(X509 *cert)
 {
@@ -100,14 +133,11 @@ void
 tls_session_store(struct tls_client_ctx *c, struct span key, SSL_SESSION *session, STACK_OF(X509) *chain,
     const struct tls_verdict *verdict)
 {
-	struct session_entry *e = find(c, key);
+	struct session_entry *e;
 
-	if (e != NULL)
-		drop(c, e);
 	if (c->session_count_max == 0 || c->session_timeout_s <= 0)
 		return;
-	while (c->sessions.count >= c->session_count_max)
-		drop(c, LIST_ITEM(c->oldest.next, struct session_entry, age));
+	make_room(c, key, SSL_SESSION_get_protocol_version(session) >= TLS1_3_VERSION);
 	e = calloc(1, size_add(sizeof(*e), key.n));
 	ensure(e != NULL);
 	e->session = session;
@@ -124,9 +154,9 @@ tls_session_store(struct tls_client_ctx *c, struct span key, SSL_SESSION *sessio
 void
 tls_session_forget(struct tls_client_ctx *c, struct span key)
 {
-	struct session_entry *e = find(c, key);
+	struct session_entry *e;
 
-	if (e != NULL)
+	while ((e = find(c, key)) != NULL)
 		drop(c, e);
 }
 

@@ -377,6 +377,89 @@ resumes(struct tls_client_ctx *c, struct tls_server_ctx *s, const char *entry, c
 	return resumed;
 }
 
+static struct span
+usual_key(struct arena *a, const struct tls_decision *d)
+{
+	return tls_session_key(a, "smtp", SPAN("example.org"), SPAN("mx.example.org"), SPAN("192.0.2.1"), SPAN("me.example"), d);
+}
+
+/* Connections at once: each hands in a ticket, each finds one. TLS 1.2 sessions may be shared. */
+static void
+test_sessions_for_connections_at_once(void **state)
+{
+	static const char *const entries[] = { "secure", "secure protocols=TLSv1.2" };
+	struct tls_server_params p = server_params();
+	struct tls_server_ctx *s = tls_server_ctx_new(&p, NULL);
+	struct tls_ticket_keys keys = ticket_keys('a', 0);
+	struct tls_client_ctx *c = client_ctx("");
+	struct arena *a = arena_new(4 << 20);
+	struct link l[3];
+
+	(void)state;
+	tls_server_ctx_set_ticket_keys(s, &keys);
+	for (unsigned e = 0; e < 2; e++)
+		for (unsigned round = 0; round < 3; round++) {
+			for (unsigned i = 0; i < 3; i++) {
+				struct tls_decision d;
+
+				decide(&d, a, entries[e]);
+				link_up(&l[i], c, s, entries[e], usual_key(a, &d), false);
+			}
+			for (unsigned i = 0; i < 3; i++) {
+				assert_true(shake_quietly(&l[i]));
+				assert_true(stream_verdict(&l[i].client, CERTS_NOW)->matched);
+				assert_int_equal(l[i].client.resumed, round > 0);
+				say(&l[i].server, &l[i].client, "250 ok\r\n");
+				(void)stream_shutdown(&l[i].client);
+			}
+			for (unsigned i = 0; i < 3; i++)
+				link_down(&l[i]);
+		}
+	arena_free(&a);
+	tls_client_ctx_unref(&c);
+	tls_server_ctx_unref(&s);
+}
+
+/* A handshake that does not end, for whatever reason, ends the session; and no session outlives a certificate that was trusted. */
+static void
+test_sessions_end(void **state)
+{
+	struct kit_cert brief = kit_cert((struct kit_cert_spec){ .cn = "mx", .san = "DNS:mx.example.org", .issuer = &root,
+		.from_s = CERTS_NOW - 1000, .to_s = CERTS_NOW + 600 });
+	const char *file = kit_pem_file("brief.pem", "kc", (const struct kit_cert *const[]){ &brief, &brief });
+	struct tls_server_params p = server_params();
+	struct tls_ticket_keys keys = ticket_keys('a', 0);
+	struct tls_client_ctx *c = client_ctx("");
+	struct arena *a = arena_new(4 << 20);
+	struct tls_verdict v;
+	const struct tls_verdict *vp;
+	struct tls_server_ctx *s;
+	struct tls_decision d;
+	SSL_SESSION *found;
+	struct link l;
+
+	(void)state;
+	p.chain.chain_files = file;
+	s = tls_server_ctx_new(&p, NULL);
+	tls_server_ctx_set_ticket_keys(s, &keys);
+	decide(&d, a, "secure protocols=TLSv1.2");
+	assert_false(resumes(c, s, "secure protocols=TLSv1.2", &vp, &v));
+	/* within the session's hour, but behind the certificate's end */
+	assert_non_null(found = tls_session_find(c, usual_key(a, &d), CERTS_NOW + 599, &v));
+	SSL_SESSION_free(found);
+	assert_null(tls_session_find(c, usual_key(a, &d), CERTS_NOW + 600, &v));
+	/* silence: our own deadline takes the connection away */
+	assert_false(resumes(c, s, "secure protocols=TLSv1.2", &vp, &v));
+	link_up(&l, c, s, "secure protocols=TLSv1.2", usual_key(a, &d), false);
+	assert_int_equal(stream_handshake(&l.client), STREAM_WANT_READ);
+	link_down(&l);
+	assert_null(tls_session_find(c, usual_key(a, &d), CERTS_NOW, &v));
+	arena_free(&a);
+	tls_client_ctx_unref(&c);
+	tls_server_ctx_unref(&s);
+	kit_cert_free(&brief);
+}
+
 static void
 test_resumption(void **state)
 {
@@ -1002,6 +1085,8 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_the_summary_lines),
 	KIT_TEST(test_client_certificates),
 	KIT_TEST(test_resumption),
+	KIT_TEST(test_sessions_for_connections_at_once),
+	KIT_TEST(test_sessions_end),
 	KIT_TEST(test_without_tickets),
 	KIT_TEST(test_sni),
 	KIT_TEST(test_failures),

@@ -59,7 +59,7 @@ def run(env):
         c.sendmail("a@b.example", ["user@example.com"], "Subject: wrapped\n\nx\n")
     kit.wait_until("delivery", lambda: sink.messages)
     got = sink.messages[0]["data"].decode()
-    kit.check(re.search(r"\(using TLSv1\.3 with cipher TLS_AES_256_GCM_SHA384 \(256/256 bits\)\r\n\t key-exchange x25519 server-signature ECDSA \(prime256v1\) server-digest SHA256\)", got, re.I), got)
+    kit.check(re.search(r"\(using TLSv1\.3 with cipher TLS_AES_256_GCM_SHA384 \(256/256 bits\)\r\n\t key-exchange (x25519|X25519MLKEM768) server-signature ECDSA \(prime256v1\) server-digest SHA256\)", got, re.I), got)
     kit.check("with ESMTPS id" in got, got)
     s.wait_log(r"Anonymous TLS connection established from \S+\[127\.0\.0\.1\]: TLSv1\.3 with cipher TLS_AES_256_GCM_SHA384 \(256/256 bits\)")
     # a command smuggled in behind STARTTLS must not be executed inside TLS

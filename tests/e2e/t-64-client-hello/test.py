@@ -20,12 +20,13 @@ def deliver(s, rcpt):
 
 
 def run(env):
+    pq = ssl.OPENSSL_VERSION_INFO >= (3, 5)
     long_name = "example-com.mail.protection.outlook.test"
     names = [long_name, "mx.test", "enc.test", "x25519.test", "postfix.test"]
     env.dns(["%s. A 127.0.0.%d" % (n, i + 2) for i, n in enumerate(names)])
     cert, key = env.cert("mx.test", sans=names)
     env.postfix("postfix", "smtpd_tls_security_level = may\nsmtpd_tls_chain_files = %s, %s\nmydestination = postfix.test\n"
-                "local_transport = discard:\n" % (key, cert), smtp="127.0.0.6:25")
+                "local_transport = discard:\n%s" % (key, cert, "tls_eecdh_auto_curves = X25519MLKEM768 X25519\n" if pq else ""), smtp="127.0.0.6:25")
     seen = {}
     for i, n in enumerate(names[:4]):
         ctx = tls_kit.context(cert, key)
@@ -36,7 +37,6 @@ def run(env):
     main = ("smtp_tls_security_level = may\nsmtp_tls_loglevel = 1\nsmtp_tls_CAfile = %s\nsmtp_tls_policy_maps = inline:{enc.test=encrypt}\n" % env.ca())
     s = env.signet("mta", main)
     smtpcs = len(s.pids("smtpc"))
-    pq = ssl.OPENSSL_VERSION_INFO >= (3, 5)
 
     for n in names[:2]:
         for _ in range(2 + smtpcs):
