@@ -96,8 +96,13 @@ inside(int fd, SSL_SESSION **session)
 	bool ok;
 
 	SSL_set_ex_data(ssl, session_index, session);
-	if (resume && *session != NULL)
-		SSL_set_session(ssl, *session);
+	if (resume && *session != NULL) {
+		/* a copy: the library uses a TLS 1.3 ticket once, and not every server sends another */
+		SSL_SESSION *again = SSL_SESSION_dup(*session);
+
+		SSL_set_session(ssl, again);
+		SSL_SESSION_free(again);
+	}
 	SSL_set_fd(ssl, fd);
 	ok = SSL_connect(ssl) == 1 && say(fd, ssl, "EHLO bench.test\r\n") && reply(fd, ssl, '2');
 	if (ok && SSL_session_reused(ssl))

@@ -100,9 +100,10 @@ receive(int wait_ms, uint64_t *id_r, struct span *payload_r)
 		hang_up();
 		return 0;
 	}
-	self.overdue_us = 0;
-	if (type == IPC_KEEPER_CHANGED)
+	/* it speaks again: what could not be asked meanwhile is asked now */
+	if (type == IPC_KEEPER_CHANGED || self.overdue_us != 0)
 		note_change();
+	self.overdue_us = 0;
 	return type;
 }
 
@@ -192,11 +193,18 @@ ready(struct fault *why)
 	return true;
 }
 
+/* Chains and ticket keys of a process that starts: keeper may be starting, too, and reads its files first. */
+static int
+patience_ms(void)
+{
+	return self.loop == NULL ? TLS_KEEPER_START_MS : ANSWER_MS;
+}
+
 /* Send what stands in self.out and wait for its answer. */
 static bool
-ask(unsigned type, unsigned answer, struct span *payload_r, struct fault *why)
+ask(unsigned type, unsigned answer, int wait_ms, struct span *payload_r, struct fault *why)
 {
-	int64_t deadline = clock_mono_us() + ANSWER_MS * 1000;
+	int64_t deadline = clock_mono_us() + (int64_t)wait_ms * 1000;
 	uint64_t id, want = ++self.last_id;
 	int r, got;
 
@@ -244,7 +252,7 @@ tls_keeper_sign(const uint8_t key[TLS_KEY_ID_BYTES], uint16_t scheme, struct spa
 	ipc_encode_keeper_sign(&self.out, &m);
 	if (self.out.full)
 		return fault_set(why, "4.7.5", "the handshake is too long to be signed");
-	if (!ask(IPC_KEEPER_SIGN, IPC_KEEPER_SIGNED, &payload, why))
+	if (!ask(IPC_KEEPER_SIGN, IPC_KEEPER_SIGNED, ANSWER_MS, &payload, why))
 		return false;
 	if (!ipc_decode_keeper_signed(payload, self.arena, &got))
 		return fault_set(why, "4.7.5", "garbled answer");
@@ -268,7 +276,7 @@ tls_keeper_decrypt(const uint8_t key[TLS_KEY_ID_BYTES], uint16_t client_version,
 	buf_clear(&self.out);
 	arena_clear(self.arena);
 	ipc_encode_keeper_decrypt(&self.out, &m);
-	if (!ask(IPC_KEEPER_DECRYPT, IPC_KEEPER_DECRYPTED, &payload, why))
+	if (!ask(IPC_KEEPER_DECRYPT, IPC_KEEPER_DECRYPTED, ANSWER_MS, &payload, why))
 		return false;
 	if (!ipc_decode_keeper_decrypted(payload, self.arena, &got))
 		return fault_set(why, "4.7.5", "garbled answer");
@@ -328,15 +336,16 @@ push_chain(struct tls_chain *c, const struct ipc_kchain *k, struct fault *why)
 
 /* Ask (the question stands in self.out) until keeper has read its files, or time is over. */
 static int
-ask_chains(unsigned type, int64_t deadline_us, struct tls_chain **chain_r, struct fault *why)
+ask_chains(unsigned type, int wait_ms, struct tls_chain **chain_r, struct fault *why)
 {
+	int64_t deadline_us = clock_mono_us() + (int64_t)wait_ms * 1000;
 	struct ipc_keeper_chains_are got;
 	struct span payload;
 
 	*chain_r = NULL;
 	for (;;) {
 		arena_clear(self.arena);
-		if (!ask(type, IPC_KEEPER_CHAINS_ARE, &payload, why))
+		if (!ask(type, IPC_KEEPER_CHAINS_ARE, wait_ms, &payload, why))
 			return CHAINS_BROKEN;
 		if (!ipc_decode_keeper_chains_are(payload, self.arena, &got)) {
 			fault_set(why, "4.7.5", "keeper: garbled answer");
@@ -377,7 +386,7 @@ tls_keeper_chains(const struct tls_chain_params *p, struct tls_chain **chain_r, 
 	set_up();
 	buf_clear(&self.out);
 	ipc_encode_keeper_chains(&self.out, &m);
-	state = ask_chains(IPC_KEEPER_CHAINS, clock_mono_us() + TLS_KEEPER_START_MS * 1000, chain_r, why);
+	state = ask_chains(IPC_KEEPER_CHAINS, patience_ms(), chain_r, why);
 	buf_release(&spec);
 	return state == CHAINS_ARE_HERE || state == CHAINS_ABSENT;
 }
@@ -390,7 +399,7 @@ tls_keeper_sni(const char *maps, const char *name, struct tls_chain **chain_r, s
 	set_up();
 	buf_clear(&self.out);
 	ipc_encode_keeper_sni(&self.out, &m);
-	switch (ask_chains(IPC_KEEPER_SNI, clock_mono_us() + ANSWER_MS * 1000, chain_r, why)) {
+	switch (ask_chains(IPC_KEEPER_SNI, ANSWER_MS, chain_r, why)) {
 	case CHAINS_ARE_HERE:
 		return TLS_SNI_FOUND;
 	case CHAINS_ABSENT:
@@ -409,7 +418,7 @@ tls_keeper_tickets(int64_t life_s, struct tls_ticket_keys *keys_r, int64_t *next
 	struct ipc_keeper_ticket_keys got;
 	struct fault why = { 0 };
 	struct span payload;
-	int64_t deadline = clock_mono_us() + TLS_KEEPER_START_MS * 1000;
+	int64_t deadline = clock_mono_us() + (int64_t)patience_ms() * 1000;
 
 	*keys_r = (struct tls_ticket_keys){ 0 };
 	*next_ms_r = ANSWER_MS;
@@ -418,7 +427,7 @@ tls_keeper_tickets(int64_t life_s, struct tls_ticket_keys *keys_r, int64_t *next
 		buf_clear(&self.out);
 		arena_clear(self.arena);
 		ipc_encode_keeper_tickets(&self.out, &m);
-		if (!ask(IPC_KEEPER_TICKETS, IPC_KEEPER_TICKET_KEYS, &payload, &why) ||
+		if (!ask(IPC_KEEPER_TICKETS, IPC_KEEPER_TICKET_KEYS, patience_ms(), &payload, &why) ||
 		    !ipc_decode_keeper_ticket_keys(payload, self.arena, &got))
 			return false;
 		if (got.state == CHAINS_LATER)

@@ -232,6 +232,7 @@ chains_configure(struct keeper *k)
 		if (s->wanted)
 			s->unwanted_us = clock_mono_us();
 		s->wanted = false;
+		s->use = (struct key_use){ 0 };
 	}
 	for (size_t i = 0; i < c->service_count; i++)
 		want(k, &c->services[i]);
@@ -284,7 +285,7 @@ chains_sweep(struct keeper *k, int64_t before_us)
 
 		if (!s->wanted && s->unwanted_us < before_us)
 			set_free(s);
-		else if (s->chain != NULL)
+		else if (s->chain != NULL && s->wanted)
 			ring_add(k->ring, s->chain, s->use);
 	}
 }

@@ -463,6 +463,15 @@ test_the_ring_forgets(void **state)
 	key = ring_find(ring, span_of(id, sizeof(id)), &use);
 	assert_non_null(key);
 	EVP_PKEY_free(key);
+	/* and a use that the configuration no longer gives goes at once */
+	assert_true(tls_key_id(ec.key, id));
+	add_key(&ec, (struct key_use){ .server = true, .decrypt = true });
+	ring_begin(ring);
+	add_key(&ec, (struct key_use){ .server = true });
+	ring_end(ring, 1200, 500);
+	EVP_PKEY_free(ring_find(ring, span_of(id, sizeof(id)), &use));
+	assert_true(use.server && !use.decrypt && !use.client);
+	assert_true(tls_key_id(ed.key, id));
 	ring_begin(ring);
 	add_key(&ec, (struct key_use){ .server = true });
 	ring_end(ring, 1500, 500);

@@ -8,7 +8,7 @@ struct ring_key {
 	struct hmap_node by_id;
 	uint8_t id[TLS_KEY_ID_BYTES];
 	EVP_PKEY *key;
-	struct key_use use;
+	struct key_use use, next;       /* next: what the configuration gives it, while that is being added up */
 	bool wanted;
 	int64_t retired_us;     /* 0 = in use */
 };
@@ -93,6 +93,9 @@ add_one(struct ring *r, X509 *leaf, EVP_PKEY *key, struct key_use use)
 	k->use.server |= use.server;
 	k->use.client |= use.client;
 	k->use.decrypt |= use.decrypt;
+	k->next.server |= use.server;
+	k->next.client |= use.client;
+	k->next.decrypt |= use.decrypt;
 }
 
 void
@@ -116,6 +119,7 @@ ring_begin(struct ring *r)
 		struct ring_key *k = HMAP_ENTRY(n, struct ring_key, by_id);
 
 		k->wanted = false;
+		k->next = (struct key_use){ 0 };
 	}
 	pthread_rwlock_unlock(&r->lock);
 }
@@ -127,8 +131,10 @@ ring_end(struct ring *r, int64_t now_us, int64_t keep_us)
 	HMAP_EACH(n, &r->keys) {
 		struct ring_key *k = HMAP_ENTRY(n, struct ring_key, by_id);
 
-		if (k->wanted)
+		if (k->wanted) {
+			k->use = k->next;
 			continue;
+		}
 		if (k->retired_us == 0)
 			k->retired_us = now_us;
 		if (now_us - k->retired_us >= keep_us)

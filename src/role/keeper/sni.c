@@ -91,6 +91,7 @@ sni_configure(struct keeper *k)
 		if (m->wanted)
 			m->unwanted_us = clock_mono_us();
 		m->wanted = false;
+		m->use = (struct key_use){ 0 };
 	}
 	for (size_t i = 0; i < c->service_count; i++) {
 		const struct conf_service *cs = &c->services[i];
@@ -250,6 +251,8 @@ sni_sweep(struct keeper *k, int64_t before_us)
 			maps_drop(m);
 			continue;
 		}
+		if (!m->wanted)
+			continue;
 		HMAP_EACH(e, &m->entries)
 			ring_add(k->ring, HMAP_ENTRY(e, struct sni_entry, by_name)->chain, m->use);
 	}
