@@ -15,7 +15,9 @@ smtpd_tls_chain_files = KEY, CERT
 mynetworks = 10.1.0.0/16
 smtpd_relay_restrictions = permit_mynetworks, permit_sasl_authenticated, reject_unauth_destination
 smtpd_client_restrictions = check_client_access inline:{ { 192.0.2.66 = REJECT not you } { bad.example = REJECT by name } }
-smtpd_recipient_restrictions = check_policy_service inet:127.0.0.1:10031
+smtpd_recipient_restrictions = check_policy_service inet:127.0.0.1:10031, reject_rbl_client bl.example, permit_mx_backup
+smtpd_tls_policy_maps = inline:{ { 203.0.113 = encrypt } { 192.0.2.66 = may } }
+smtpd_client_message_rate_limit = 1000
 smtpd_authorized_xclient_hosts = 127.0.0.1/32
 smtpd_authorized_xforward_hosts = 127.0.0.1/32
 smtpd_error_sleep_time = 0
@@ -125,6 +127,25 @@ def xclient(env, s, policy):
         c.mail("s@dom.example")
         c.rcpt("r@dest.example")
         kit.check(policy.last()["encryption_protocol"] == "TLSv1.3" and policy.last()["client_name"] == "t.example", policy.last())
+    # smtpd_tls_policy_maps is asked anew: what it demands of the client behind the proxy
+    with client() as c:
+        kit.check(c.mail("s@dom.example")[0] == 250, "nothing is demanded of the proxy")
+        c.rset()
+        say(c, "XCLIENT NAME=[UNAVAILABLE] ADDR=203.0.113.9")
+        c.ehlo()
+        code, text = c.mail("s@dom.example")
+        kit.check(code // 100 in (4, 5), "encrypt is demanded of 203.0.113.0/24: %d %s" % (code, text))
+    # nobody knows who it is: no rule stumbles over it
+    with client() as c:
+        kit.check(say(c, "XCLIENT NAME=[UNAVAILABLE] ADDR=[UNAVAILABLE] PORT=[UNAVAILABLE] HELO=[UNAVAILABLE] DESTADDR=[UNAVAILABLE]").startswith("220 "), "unknown")
+        c.ehlo()
+        c.mail("s@dom.example")
+        kit.check(c.rcpt("r@dest.example")[0] == 250, "unknown")
+        told = policy.last()
+        kit.check((told["client_address"], told["client_name"], told["client_port"], told["server_address"]) == ("unknown",) * 4, told)
+        kit.check(c.data("Subject: unknown\n\nx\n")[0] == 250, "unknown")
+        c.mail("s@dom.example")
+        kit.check(c.rcpt("x@elsewhere.example")[0] == 554, "and nobody's rights are his")
     # many times, in a session
     with client() as c:
         for i in range(1500):
@@ -157,7 +178,7 @@ def xforward(s, sink):
         c.rcpt("r@dest.example")
         code, text = c.data("Subject: reset\n\nx\n")
         s.wait_log(r"%s: client=\S+\[127\.0\.0\.1\]$" % kit.queue_id("%d %s" % (code, text.decode())), since)
-    kit.wait_until("three messages", lambda: len(sink.messages) >= 3)
+    kit.wait_until("three messages", lambda: len([m for m in sink.messages if b"Subject: unknown" not in m["data"]]) >= 3)
     by = {re.search(rb"Subject: (\w+)", m["data"]).group(1): m["data"] for m in sink.messages}
     kit.check(b"From: u@host.own.example\r\n" in by[b"local"], "SOURCE=LOCAL: headers are ours to complete: %r" % by[b"local"])
     kit.check(b"From: u@host\r\n" in by[b"remote"], "by the client's address: %r" % by[b"remote"])
