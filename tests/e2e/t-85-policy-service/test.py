@@ -47,6 +47,7 @@ MASTER = """\
 127.0.0.1:2509 inet n - n - 1 smtpd -o { smtpd_recipient_restrictions = check_policy_service { inet:127.0.0.1:10033, try_limit=1 } }
 127.0.0.1:2510 inet n - n - 1 smtpd -o smtpd_policy_service_default_action=DUNNO -o smtpd_policy_service_try_limit=1
  -o { smtpd_recipient_restrictions = check_policy_service inet:127.0.0.1:10099 }
+127.0.0.1:2512 inet n - n - 1 smtpd -o smtpd_client_connection_count_limit=0 -o { smtpd_recipient_restrictions = check_policy_service inet:127.0.0.1:10033 }
 127.0.0.1:2511 inet n - n - 1 smtpd -o smtpd_policy_service_request_limit=1 -o smtpd_policy_service_max_idle=5s -o smtpd_policy_service_max_ttl=5s
  -o { smtpd_recipient_restrictions = check_policy_service inet:127.0.0.1:10033 }
 """
@@ -278,6 +279,21 @@ def connections(s, third):
         kit.check(time.monotonic() - begun > 0.9, "the second attempt")
 
 
+def crowd(s, third):
+    """More sessions than connections to a slow service: they wait for each other, and each gets its answer."""
+    before, results = third.connections, []
+    third.answer = lambda attrs: time.sleep(0.3) or "OK"
+    threads = [threading.Thread(target=lambda i=i: results.append(rcpt(2512, to="r%d@dest.example" % i))) for i in range(120)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(kit.DEADLINE)
+    kit.check(len(results) == 120 and all(r.startswith("250") for r in results), [r for r in results if not r.startswith("250")][:3])
+    limit = 40 * len(s.pids("smtpd"))
+    kit.check(third.connections - before <= limit, "%d connections, at most %d" % (third.connections - before, limit))
+    third.answer = lambda attrs: "OK"
+
+
 def run(env):
     env.dns(["policy.example. A 127.0.0.1", "dom.example. A 127.0.0.2"])
     cert, key = env.cert("mx.test")
@@ -295,3 +311,4 @@ def run(env):
     lies(s, hang)
     defaults(s)
     connections(s, third)
+    crowd(s, third)
