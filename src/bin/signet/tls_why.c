@@ -53,8 +53,7 @@ show_session(struct buf *out, const json_t *o)
 		return;
 	buf_addf(out, "  %-12s %s, %s%s%s%s\n", "connection", text(o, "protocol"), text(o, "cipher"), text(o, "group")[0] != '\0' ? ", group " : "",
 	    text(o, "group"), json_is_true(json_object_get(o, "resumed")) ? ", resumed" : "");
-	if (json_object_get(o, "forward_secret") != NULL)
-		sub(out, "secrecy", json_is_true(json_object_get(o, "forward_secret")) ? "forward secret" : "not forward secret");
+	sub(out, "secrecy", json_is_true(json_object_get(o, "forward_secret")) ? "forward secret" : "not forward secret");
 	sub(out, "server name", text(o, "sni"));
 	buf_addf(out, "  %-12s %s%s\n", "peer", text(o, "trust"), json_is_true(json_object_get(o, "matched")) ? ", what the policy asks for holds" : "");
 	sub(out, "matched by", text(o, "matched_by"));

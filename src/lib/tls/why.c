@@ -112,6 +112,7 @@ handshake(struct buf *out, const struct tls_why_peer *p)
 	whole &= member(out, "trust", span_str(tls_trust_name(v->trust)), 12);
 	flag(out, "matched", v->matched);
 	flag(out, "resumed", p->info->resumed);
+	flag(out, "forward_secret", p->info->forward_secret);
 	whole &= member(out, "matched_by", span_str(v->matched_name), NAME_MAX_SHOWN);
 	whole &= member(out, "reason", span_str(v->reason), 150);
 	return chain(out, p->ssl) && whole;

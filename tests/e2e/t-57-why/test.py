@@ -48,7 +48,7 @@ def records(env, s, cert):
     (r,) = why(s, deliver(s, "u@ok.example"))
     kit.check(r["outcome"] == "sent" and r["dsn"] == "2.0.0" and r["asked"] == r["level"] == "secure" and r["trust"] == "Verified" and r["matched"] is True
               and r["host"] == "mx.ok.example" and r["address"] == "127.0.0.2" and r["port"] == 25 and r["protocol"] == "TLSv1.3" and r["group"] and r["cipher"]
-              and r["sni"] == "mx.ok.example" and r["tls"] == "secure" and r["matched_by"] == "mx.ok.example", r)
+              and r["forward_secret"] is True and r["sni"] == "mx.ok.example" and r["tls"] == "secure" and r["matched_by"] == "mx.ok.example", r)
     kit.check(r["chain"][0][0] == "mx.ok.example" and env.fingerprint(cert).replace(":", "").lower().startswith(r["chain"][0][1]), r)
     kit.check(["table entry", "ok.example: secure", "%s:1" % env.policy] in r["trail"], r)
     (r,) = why(s, deliver(s, "u@bad.example"))
