@@ -105,7 +105,7 @@ struct row {
 	const char *heard;              /* all that the client says; NULL = not looked at */
 	const char *outcomes;           /* per recipient: S sent, R refused for good, r for now, P pending, A accepted */
 	const char *text;               /* part of the first refusal, or of the failure */
-	bool chunking, lmtp, eightbit, no_skip_5xx, my_loop;
+	bool chunking, lmtp, eightbit, no_skip_5xx, my_loop, xforward;
 };
 
 static const struct smtpc_options options = {
@@ -126,6 +126,10 @@ struct talk {
 	enum smtpc_event last;
 	bool begun;
 };
+
+static const struct smtpc_xforward first_client = { .value = { [SMTPC_XF_NAME] = SPAN("first.example"), [SMTPC_XF_ADDR] = SPAN("2001:db8::1"),
+	[SMTPC_XF_PORT] = SPAN("unknown"), [SMTPC_XF_PROTO] = SPAN("ESMTP"), [SMTPC_XF_HELO] = SPAN("a b\n"), [SMTPC_XF_IDENT] = SPAN("Q1"),
+	[SMTPC_XF_SOURCE] = SPAN("REMOTE") } };
 
 static void
 talk_setup(struct talk *t, const struct row *row)
@@ -150,6 +154,7 @@ talk_setup(struct talk *t, const struct row *row)
 	t->tx.bytes = t->content.n;
 	t->tx.exact = row->chunking;
 	t->tx.body_8bit = row->eightbit;
+	t->tx.xforward = row->xforward ? &first_client : NULL;
 	t->tx.rcpts = t->rcpts;
 	t->tx.arena = t->arena;
 }
@@ -278,6 +283,18 @@ static const struct row rows[] = {
 	    .outcomes = "P", .text = "host mx.example[192.0.2.1] refused to talk to me: 550 5.7.1 go away" },
 	{ .name = "dots are doubled", .rcpts = "b@x", .content = ".\r\n..x\r\ny.z\r\n.\r\n", .outcomes = "S",
 	    .heard = HELLO "MAIL FROM:<a@client.example> SIZE=16\r\nRCPT TO:<b@x>\r\nDATA\r\n..\r\n...x\r\ny.z\r\n..\r\n.\r\nQUIT\r\n" },
+	{ .name = "XFORWARD, all of it", .rcpts = "b@x", .xforward = true, .outcomes = "S",
+	    .rules = { { "EHLO", "250-x\r\n250-PIPELINING\r\n250 XFORWARD NAME ADDR PROTO HELO SOURCE PORT IDENT\r\n" }, { "XFORWARD", "250 ok\r\n" } },
+	    .heard = HELLO "XFORWARD NAME=first.example ADDR=IPV6:2001:db8::1 PORT=[UNAVAILABLE]\r\nXFORWARD PROTO=ESMTP HELO=a+20b+0A IDENT=Q1 SOURCE=REMOTE\r\n"
+		"MAIL FROM:<a@client.example>\r\nRCPT TO:<b@x>\r\nDATA\r\nhi\r\n.\r\nQUIT\r\n" },
+	{ .name = "XFORWARD in lock step, in part, refused", .rcpts = "b@x", .xforward = true, .outcomes = "S",
+	    .rules = { { "EHLO", "250-x\r\n250 XFORWARD IDENT COLOUR\r\n" }, { "XFORWARD", "550 5.7.0 no\r\n" } },
+	    .heard = HELLO "XFORWARD IDENT=Q1\r\nMAIL FROM:<a@client.example>\r\nRCPT TO:<b@x>\r\nDATA\r\nhi\r\n.\r\nQUIT\r\n" },
+	{ .name = "XFORWARD not announced", .rcpts = "b@x", .xforward = true, .outcomes = "S", .rules = { PLAIN_EHLO },
+	    .heard = HELLO "MAIL FROM:<a@client.example>\r\nRCPT TO:<b@x>\r\nDATA\r\nhi\r\n.\r\nQUIT\r\n" },
+	{ .name = "XFORWARD announced without attributes", .rcpts = "b@x", .xforward = true, .outcomes = "S",
+	    .rules = { { "EHLO", "250-x\r\n250 XFORWARD\r\n" } },
+	    .heard = HELLO "MAIL FROM:<a@client.example>\r\nRCPT TO:<b@x>\r\nDATA\r\nhi\r\n.\r\nQUIT\r\n" },
 	{ .name = "content without a last line end", .rcpts = "b@x", .content = "hi", .outcomes = "S",
 	    .heard = HELLO "MAIL FROM:<a@client.example> SIZE=2\r\nRCPT TO:<b@x>\r\nDATA\r\nhi\r\n.\r\nQUIT\r\n" },
 	{ .name = "empty content", .rcpts = "b@x", .content = "", .outcomes = "S",
