@@ -27,6 +27,7 @@ static const struct verb_row {
 	    "signet map --from-sendmail [--output DIR] ACCESS" },
 	{ "check", verb_check, "check the whole configuration", "signet check [--json]" },
 	{ "tls", verb_tls, "explain TLS policy, before and after",
+	    "signet tls explain --client ADDRESS [--name NAME] [--cert FILE] [--bits N] [--service NAME]\n"
 	    "signet tls explain [--json] [--save-facts FILE] [--service NAME] ADDRESS | DOMAIN | NEXTHOP\n"
 	    "signet tls explain [--json] --facts FILE\n"
 	    "signet tls why [--json] QUEUEID" },

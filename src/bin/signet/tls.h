@@ -71,4 +71,6 @@ json_t *tls_json_span(struct span s);
 /* ---- the words behind `signet tls` */
 int tls_explain(struct cli *cli, int argc, char **argv);
 int tls_why_command(struct cli *cli, int argc, char **argv);
+/* tls_client.c: "explain --client ADDRESS ..." */
+int tls_explain_client(struct cli *cli, int argc, char **argv);
 int tls_tlsa_command(struct cli *cli, int argc, char **argv);

@@ -265,6 +265,9 @@ tls_explain(struct cli *cli, int argc, char **argv)
 	struct explain e = { .cli = cli };
 	int status;
 
+	for (int i = 1; i < argc; i++)
+		if (strcmp(argv[i], "--client") == 0)
+			return tls_explain_client(cli, argc, argv);
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--json") == 0)
 			e.json = true;

@@ -164,8 +164,8 @@ get_dns_names(X509 *peer, struct arena *a, struct tls_info *info)
 	GENERAL_NAMES_free(names);
 }
 
-static void
-get_peer(X509 *peer, const char *digest_name, struct arena *a, struct tls_info *info)
+void
+tls_info_cert(X509 *peer, const char *digest_name, struct arena *a, struct tls_info *info)
 {
 	char text[512];
 
@@ -209,7 +209,7 @@ tls_info_get(SSL *ssl, bool server, const char *digest_name, struct arena *a, st
 		get_raw_key(tls_peer_raw_key(ssl), digest_name, a, info_r);
 		return;
 	}
-	get_peer(peer, digest_name, a, info_r);
+	tls_info_cert(peer, digest_name, a, info_r);
 	if (!server)
 		return;
 	info_r->peer_trusted = SSL_get_verify_result(ssl) == X509_V_OK;

@@ -51,6 +51,9 @@ EVP_PKEY *tls_peer_raw_key(SSL *ssl);
 /* Everything OpenSSL knows after the handshake. `digest_name` is e.g. "sha256". Text lives in `a`. */
 void tls_info_get(SSL *ssl, bool server, const char *digest_name, struct arena *a, struct tls_info *info_r);
 
+/* Only what a certificate says by itself: names and fingerprints. */
+void tls_info_cert(X509 *peer, const char *digest_name, struct arena *a, struct tls_info *info);
+
 /* Upper-case hex pairs joined by ':'; empty when the digest is unknown. */
 struct span tls_cert_fingerprint(X509 *cert, const char *digest_name, struct arena *a);
 struct span tls_pkey_fingerprint(X509 *cert, const char *digest_name, struct arena *a);

@@ -130,6 +130,13 @@ void acl_set_policy(struct acl *acl, acl_policy_way_fn *fn, void *ctx);
 /* Is there a check_policy_service in it? Then `policy` of the facts is to be filled. */
 bool acl_asks_policy(const struct acl *acl);
 
+/*
+ * For `signet tls explain --client`: what each restriction that looks at TLS alone says, in the order of the lists.
+ * `says`: "permits", "refuses: 554 ...", "says nothing".
+ */
+typedef void acl_tls_said_fn(void *ctx, const char *list, const char *word, struct span arg, struct span says);
+void acl_tls_walk(struct acl *acl, const struct acl_facts *f, struct arena *a, acl_tls_said_fn *each, void *ctx);
+
 /* The same routes as the lists use, for who else needs them. */
 struct route;
 const struct route *acl_route(const struct acl *acl);

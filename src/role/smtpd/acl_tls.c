@@ -86,3 +86,70 @@ acl_tls_require(struct acl_eval *e, const struct acl_rule *r)
 {
 	return acl_tls_demand(e, r->tls, r->row->subject, SPAN(""));
 }
+
+/* --- explaining --- */
+
+static const struct list_name {
+	enum acl_list list;
+	const char *name;
+} list_names[] = {
+	{ ACL_CLIENT, "smtpd_client_restrictions" },
+	{ ACL_HELO, "smtpd_helo_restrictions" },
+	{ ACL_SENDER, "smtpd_sender_restrictions" },
+	{ ACL_RELAY, "smtpd_relay_restrictions" },
+	{ ACL_RECIPIENT, "smtpd_recipient_restrictions" },
+	{ ACL_DATA, "smtpd_data_restrictions" },
+	{ ACL_END_OF_DATA, "smtpd_end_of_data_restrictions" },
+	{ ACL_ETRN, "smtpd_etrn_restrictions" },
+};
+
+static bool
+about_tls(const struct acl_rule *r)
+{
+	acl_fn *fn = r->row->fn;
+
+	return fn == acl_tls_require || fn == acl_plaintext || fn == acl_ccert_access || fn == acl_permit_ccerts;
+}
+
+static struct span
+said(struct acl_eval *e, enum acl_verdict v)
+{
+	switch (v) {
+	case ACL_PERMIT:
+		return SPAN("permits");
+	case ACL_REJECT:
+		return arena_printf(e->a, "refuses: %u %s %.*s", e->res->code, e->res->dsn, SPAN_ARG(e->res->text));
+	case ACL_WAIT:
+		return SPAN("needs an answer of the running daemon");
+	case ACL_DUNNO:
+		break;
+	}
+	return SPAN("says nothing");
+}
+
+static void
+walk(struct acl_eval *e, const struct acl_rules *rules, const char *list, acl_tls_said_fn *each, void *ctx, unsigned depth)
+{
+	for (size_t i = 0; i < rules->n && depth < 20; i++) {
+		const struct acl_rule *r = &rules->v[i];
+		struct acl_result res = { .reject = false };
+
+		if (r->sub != NULL)
+			walk(e, r->sub, list, each, ctx, depth + 1);
+		if (r->sub != NULL || !about_tls(r))
+			continue;
+		e->res = &res;
+		e->tail = &res.actions;
+		each(ctx, list, r->row->word, r->arg, said(e, r->row->fn(e, r)));
+	}
+}
+
+void
+acl_tls_walk(struct acl *acl, const struct acl_facts *f, struct arena *a, acl_tls_said_fn *each, void *ctx)
+{
+	for (size_t i = 0; i < sizeof(list_names) / sizeof(list_names[0]); i++) {
+		struct acl_eval e = { .acl = acl, .p = acl->p, .f = f, .a = a, .when = ACL_AT_RCPT, .list = list_names[i].list };
+
+		walk(&e, &acl->lists[e.list], list_names[i].name, each, ctx, 0);
+	}
+}

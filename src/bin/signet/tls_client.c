@@ -1,0 +1,364 @@
+/*
+ * signet tls explain --client: which entry of smtpd_tls_policy_maps a client gets, what it demands, what a certificate would
+ * be here, and what the restrictions that look at TLS would say. All of it is decided by the code of the server.
+ */
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "conf/conf.h"
+#include "conf/params.h"
+#include "dns/dns.h"
+#include "role/smtpd/acl.h"
+#include "signet/cli.h"
+#include "signet/tls.h"
+#include "tls/client_policy.h"
+#include "tls/credentials.h"
+#include "tls/dn.h"
+#include "tls/info.h"
+
+struct client {
+	struct cli *cli;
+	struct conf *conf;
+	const struct conf_service *svc;
+	const struct params *p;
+	struct arena *a;
+	struct tls_asks asks;
+	const char *address, *name_given, *cert_file, *service, *bits;
+	struct span name;               /* confirmed; "" = none */
+	const char *name_why;
+	struct maps *maps;
+	struct map_hit hit;
+	struct span key;
+	bool found, unusable;
+	struct fault why;
+	struct tls_client_policy policy;
+	X509 *cert;
+	STACK_OF(X509) *chain;
+	struct tls_info info;
+	struct buf out;
+};
+
+/* --- the name --- */
+
+static void
+find_name(struct client *c)
+{
+	uint8_t bytes[16];
+	size_t n;
+	const struct dns_answer *ptr, *fwd;
+
+	if (c->name_given != NULL) {
+		c->name = span_str(c->name_given);
+		c->name_why = "as given";
+		return;
+	}
+	c->name_why = "not confirmed by DNS";
+	if (!c->p->smtpd_peername_lookup || !dns_address_parse(span_str(c->address), bytes, &n)) {
+		c->name_why = "smtpd_peername_lookup = no";
+		return;
+	}
+	tls_asks_open(&c->asks, c->conf);
+	ptr = tls_asks_dns(&c->asks, dns_name_reverse(c->a, span_of(bytes, n)), DNS_TYPE_PTR);
+	if (!dns_known(ptr))
+		c->name_why = "DNS could not be asked: is the daemon running? Give --name";
+	if (!dns_known(ptr) || ptr->count == 0)
+		return;
+	fwd = tls_asks_dns(&c->asks, ptr->records[0].data, n == 4 ? DNS_TYPE_A : DNS_TYPE_AAAA);
+	for (size_t i = 0; dns_known(fwd) && i < fwd->count; i++)
+		if (span_eq(fwd->records[i].data, span_of(bytes, n))) {
+			c->name = arena_dup(c->a, ptr->records[0].data);
+			c->name_why = "confirmed by DNS";
+		}
+}
+
+/* --- the entry --- */
+
+static bool
+find_entry(struct client *c)
+{
+	struct tls_client_key *keys = ARENA_ARRAY(c->a, struct tls_client_key, TLS_CLIENT_KEYS_MAX);
+	struct maps_env env = { .data_directory = c->p->data_directory, .default_database_type = c->p->default_database_type, .direct = true };
+	size_t n = tls_client_keys(c->name, span_str(c->address), c->a, keys);
+
+	if (!maps_open(span_str(c->p->smtpd_tls_policy_maps), MAPS_STRICT, &env, &c->maps, &c->why))
+		return false;
+	for (size_t i = 0; i < n; i++)
+		switch ((keys[i].partial ? maps_find_partial : maps_find)(c->maps, keys[i].key, NULL, c->a, &c->hit, &c->why)) {
+		case MAP_FOUND:
+			c->key = keys[i].key;
+			c->found = true;
+			c->unusable = !tls_client_policy_parse(c->hit.value, c->p->smtpd_tls_fingerprint_digest, c->a, &c->policy, &c->why);
+			return true;
+		case MAP_ABSENT:
+			break;
+		case MAP_WAIT:
+		case MAP_DEFER:
+			return false;
+		}
+	return true;
+}
+
+static void
+show_entry(struct client *c)
+{
+	if (!c->found) {
+		buf_addf(&c->out, "entry:        none; smtpd_tls_security_level = %s decides\n", c->p->smtpd_tls_security_level);
+		return;
+	}
+	if (c->hit.file.n > 0)
+		buf_addf(&c->out, "entry:        %.*s:%u: %.*s  %.*s\n", SPAN_ARG(c->hit.file), c->hit.line, SPAN_ARG(c->key), SPAN_ARG(c->hit.value));
+	else
+		buf_addf(&c->out, "entry:        %.*s: %.*s  %.*s\n", SPAN_ARG(c->hit.table), SPAN_ARG(c->key), SPAN_ARG(c->hit.value));
+	if (c->unusable)
+		buf_addf(&c->out, "              cannot be understood: %s; the client gets 454\n", c->why.text);
+	else
+		buf_addf(&c->out, "handshake:    %s; a certificate is %sasked for\n", c->policy.level == TLS_CLIENT_NONE ? "STARTTLS is not offered" :
+		    c->policy.level == TLS_CLIENT_MAY ? "TLS is optional" : "TLS is demanded",
+		    c->policy.level != TLS_CLIENT_NONE && tls_client_policy_asks(&c->policy, c->p->smtpd_tls_ask_ccert) ? "" : "not ");
+}
+
+/* --- the certificate --- */
+
+static bool
+read_certificates(struct client *c)
+{
+	BIO *in = BIO_new_file(c->cert_file, "r");
+	X509 *one;
+
+	c->chain = sk_X509_new_null();
+	while (in != NULL && (one = PEM_read_bio_X509(in, NULL, NULL, NULL)) != NULL) {
+		if (c->cert == NULL)
+			c->cert = one;
+		else
+			sk_X509_push(c->chain, one);
+	}
+	BIO_free(in);
+	ERR_clear_error();
+	return c->cert != NULL;
+}
+
+/* The server's rule: made for clients, or with tls_trust_server_ccerts also for servers. */
+static bool
+verify(struct client *c, X509_STORE *store, int purpose, struct span *why_r)
+{
+	X509_STORE_CTX *ctx = X509_STORE_CTX_new();
+	STACK_OF(X509) *built;
+	bool ok;
+
+	X509_STORE_CTX_init(ctx, store, c->cert, c->chain);
+	X509_STORE_CTX_set_purpose(ctx, purpose);
+	X509_STORE_CTX_set_depth(ctx, c->p->smtpd_tls_ccert_verifydepth);
+	ok = X509_verify_cert(ctx) == 1;
+	built = X509_STORE_CTX_get0_chain(ctx);
+	*why_r = span_str(X509_verify_cert_error_string(X509_STORE_CTX_get_error(ctx)));
+	if (ok)
+		*why_r = tls_dn_text(X509_get_subject_name(sk_X509_value(built, sk_X509_num(built) - 1)), c->a);
+	X509_STORE_CTX_free(ctx);
+	ERR_clear_error();
+	return ok;
+}
+
+static void
+judge_certificate(struct client *c)
+{
+	const struct tls_roots_params roots = { .prefix = "smtpd_tls", .CAfile = c->p->smtpd_tls_CAfile, .CApath = c->p->smtpd_tls_CApath,
+		.append_default_CA = c->p->tls_append_default_CA && (c->p->smtpd_tls_CAfile[0] != '\0' || c->p->smtpd_tls_CApath[0] != '\0') };
+	X509_STORE *store = X509_STORE_new();
+	struct fault why = { 0 };
+	struct span text = SPAN("");
+	bool ok = false;
+
+	if (!tls_roots_load(&roots, store, &why))
+		text = arena_printf(c->a, "%s", why.text);
+	else
+		ok = verify(c, store, X509_PURPOSE_SSL_CLIENT, &text) ||
+		    (c->p->tls_trust_server_ccerts && verify(c, store, X509_PURPOSE_SSL_SERVER, &text));
+	X509_STORE_free(store);
+	tls_info_cert(c->cert, c->p->smtpd_tls_fingerprint_digest, c->a, &c->info);
+	c->info.asked = true;
+	c->info.peer_trusted = ok;
+	c->info.untrusted = ok ? SPAN("") : text;
+	buf_addf(&c->out, "certificate:  %s, %s%.*s\n", ok ? "Trusted" : "Untrusted", ok ? "by " : "", SPAN_ARG(text));
+	buf_addf(&c->out, "              subject %.*s\n", SPAN_ARG(tls_dn_text(X509_get_subject_name(c->cert), c->a)));
+	buf_addf(&c->out, "              issuer %.*s\n", SPAN_ARG(tls_dn_text(X509_get_issuer_name(c->cert), c->a)));
+	buf_addf(&c->out, "              certificate %.*s\n              key %.*s\n", SPAN_ARG(c->info.cert_fp), SPAN_ARG(c->info.pkey_fp));
+}
+
+/* --- what follows --- */
+
+static void
+ask_issuer(struct client *c, const struct tls_client_shown *s, struct tls_client_issuer *issuer)
+{
+	struct maps_env env = { .data_directory = c->p->data_directory, .default_database_type = c->p->default_database_type, .direct = true };
+	struct maps *m = NULL;
+	struct map_hit hit;
+
+	*issuer = (struct tls_client_issuer){ .state = TLS_ANSWER_NONE };
+	if (c->policy.issuer_maps.n == 0 || s->cert == NULL)
+		return;
+	issuer->state = TLS_ANSWER_FAILED;
+	if (maps_open(c->policy.issuer_maps, MAPS_STRICT, &env, &m, &issuer->why))
+		switch (maps_find(m, tls_client_issuer_key(s, c->a), NULL, c->a, &hit, &issuer->why)) {
+		case MAP_FOUND:
+			issuer->state = TLS_ANSWER_FOUND;
+			issuer->value = hit.value;
+			break;
+		case MAP_ABSENT:
+			issuer->state = TLS_ANSWER_ABSENT;
+			break;
+		case MAP_WAIT:
+		case MAP_DEFER:
+			break;
+		}
+	maps_unref(&m);
+}
+
+static void
+show_outcome(struct client *c, const char *what, const struct tls_client_shown *s)
+{
+	struct tls_client_issuer issuer;
+	struct tls_client_verdict v;
+
+	if (!c->found || c->unusable)
+		return;
+	ask_issuer(c, s, &issuer);
+	tls_client_policy_decide(&c->policy, s, &issuer, c->a, &v);
+	if (v.ok)
+		buf_addf(&c->out, "%s accepted\n", what);
+	else
+		buf_addf(&c->out, "%s refused at MAIL: %u %s %.*s\n", what, v.code, v.dsn, SPAN_ARG(v.why));
+	for (size_t i = 0; i < v.n_trail; i++)
+		buf_addf(&c->out, "              - %s: %.*s\n", v.trail[i].rule, SPAN_ARG(v.trail[i].result));
+}
+
+static void
+on_said(void *ctx, const char *list, const char *word, struct span arg, struct span says)
+{
+	struct client *c = ctx;
+
+	buf_addf(&c->out, "%s: %s%s%.*s %.*s\n", list, word, arg.n > 0 ? " " : "", SPAN_ARG(arg), SPAN_ARG(says));
+}
+
+static bool
+show_restrictions(struct client *c, const struct tls_client_shown *s)
+{
+	struct maps_env env = { .data_directory = c->p->data_directory, .default_database_type = c->p->default_database_type, .direct = true };
+	struct acl_facts f = { .client_name = c->name.n > 0 ? c->name : SPAN("unknown"), .addr = span_str(c->address), .tls = s->tls,
+		.tls_info = s->tls ? &c->info : NULL, .tls_shown = s, .sender = SPAN("sender@client.invalid"), .have_sender = true,
+		.recipient = SPAN("recipient@here.invalid"), .have_recipient = true, .helo = SPAN("client.invalid") };
+	struct acl *acl = NULL;
+	bool ok;
+
+	f.reverse_name = f.client_name;
+	f.namaddr = arena_printf(c->a, "%.*s[%s]", SPAN_ARG(f.client_name), c->address);
+	ok = acl_open(c->svc, &env, &acl, &c->why);
+	if (ok)
+		acl_tls_walk(acl, &f, c->a, on_said, c);
+	acl_free(&acl);
+	return ok;
+}
+
+static int
+run(struct client *c)
+{
+	struct tls_client_shown clear = { .name = c->name }, tls = { .tls = true, .bits = 256, .asked = true };
+	uint64_t bits;
+
+	if (c->cert_file != NULL && !read_certificates(c))
+		return cli_fail(c->cli, CLI_NO, "%s: no certificate in PEM form can be read", c->cert_file);
+	if (c->bits != NULL && !span_u64(span_str(c->bits), 4096, &bits))
+		return cli_usage(c->cli, "--bits needs a number");
+	find_name(c);
+	buf_addf(&c->out, "client:       %.*s[%s] (name %s)\nservice:      %s\n", SPAN_ARG(c->name.n > 0 ? c->name : SPAN("unknown")), c->address,
+	    c->name_why, c->svc->name);
+	if (!find_entry(c))
+		return cli_fail(c->cli, CLI_TRY_AGAIN, "smtpd_tls_policy_maps: %s; the client gets 454", c->why.text);
+	show_entry(c);
+	tls.name = clear.name = c->name;
+	tls.bits = c->bits != NULL ? (int)bits : 256;
+	tls.asked = c->found && !c->unusable ? tls_client_policy_asks(&c->policy, c->p->smtpd_tls_ask_ccert) : c->p->smtpd_tls_ask_ccert;
+	if (c->cert != NULL) {
+		judge_certificate(c);
+		c->info.asked = tls.asked;
+		if (tls.asked) {
+			tls.cert = c->cert;
+			tls.trusted = c->info.peer_trusted;
+			tls.untrusted = c->info.untrusted;
+			tls.cert_fp = c->info.cert_fp;
+			tls.pkey_fp = c->info.pkey_fp;
+		} else {
+			buf_add_str(&c->out, "              not asked for, so never shown\n");
+			c->info = (struct tls_info){ .asked = false };
+		}
+	} else {
+		c->info.asked = tls.asked;
+	}
+	show_outcome(c, "in clear:    ", &clear);
+	show_outcome(c, "with TLS:    ", &tls);
+	if (!show_restrictions(c, &tls))
+		return cli_fail(c->cli, CLI_NO, "%s", c->why.text);
+	return cli_print(c->cli, &c->out);
+}
+
+static const struct conf_service *
+find_service(const struct client *c)
+{
+	for (size_t i = 0; i < c->conf->service_count; i++) {
+		const struct conf_service *s = &c->conf->services[i];
+
+		if (!s->disabled && strcmp(s->command, "smtpd") == 0 && (c->service == NULL || strcmp(s->name, c->service) == 0))
+			return s;
+	}
+	return NULL;
+}
+
+static bool
+take(struct client *c, int argc, char **argv)
+{
+	struct { const char *name; const char **to; } const rows[] = { { "--client", &c->address }, { "--name", &c->name_given },
+		{ "--cert", &c->cert_file }, { "--bits", &c->bits }, { "--service", &c->service } };
+
+	for (int i = 1; i < argc; i += 2) {
+		size_t k = 0;
+
+		while (k < sizeof(rows) / sizeof(rows[0]) && strcmp(argv[i], rows[k].name) != 0)
+			k++;
+		if (k == sizeof(rows) / sizeof(rows[0]) || i + 1 == argc)
+			return false;
+		*rows[k].to = argv[i + 1];
+	}
+	return true;
+}
+
+int
+tls_explain_client(struct cli *cli, int argc, char **argv)
+{
+	struct client c = { .cli = cli };
+	uint8_t bytes[16];
+	size_t n;
+	int status;
+
+	if (!take(&c, argc, argv) || !dns_address_parse(span_str(c.address), bytes, &n))
+		return cli_usage(cli, "--client needs an address; --name, --cert, --bits and --service take one value each");
+	c.conf = cli_conf(cli);
+	if (c.conf == NULL)
+		return CLI_NO;
+	c.a = arena_new(64u << 20);
+	buf_init(&c.out, 1u << 20);
+	c.svc = find_service(&c);
+	c.p = c.svc != NULL ? c.svc->params : NULL;
+	status = c.svc != NULL ? run(&c) : cli_fail(cli, CLI_NO, "no smtpd service %s in master.cf", c.service != NULL ? c.service : "at all");
+	if (c.asks.loop != NULL)
+		tls_asks_close(&c.asks);
+	maps_unref(&c.maps);
+	X509_free(c.cert);
+	sk_X509_pop_free(c.chain, X509_free);
+	buf_release(&c.out);
+	arena_free(&c.a);
+	conf_unref(&c.conf);
+	return status;
+}

@@ -1,0 +1,41 @@
+"""signet tls explain --client: which entry a client gets, what it demands, what a certificate would be here, what restrictions would say."""
+import re
+
+import kit
+
+
+def run(env):
+    kit.need("openssl")
+    kit.sh("ip", "route", "add", "local", "198.18.0.0/24", "dev", "lo")
+    cert, key = env.cert("mx.test")
+    partner, foreign = env.cert("mx.partner.example"), env.cert("mx.partner.example", ca="other")
+    server_only = env.cert("mx.partner.example", eku="serverAuth")
+    env.dns(["11.0.18.198.in-addr.arpa. PTR mx.partner.example.", "mx.partner.example. A 198.18.0.11"])
+    table = env.write("mx/etc/policy", "mx.partner.example verify match=hostname bits=128 action=5xx\n198.18.0.12 secure\n198.18.0.13 none\n")
+    s = env.signet("mx", "smtpd_tls_security_level = may\nsmtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s\nsmtpd_tls_CAfile = %s\nsmtpd_tls_ask_ccert = yes\n"
+                   "smtpd_tls_policy_maps = texthash:%s\nrelay_clientcerts = inline:{ { %s = x } }\n"
+                   "smtpd_client_restrictions = reject_plaintext_session\nsmtpd_sender_restrictions = tls_require { encrypt bits=512 }\n"
+                   "smtpd_relay_restrictions = permit_tls_clientcerts, permit_tls_all_clientcerts, check_ccert_access { inline:{ { mx.partner.example = REJECT gone } } "
+                   "{ search_order = san_dns } }, reject\n%s" % (cert, key, env.ca(), table, env.fingerprint(foreign[0]), env.dns_params))
+
+    def explain(*args, **kw):
+        return s.cli("tls", "explain", "--client", *args, **kw)
+
+    out = explain("198.18.0.11", "--cert", partner[0])
+    for line in (r"^client: +mx\.partner\.example\[198\.18\.0\.11\] \(name confirmed by DNS\)$", r"^entry: +%s:1: mx\.partner\.example  verify match=hostname" % re.escape(table),
+                 r"^handshake: +TLS is demanded; a certificate is asked for$", r"^certificate: +Trusted, by /CN=Test\+20ca$", r"^ +issuer /CN=Test\+20ca$",
+                 r"^in clear: +refused at MAIL: 554 5\.7\.0 encryption required", r"^with TLS: +accepted$", r"^ +- match: mx\.partner\.example$",
+                 r"^smtpd_client_restrictions: reject_plaintext_session says nothing$", r"^smtpd_sender_restrictions: tls_require .* refuses: 454 4\.7\.0 .*too weak 256 less than 512",
+                 r"^smtpd_relay_restrictions: permit_tls_clientcerts says nothing$", r"^smtpd_relay_restrictions: permit_tls_all_clientcerts permits$",
+                 r"^smtpd_relay_restrictions: check_ccert_access .* refuses: 554 5\.7\.1 .*gone$"):
+        kit.check(re.search(line, out, re.M), "no line /%s/ in\n%s" % (line, out))
+    out = explain("198.18.0.11", "--cert", foreign[0])
+    kit.check(re.search(r"^certificate: +Untrusted, .*issuer", out, re.M) and re.search(r"^with TLS: +refused at MAIL: 554 5\.7\.0 authentication failed", out, re.M), out)
+    kit.check("permit_tls_clientcerts permits" in out and "permit_tls_all_clientcerts permits" in out, "listed by fingerprint: %s" % out)
+    kit.check(re.search(r"Untrusted, .*purpose", explain("198.18.0.11", "--cert", server_only[0])), "a server's certificate")
+    out = explain("198.18.0.11", "--bits", "112", "--name", "mx.partner.example")
+    kit.check("encryption too weak 112 less than 128" in out and "permit_tls_clientcerts says nothing" in out, out)
+    kit.check("cannot be understood: " in explain("198.18.0.12") and "STARTTLS is not offered" in explain("198.18.0.13"), "bad and none")
+    kit.check("entry:        none; smtpd_tls_security_level = may decides" in explain("198.18.0.99", "--name", "else.example"), "no entry")
+    kit.check("needs an address" in explain("not-an-address", check_status=False) and "no certificate in PEM" in explain("198.18.0.1", "--cert", table, check_status=False), "usage")
+    s.stop()
