@@ -93,7 +93,7 @@ choose(SSL *ssl, size_t count, struct buf *names_r, size_t *old_r)
 size_t
 tls_hello_trim_ciphers(SSL *ssl, size_t room)
 {
-	size_t count = USEFUL, old, n;
+	size_t count = room / 2 < USEFUL ? room / 2 : USEFUL, old, n;
 	struct buf names;
 
 	buf_init(&names, 4096);
