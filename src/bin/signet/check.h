@@ -15,6 +15,8 @@ void check_tables(const struct checker *c);
 void check_tls(const struct checker *c);
 /* TLS of one smtpd service: client certificates, forward secrecy. */
 void check_tls_server(const struct checker *c, const struct conf_service *s);
+/* Entries of smtpd_tls_policy_maps: values that make no sense, names that relax. */
+void check_tls_policy(const struct checker *c, const struct conf_service *s);
 /* Transports, users, ports and domains that must fit together. */
 void check_fit(const struct checker *c);
 

@@ -1,0 +1,20 @@
+"""signet check reads smtpd_tls_policy_maps: values that make no sense, names that relax, clients without STARTTLS."""
+import re
+
+import kit
+
+
+def run(env):
+    cert, key = env.cert("mx.test")
+    table = env.write("mx/etc/policy", "* encrypt\nlax.example may\n.strict.example verify\n192.0.2.1 may\n192.0.2.2 none\ntypo.example encript\n2001:db8 may\n")
+    main = "smtpd_tls_security_level = may\nsmtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s\nsmtpd_tls_policy_maps = texthash:%s\n" % (cert, key, table)
+    s = env.signet("mx", main, start=False)
+    out = s.cli("check", check_status=False)
+    lines = {int(n): text for n, text in re.findall(r"%s:(\d+): (.*)" % re.escape(table), out)}
+    kit.check(sorted(lines) == [2, 5, 6], "%s\n%s" % (lines, out))
+    kit.check("warning" in lines[2] and "lax.example relaxes by DNS name (may, where others get encrypt)" in lines[2], lines)
+    kit.check("192.0.2.2 is not offered STARTTLS" in lines[5] and "error" in lines[6] and '"encript" is not one of none, may' in lines[6], lines)
+    # without "*" the service's level is what others get
+    env.write("mx/etc/policy", "lax.example may\nno.example none\n")
+    out = s.cli("check", check_status=False)
+    kit.check("lax.example relaxes" not in out and "no.example relaxes by DNS name (none, where others get may)" in out, out)
