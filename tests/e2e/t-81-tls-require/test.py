@@ -1,12 +1,32 @@
 """tls_require: a sender domain that must arrive with a proof. The entry for a client (the "scarlet letter") stops no impostor; this does."""
 import smtplib
+import socketserver
 import ssl
+import threading
 
 import kit
 
 
+class Policy(socketserver.StreamRequestHandler):
+    """A policy service that wants a certificate of whoever writes as served.example."""
+    def handle(self):
+        asked = {}
+        for line in self.rfile:
+            name, _, value = line.decode().rstrip("\n").partition("=")
+            if name:
+                asked[name] = value
+                continue
+            wants = asked.get("sender", "").endswith("@served.example")
+            self.wfile.write(b"action=%s\n\n" % (b"tls_require verify match=other.example" if wants else b"DUNNO"))
+            asked = {}
+
+
 def run(env):
     kit.need("openssl", "swaks", "gnutls-cli")
+    socketserver.ThreadingTCPServer.daemon_threads = True
+    service = socketserver.ThreadingTCPServer(("127.0.0.1", 9998), Policy)
+    threading.Thread(target=service.serve_forever, daemon=True).start()
+    env.at_end(service.shutdown)
     cert, key = env.cert("mx.test")
     partner = env.cert("mx.partner.example")
     other = env.cert("other.example")
@@ -16,7 +36,7 @@ def run(env):
     table = env.write("policy", "127.0.0.2 verify match=mx.partner.example\n")
     s = env.signet("mx", "smtpd_tls_security_level = may\nsmtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s\nsmtpd_tls_CAfile = %s\nsmtpd_tls_ask_ccert = yes\n"
                    "smtpd_peername_lookup = no\nsmtpd_tls_policy_maps = texthash:%s\nsmtpd_restriction_classes = needs_cert\n"
-                   "needs_cert = tls_require { verify match=other.example }\nsmtpd_sender_restrictions = check_sender_access texthash:%s\n"
+                   "needs_cert = tls_require { verify match=other.example }\nsmtpd_sender_restrictions = check_sender_access texthash:%s, check_policy_service inet:127.0.0.1:9998\n"
                    "smtpd_relay_restrictions = permit_mynetworks, reject\n" % (cert, key, env.ca(), table, senders))
 
     def rcpt(client, sender, pair=None, tls=True):
@@ -55,6 +75,11 @@ def run(env):
     kit.check(rcpt("127.0.0.3", "a@list.example")[0] == 550 and "Access denied" in rcpt("127.0.0.3", "a@list.example", partner)[1], "in a list that a table returned")
     kit.check(rcpt("127.0.0.3", "a@typo.example", partner) == (451, "4.3.5 Server configuration error"), "a policy that makes no sense")
     s.wait_log(r'warning: access table entry for "a@typo\.example": unusable policy "tls_require verified"')
+    # a policy service's answer
+    for pair, code in ((other, 250), (partner, 454), (None, 454)):
+        got = rcpt("127.0.0.3", "a@served.example", pair)
+        kit.check(got[0] == code, "policy service, %s: %s" % (pair, got))
+    kit.check(rcpt("127.0.0.3", "a@served.example", tls=False)[1].endswith("encryption required: issue STARTTLS first"), "policy service, in clear")
     # other clients
     args = ["--server", "127.0.0.1", "--from", "a@partner.example", "--to", "user@example.com", "--quit-after", "RCPT", "--tls"]
     out = kit.sh("swaks", *args, "--tls-cert", partner[0], "--tls-key", partner[1], check_status=False)
