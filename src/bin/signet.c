@@ -30,7 +30,8 @@ static const struct verb_row {
 	    "signet tls explain --client ADDRESS [--name NAME] [--cert FILE] [--bits N] [--service NAME]\n"
 	    "signet tls explain [--json] [--save-facts FILE] [--service NAME] ADDRESS | DOMAIN | NEXTHOP\n"
 	    "signet tls explain [--json] --facts FILE\n"
-	    "signet tls why [--json] QUEUEID" },
+	    "signet tls why [--json] QUEUEID\n"
+	    "signet tls tlsa [--json] [--ta] [--next FILE] [--port N] [--no-check] [HOST]" },
 	{ "queue", verb_queue, "look at the mail queue and act on it",
 	    "signet queue [list] [--json]\n"
 	    "signet queue flush [ID ... | --site DOMAIN]\n"

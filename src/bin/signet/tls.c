@@ -11,6 +11,7 @@ static const struct word_row {
 } words[] = {
 	{ "explain", tls_explain },
 	{ "why", tls_why_command },
+	{ "tlsa", tls_tlsa_command },
 };
 
 int

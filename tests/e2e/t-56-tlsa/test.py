@@ -1,0 +1,61 @@
+"""signet tls tlsa: records for our certificates, the current and the next, compared with what a signed tree of zones holds."""
+import json
+import os
+import subprocess
+
+import kit
+import zones
+
+MAIN = "smtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s\nsmtpd_tls_security_level = may\n"
+
+
+def tlsa(s, *argv):
+    r = subprocess.run([os.path.join(kit.BUILD, "src", "signet"), "-c", s.conf, "tls", "tlsa", *argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return r.returncode, r.stdout
+
+
+def run(env):
+    ca = env.ca()
+    cert, key = env.cert("mx.example")
+    with open(cert, "a") as f:
+        f.write(open(ca).read())
+    other, _ = env.cert("old.invalid", ca=None)
+    coming, _ = env.cert("mx.example", ca=None)
+    tree = zones.Tree(env)
+    rr = {"right": [zones.tlsa(env, cert)], "stale": [zones.tlsa(env, other), zones.tlsa(env, cert)], "wrong": [zones.tlsa(env, other)],
+          "ta": [zones.tlsa(env, ca, 2, 1, 1)], "full": [zones.tlsa(env, cert, 3, 0, 0)], "pkix": [zones.tlsa(env, cert, 1, 1, 1)], "next": [zones.tlsa(env, cert), zones.tlsa(env, coming)], "none": []}
+    tree.zone("example.", ["_25._tcp.%s.example. TLSA %s" % (n, r) for n, v in rr.items() for r in v] + ["_587._tcp.right.example. TLSA " + zones.tlsa(env, cert)])
+    tree.zone("plain.", ["_25._tcp.mx.plain. TLSA " + zones.tlsa(env, cert)], "insecure")
+    tree.zone("bogus.", ["_25._tcp.mx.bogus. TLSA " + zones.tlsa(env, cert)], "bogus")
+    tree.start()
+    s = env.signet("mta", MAIN % (cert, key))
+    want = zones.tlsa(env, cert)
+    code, out = tlsa(s, "--no-check")
+    kit.check(code == 0 and "_25._tcp.mta.test. IN TLSA %s\n" % want in out and "not compared with DNS" in out, out)
+    for host, ok, text in (("right.example", True, "published: %s  current" % want), ("stale.example", True, "%s  stale" % zones.tlsa(env, other)),
+                           ("wrong.example", False, "a certificate in use has no record"), ("none.example", False, "nothing is published at _25._tcp.none.example"),
+                           ("full.example", True, "  current"), ("pkix.example", False, "usage that mail servers do not use"), ("mx.plain", False, "not proven by DNSSEC"),
+                           ("mx.bogus", False, "senders with DANE defer their mail"), ("ta.example", False, "  stale")):
+        code, out = tlsa(s, host)
+        kit.check((code == 0) == ok and text in out, "%s: %d\n%s" % (host, code, out))
+    code, out = tlsa(s, "--ta", "ta.example")
+    kit.check(code == 0 and "IN TLSA %s\n" % zones.tlsa(env, ca, 2, 1, 1) in out and "  issuer" in out, out)
+    code, out = tlsa(s, "--next", coming, "next.example")
+    kit.check(code == 0 and "%s  next" % zones.tlsa(env, coming) in out and "IN TLSA %s\n" % zones.tlsa(env, coming) in out, out)
+    code, out = tlsa(s, "--port", "587", "right.example")
+    kit.check(code == 0 and "_587._tcp.right.example. IN TLSA" in out, out)
+    code, out = tlsa(s, "--json", "wrong.example")
+    j = json.loads(out)
+    kit.check(code == 1 and j["ok"] is False and j["needed"][0]["record"] == want and j["published"][0]["matches"] == "stale", out)
+    for argv, text in ((["--next", "/nonexistent"], "/nonexistent"), (["--port", "x"], "unknown argument"), (["a", "b"], "unknown argument")):
+        code, out = tlsa(s, *argv)
+        kit.check(code != 0 and text in out, "%s: %d %s" % (argv, code, out))
+    s.stop()
+    code, out = tlsa(s, "right.example")
+    kit.check(code == 1 and want in out and "DNS was not asked: cannot reach signetd" in out, out)
+    s.set("smtpd_tls_security_level = none\n")
+    code, out = tlsa(s)
+    kit.check(code == 1 and "no certificate is configured" in out and out.count("\n") == 1, out)
+    s.set(MAIN % ("/nonexistent/cert", key))
+    code, out = tlsa(s)
+    kit.check(code == 1 and "/nonexistent/cert" in out and out.count("\n") == 1, out)
