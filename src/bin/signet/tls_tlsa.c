@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/x509v3.h>
+
 #include "base/log.h"
 #include "conf/conf.h"
 #include "signet/cli.h"
@@ -195,16 +197,31 @@ show_published(struct tlsa *t, const struct dns_answer *d)
 	}
 }
 
-/* A certificate in use needs a record of its own, or one for an issuer of its chain. */
+/* Walk up from one of ours through the issuers that we have: does a proven record match one of them? */
+static bool
+covered_by_issuer(const struct tlsa *t, X509 *cert)
+{
+	for (size_t depth = 0, i; depth < t->n; depth++) {
+		for (i = 0; i < t->n; i++)
+			if (t->list[i].whose == ISSUER && X509_check_issued(t->list[i].cert, cert) == X509_V_OK)
+				break;
+		if (i == t->n)
+			return false;
+		if (t->list[i].covered)
+			return true;
+		cert = t->list[i].cert;
+	}
+	return false;
+}
+
+/* A certificate in use needs a record of its own, or one for an issuer of its own chain. */
 static bool
 all_covered(struct tlsa *t)
 {
-	bool by_issuer = false, all = true;
+	bool all = true;
 
 	for (size_t i = 0; i < t->n; i++)
-		by_issuer |= t->list[i].whose == ISSUER && t->list[i].covered;
-	for (size_t i = 0; i < t->n; i++)
-		if (t->list[i].whose == CURRENT && !t->list[i].covered && !by_issuer) {
+		if (t->list[i].whose == CURRENT && !t->list[i].covered && !covered_by_issuer(t, t->list[i].cert)) {
 			char subject[256] = "";
 
 			all = false;
