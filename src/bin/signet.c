@@ -65,7 +65,6 @@ static const struct link_row {
 	{ "newaliases", "map" },
 	{ "postalias", "map" },
 	{ "postmap", "map" },
-	{ "posttls-finger", "tls" },
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -151,14 +150,13 @@ help(int status)
 }
 
 /*
- * Take `-c DIR` and `--help` out of the arguments. Two of Postfix's commands have a `-c`
- * of another meaning and are left alone.
+ * Take `-c DIR` and `--help` out of the arguments. sendmail has a `-c` of another
+ * meaning and is left alone.
  */
 static bool
 take_common(struct cli *cli, int *argc, char **argv)
 {
-	bool foreign = cli->linked_as != NULL &&
-	    (strcmp(cli->linked_as, "posttls-finger") == 0 || strcmp(cli->linked_as, "sendmail") == 0);
+	bool foreign = cli->linked_as != NULL && strcmp(cli->linked_as, "sendmail") == 0;
 	bool wants_help = false;
 	int kept = 1;
 	int i;
