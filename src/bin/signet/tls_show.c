@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "signet/tls.h"
+#include "tls/groups.h"
 #include "tls/ladder.h"
 
 static const char *const trust_when_matched[] = {
@@ -192,6 +193,20 @@ show_steps(struct buf *out, const struct tls_decision *d)
 		buf_addf(out, "  %-13s %.*s\n", "warning", SPAN_ARG(d->warnings[i]));
 }
 
+/* Those that a handshake offers: of the configured ones, what the library has. */
+static struct span
+groups_text(const struct tls_decision *d, struct arena *a)
+{
+	struct span s;
+	struct buf list;
+
+	buf_init(&list, 4096);
+	tls_groups_probe_client(d->groups_curves, d->groups_ffdhe, &list);
+	s = list.n > 0 ? arena_dup(a, buf_span(&list)) : SPAN("the library's own choice");
+	buf_release(&list);
+	return s;
+}
+
 static void
 show_demands(struct buf *out, const struct tls_decision *d, struct arena *a)
 {
@@ -202,7 +217,7 @@ show_demands(struct buf *out, const struct tls_decision *d, struct arena *a)
 		sub(out, "anchors", d->tafiles[i].path);
 	sub(out, "protocols", d->protocols_text);
 	sub(out, "ciphers", arena_printf(a, "%.*s: %.*s", SPAN_ARG(d->cipher_grade), SPAN_ARG(d->ciphers)));
-	sub(out, "groups", arena_printf(a, "%.*s %.*s", SPAN_ARG(d->groups_curves), SPAN_ARG(d->groups_ffdhe)));
+	sub(out, "groups", groups_text(d, a));
 	sub(out, "SNI", d->sni.n > 0 ? d->sni : SPAN("none"));
 }
 
@@ -314,7 +329,7 @@ demands_json(json_t *o, const struct tls_decision *d, struct arena *a)
 	set(o, "protocols", d->protocols_text);
 	set(o, "cipher_grade", d->cipher_grade);
 	set(o, "ciphers", d->ciphers);
-	set(o, "groups", arena_printf(a, "%.*s %.*s", SPAN_ARG(d->groups_curves), SPAN_ARG(d->groups_ffdhe)));
+	set(o, "groups", groups_text(d, a));
 	set(o, "sni", d->sni);
 	set(o, "on_no_starttls", span_str(next_word(d->on_no_starttls)));
 	set(o, "on_starttls_refused", span_str(next_word(d->on_starttls_refused)));
