@@ -498,10 +498,11 @@ class Sink:
             if end is False:
                 return False
             if end.startswith("2"):
+                # kept before it is answered: who reads "removed" in the log finds the message here
+                if not took:
+                    self.messages.append(dict(mail, data=data, rcpts=took if self.lmtp else mail.get("rcpts", [])))
                 took.append(r)
             self._say(conn, end)
-        if took:
-            self.messages.append(dict(mail, data=data, rcpts=took if self.lmtp else mail.get("rcpts", [])))
         return True
 
     def _default(self, conn, verb, text, mail):
