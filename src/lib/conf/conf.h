@@ -95,6 +95,15 @@ struct conf {
  * (for `signet check` and `signet conf`). The caller unrefs what it gets.
  */
 bool conf_load(const char *dir, struct conf **conf_r, struct conf_report *report);
+/*
+ * The same with definitions from elsewhere (a command's options), which win over both files and all services.
+ * Findings about them name the file "command line".
+ */
+struct conf_override {
+	const char *name, *value;
+};
+bool conf_load_with(const char *dir, const struct conf_override *over, size_t count, struct conf **conf_r,
+    struct conf_report *report);
 /* The same from memory, for tests: no files are looked at, findings name "main.cf" and "master.cf". */
 bool conf_parse(struct span main_cf, struct span master_cf, struct conf **conf_r, struct conf_report *report);
 

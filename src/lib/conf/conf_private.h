@@ -79,6 +79,8 @@ struct conf_loading {
 	struct conf_entry *entries;
 	size_t entry_count, entry_cap;
 	const char *main_file, *master_file;
+	const struct conf_override *with;       /* definitions of whoever loads */
+	size_t with_count;
 	size_t total;                   /* bytes of evaluated values so far */
 	bool names_service;             /* some value refers to $service_name or $process_name */
 	struct conf_set *base;          /* main.cf alone */

@@ -126,11 +126,28 @@ defs_name_service(const struct conf_defs *d)
 	return false;
 }
 
+/* Into main.cf, and in place of what services say. */
+static void
+apply_with(struct conf_loading *l)
+{
+	unsigned old;
+
+	for (size_t i = 0; i < l->with_count; i++) {
+		struct span name = span_str(l->with[i].name), value = span_str(l->with[i].value);
+
+		conf_defs_put(&l->main, l->a, name, value, "command line", 0, &old);
+		for (size_t k = 0; k < l->entry_count; k++)
+			if (conf_defs_find(&l->entries[k].over, l->with[i].name) != NULL)
+				conf_defs_put(&l->entries[k].over, l->a, name, value, "command line", 0, &old);
+	}
+}
+
 static void
 load_texts(struct conf_loading *l, struct span main_cf, struct span master_cf)
 {
 	conf_read_main(l, main_cf);
 	conf_read_master(l, master_cf);
+	apply_with(l);
 	l->names_service = defs_name_service(&l->main);
 	for (size_t i = 0; i < l->entry_count; i++)
 		l->names_service = l->names_service || defs_name_service(&l->entries[i].over);
@@ -167,8 +184,15 @@ path_in(struct conf *c, const char *name)
 bool
 conf_load(const char *dir, struct conf **conf_r, struct conf_report *report)
 {
+	return conf_load_with(dir, NULL, 0, conf_r, report);
+}
+
+bool
+conf_load_with(const char *dir, const struct conf_override *over, size_t count, struct conf **conf_r,
+    struct conf_report *report)
+{
 	struct conf *c = new_conf(dir);
-	struct conf_loading l = { .c = c, .a = c->arena, .report = report };
+	struct conf_loading l = { .c = c, .a = c->arena, .report = report, .with = over, .with_count = count };
 	struct buf main_cf, master_cf;
 	bool ok;
 

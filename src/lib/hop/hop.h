@@ -19,6 +19,8 @@ struct conf_service;
 struct maps;
 struct maps_env;
 struct params;
+struct tls_chain_params;
+struct tls_client_ctx;
 
 /* ---- what configuration says */
 
@@ -45,6 +47,10 @@ bool hop_service_open(struct hop_service *s, const struct conf_service *cs, cons
 void hop_service_release(struct hop_service *s);
 /* Only the values, for a check without tables. */
 void hop_tls_params(const struct params *p, const char *prefix, struct tls_params *t_r);
+/* Our certificates there. The strings are the configuration's. */
+void hop_chain_params(const struct params *p, const char *prefix, struct tls_chain_params *c_r);
+/* What all its TLS sessions share; at most so many sessions are kept. NULL + why. */
+struct tls_client_ctx *hop_tls_ctx_new(const struct hop_service *s, size_t sessions_max, struct fault *why);
 /* Number or service name; 0 = unknown. */
 uint16_t hop_port(const struct params *p, struct span name);
 
@@ -65,6 +71,13 @@ struct hop_own {
 void hop_own_find(const struct params *p, struct hop_own *own_r);
 void hop_own_release(struct hop_own *own);
 bool hop_own_has(const struct hop_own *own, sa_family_t family, const uint8_t *ip);
+
+/* What we connect from; empty = as the system likes. */
+struct hop_bind {
+	struct span v4, v6;
+};
+/* A single address of one family in inet_interfaces (as Postfix does for multi-homed hosts), unless it is a loopback one. */
+void hop_own_bind(const struct hop_own *own, struct arena *a, struct hop_bind *bind_r);
 
 /* ---- what was found */
 

@@ -117,3 +117,27 @@ hop_own_has(const struct hop_own *own, sa_family_t family, const uint8_t *ip)
 			return true;
 	return false;
 }
+
+void
+hop_own_bind(const struct hop_own *own, struct arena *a, struct hop_bind *bind_r)
+{
+	static const uint8_t loop6[16] = { [15] = 1 };
+	unsigned n4 = 0, n6 = 0;
+
+	*bind_r = (struct hop_bind){ .v4 = SPAN(""), .v6 = SPAN("") };
+	for (size_t i = 0; own->named && i < own->before_proxies; i++) {
+		const struct hop_own_address *o = &own->list[i];
+		bool v4 = o->family == AF_INET;
+
+		if (v4 ? o->ip[0] == 127 : memcmp(o->ip, loop6, 16) == 0)
+			continue;
+		if (v4 && n4++ == 0)
+			bind_r->v4 = dns_address_text(a, span_of(o->ip, 4));
+		if (!v4 && n6++ == 0)
+			bind_r->v6 = dns_address_text(a, span_of(o->ip, 16));
+	}
+	if (n4 != 1)
+		bind_r->v4 = SPAN("");
+	if (n6 != 1)
+		bind_r->v6 = SPAN("");
+}

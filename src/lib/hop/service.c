@@ -7,6 +7,7 @@
 #include "conf/params.h"
 #include "hop/hop_private.h"
 #include "maps/maps.h"
+#include "tls/client_ctx.h"
 
 /* known_tcp_ports: "name=port" or "name=name=port". */
 static bool
@@ -147,4 +148,38 @@ hop_service_release(struct hop_service *s)
 {
 	maps_unref(&s->policy);
 	maps_unref(&s->per_site);
+}
+
+/* ---- TLS of its connections */
+
+void
+hop_chain_params(const struct params *p, const char *prefix, struct tls_chain_params *c_r)
+{
+	*c_r = (struct tls_chain_params){
+		.prefix = strcmp(prefix, "lmtp") == 0 ? "lmtp_tls" : "smtp_tls",
+		.chain_files = p->smtp_tls_chain_files,
+		.cert_file = p->smtp_tls_cert_file, .key_file = p->smtp_tls_key_file,
+		.eccert_file = p->smtp_tls_eccert_file, .eckey_file = p->smtp_tls_eckey_file,
+		.dcert_file = p->smtp_tls_dcert_file, .dkey_file = p->smtp_tls_dkey_file,
+	};
+}
+
+struct tls_client_ctx *
+hop_tls_ctx_new(const struct hop_service *s, size_t sessions_max, struct fault *why)
+{
+	const struct params *p = s->p;
+	struct tls_client_ctx_params c = {
+		.roots = {
+			.prefix = s->lmtp ? "lmtp_tls" : "smtp_tls",
+			.CAfile = p->smtp_tls_CAfile, .CApath = p->smtp_tls_CApath,
+			.append_default_CA = p->tls_append_default_CA,
+		},
+		.ssl_options = p->tls_ssl_options,
+		.disable_workarounds = p->tls_disable_workarounds,
+		.session_timeout_s = p->smtp_tls_session_cache_timeout_ms / 1000,
+		.session_count_max = sessions_max,
+	};
+
+	hop_chain_params(p, s->prefix, &c.chain);
+	return tls_client_ctx_new(&c, why);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "conf/params.h"
+#include "hop/hop.h"
 
 bool
 role_chain_params(const struct conf_service *cs, struct tls_chain_params *p_r)
@@ -19,9 +20,7 @@ role_chain_params(const struct conf_service *cs, struct tls_chain_params *p_r)
 	}
 	if (inet || cs->type == CONF_SERVICE_PASS || (!lmtp && strcmp(cs->command, "smtp") != 0))
 		return false;
-	*p_r = (struct tls_chain_params){ lmtp ? "lmtp_tls" : "smtp_tls", p->smtp_tls_chain_files, p->smtp_tls_cert_file,
-		p->smtp_tls_key_file, p->smtp_tls_eccert_file, p->smtp_tls_eckey_file, p->smtp_tls_dcert_file,
-		p->smtp_tls_dkey_file };
+	hop_chain_params(p, lmtp ? "lmtp" : "smtp", p_r);
 	return !cs->disabled;
 }
 

@@ -160,14 +160,14 @@ convertible(struct delivery *d, struct fault *why)
 bool
 content_prepare(struct delivery *d, struct conn *c, struct fault *why)
 {
-	bool eightbit = (c->engine.caps.bits & SMTPC_CAP_8BITMIME) != 0 ||
-	    (d->env.smtputf8 && (c->engine.caps.bits & SMTPC_CAP_SMTPUTF8) != 0);
+	bool eightbit = (c->l.engine.caps.bits & SMTPC_CAP_8BITMIME) != 0 ||
+	    (d->env.smtputf8 && (c->l.engine.caps.bits & SMTPC_CAP_SMTPUTF8) != 0);
 	bool convert = d->env.eightbit && !eightbit;
 	uint64_t replaced = 0;
 	struct span head = generic_head(d, &replaced);
 
 	if (convert && d->svc->p->disable_mime_output_conversion)
-		return fault_set(why, "5.6.3", "8-bit content, but 8BITMIME was not offered by host %s", c->peer);
+		return fault_set(why, "5.6.3", "8-bit content, but 8BITMIME was not offered by host %s", c->l.peer);
 	if (convert && !convertible(d, why))
 		return false;
 	content_release(d);
@@ -211,12 +211,12 @@ content_give(struct conn *c)
 	if (s->filter != NULL) {
 		if (!filtered_next(d, s, &piece))
 			return false;
-		smtpc_content(&c->engine, piece, s->ended);
+		smtpc_content(&c->l.engine, piece, s->ended);
 		return true;
 	}
 	if (!raw_next(d, s, &piece))
 		return false;
-	smtpc_content(&c->engine, piece, raw_ended(d, s));
+	smtpc_content(&c->l.engine, piece, raw_ended(d, s));
 	return true;
 }
 

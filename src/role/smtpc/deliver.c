@@ -340,10 +340,10 @@ stage_begin(struct delivery *d)
 	d->discard = d->svc->discard;
 	if (reuse_take(d)) {
 		d->stage = STAGE_SESSION;
-		d->tried = d->conn->addr;
+		d->tried = d->conn->l.addr;
 		d->tried.text = arena_dup(d->arena, d->tried.text);
 		if (session_begin(d->conn))
-			conn_pump(d->conn);
+			hop_link_pump(&d->conn->l);
 		return false;
 	}
 	d->stage = STAGE_RESOLVE;
@@ -459,7 +459,7 @@ connect_to(struct delivery *d, const struct hop_address *a)
 	ladder_choose(d, c);
 	d->relay = arena_dup(d->arena, SPAN(""));
 	d->stage = STAGE_SESSION;
-	conn_connect(c);
+	hop_link_connect(&c->l, &d->role->bind);
 }
 
 static bool

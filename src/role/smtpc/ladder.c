@@ -15,7 +15,7 @@ now_s(const struct conn *c)
 static struct span
 host_key(struct conn *c)
 {
-	return arena_printf(c->arena, "%.*s:%u", SPAN_ARG(arena_lower(c->arena, c->addr.host)), c->addr.port);
+	return arena_printf(c->arena, "%.*s:%u", SPAN_ARG(arena_lower(c->arena, c->l.addr.host)), c->l.addr.port);
 }
 
 static void
@@ -24,18 +24,18 @@ say(struct conn *c, const char *what)
 	struct log l = { .tag = c->svc->cs->log_tag };
 
 	if (c->svc->p->smtp_tls_loglevel >= 1)
-		log_tls_plainer(&l, span_str(c->peer_port), what, tls_rung_text(c->decision.rung));
+		log_tls_plainer(&l, span_str(c->l.peer_port), what, tls_rung_text(c->decision.rung));
 }
 
 void
 ladder_choose(struct delivery *d, struct conn *c)
 {
-	bool again = d->rungs_tried != 0 && c->addr.port == d->retried_port && span_eq(c->addr.text, d->retried);
+	bool again = d->rungs_tried != 0 && c->l.addr.port == d->retried_port && span_eq(c->l.addr.text, d->retried);
 	enum tls_rung rung;
 
 	if (!again)
 		d->rungs_tried = 0;
-	if (c->tls_off || c->addr.family == AF_UNIX || !tls_ladder_has(&c->decision))
+	if (c->tls_off || c->l.addr.family == AF_UNIX || !tls_ladder_has(&c->decision))
 		return;
 	if (!again)
 		rung = tls_ladder_start(c->role->ladder, host_key(c), &c->decision, now_s(c));
@@ -54,7 +54,7 @@ ladder_again(struct conn *c)
 	enum tls_rung next;
 
 	c->role->tls.failed++;
-	if (c->addr.family == AF_UNIX || !tls_ladder_has(&c->decision))
+	if (c->l.addr.family == AF_UNIX || !tls_ladder_has(&c->decision))
 		return false;
 	tls_ladder_failed(c->role->ladder, host_key(c), c->decision.rung, now_s(c));
 	d->rungs_tried |= 1u << c->decision.rung;
@@ -67,7 +67,7 @@ count(struct conn *c, const struct tls_exchange *x)
 	struct tls_totals *t = &c->role->tls;
 
 	t->handshakes++;
-	t->resumed += c->stream.resumed;
+	t->resumed += c->l.stream.resumed;
 	t->forward_secret += x->forward_secret;
 	t->post_quantum += x->post_quantum;
 	t->plainer += c->plainer;
@@ -79,13 +79,13 @@ ladder_done(struct conn *c, bool matched)
 	struct log l = { .tag = c->svc->cs->log_tag };
 	struct tls_exchange x;
 
-	if (!stream_exchange(&c->stream, &x))
+	if (!stream_exchange(&c->l.stream, &x))
 		return;
 	count(c, &x);
 	c->forward_secret = x.forward_secret;
 	if (!x.forward_secret && c->svc->p->smtp_tls_loglevel >= 1)
-		log_tls_no_forward_secrecy(&l, span_str(c->peer_port), SSL_get_cipher_name(c->stream.ssl));
-	if (matched && c->addr.family != AF_UNIX && tls_ladder_has(&c->decision))
+		log_tls_no_forward_secrecy(&l, span_str(c->l.peer_port), SSL_get_cipher_name(c->l.stream.ssl));
+	if (matched && c->l.addr.family != AF_UNIX && tls_ladder_has(&c->decision))
 		tls_ladder_worked(c->role->ladder, host_key(c), c->decision.rung, now_s(c));
 }
 

@@ -1,4 +1,5 @@
 /* The decision about one server, made from the facts of lib/hop by the rules of lib/tls, and its lines in the log. */
+#include "hop/verdict.h"
 #include "log/lines_tls.h"
 #include "role/smtpc/smtpc.h"
 
@@ -37,29 +38,12 @@ usable(struct delivery *d, const struct hop_address *addr, const struct tls_deci
 	return false;
 }
 
-/* Records that say nothing to us; a weaker digest beside a stronger one is as it should be. */
-static void
-log_unusable(const struct delivery *d, const struct hop_address *addr, const struct tls_decision *dec, struct arena *a)
-{
-	struct span peer = arena_printf(a, "%.*s[%.*s]:%u", SPAN_ARG(addr->host), SPAN_ARG(addr->text), addr->port);
-
-	for (size_t i = 0; i < dec->n_tlsa; i++) {
-		const struct tls_tlsa *r = &dec->tlsa[i];
-
-		if (r->fate == TLS_TLSA_USAGE)
-			log_warning(&d->log, "%.*s: %s: %.*s", SPAN_ARG(log_esc(peer)), tls_tlsa_fate_text(r->fate),
-			    SPAN_ARG(tls_tlsa_text(r, a)));
-		else if (r->fate != TLS_TLSA_USABLE && r->fate != TLS_TLSA_WEAKER)
-			log_tls_unusable_tlsa(&d->log, peer, tls_tlsa_text(r, a));
-	}
-}
-
 bool
 policy_decide(struct delivery *d, const struct hop_address *addr, struct arena *a, struct tls_decision *dec_r)
 {
 	bool ok = hop_decide(&d->facts, addr, a, dec_r);
 
-	log_unusable(d, addr, dec_r, a);
+	hop_log_unusable(&d->log, addr, dec_r, a);
 	if (!ok) {
 		log_warnings(d, dec_r);
 		log_tls_policy_lookup(&d->log, d->facts.key, addr->host, dec_r->fault.text);

@@ -44,10 +44,10 @@ log_reused(struct conn *c)
 	struct tls_info info;
 
 	if (!c->tls_done || c->svc->p->smtp_tls_loglevel < 1 ||
-	    !stream_info(&c->stream, c->decision.digest_name, c->d->arena, &info))
+	    !stream_info(&c->l.stream, c->decision.digest_name, c->d->arena, &info))
 		return;
-	v = stream_verdict(&c->stream, clock_wall_us() / US_PER_S);
-	log_tls_client_summary(&l, tls_trust_name(v->trust), true, span_str(c->peer_port), &info.wire);
+	v = stream_verdict(&c->l.stream, clock_wall_us() / US_PER_S);
+	log_tls_client_summary(&l, tls_trust_name(v->trust), true, span_str(c->l.peer_port), &info.wire);
 }
 
 bool
@@ -67,10 +67,10 @@ reuse_take(struct delivery *d)
 	c->d = d;
 	d->conn = c;
 	c->taken++;
-	c->answered = false;
-	c->phase = CONN_TALK;
+	c->l.answered = false;
+	c->l.phase = HOP_LINK_TALK;
 	if (loop_now_us(s->loop) - c->idle_since_us > FRESH_US)
-		smtpc_distrust(&c->engine);
+		smtpc_distrust(&c->l.engine);
 	log_reused(c);
 	return true;
 }
@@ -103,10 +103,10 @@ good_enough(const struct conn *c)
 	const struct params *p = c->svc->p;
 	int64_t age = loop_now_us(c->role->loop) - c->born_us;
 
-	return smtpc_idle(&c->engine) && !c->engine.protocol_error && !c->role->role->draining &&
+	return smtpc_idle(&c->l.engine) && !c->l.engine.protocol_error && !c->role->role->draining &&
 	    c->role->n_idle < IDLE_MAX && idle_ms(p) > 0 &&
 	    age < p->smtp_connection_reuse_time_limit_ms * US_PER_MS &&
-	    (p->smtp_connection_reuse_count_limit <= 0 || c->engine.uses < (unsigned)p->smtp_connection_reuse_count_limit);
+	    (p->smtp_connection_reuse_count_limit <= 0 || c->l.engine.uses < (unsigned)p->smtp_connection_reuse_count_limit);
 }
 
 bool
@@ -119,12 +119,11 @@ reuse_give(struct conn *c, struct delivery *d)
 		return false;
 	if (c->key.n == 0)
 		c->key = reuse_key(d, c->arena);
-	c->phase = CONN_IDLE;
 	c->idle_since_us = now;
 	list_remove(&c->node);
 	list_push_back(&s->idle, &c->node);
 	s->n_idle++;
-	conn_arm_idle(c, now + idle_ms(c->svc->p) * US_PER_MS);
+	hop_link_idle(&c->l, now + idle_ms(c->svc->p) * US_PER_MS);
 	return true;
 }
 
@@ -132,12 +131,12 @@ reuse_give(struct conn *c, struct delivery *d)
 void
 reuse_forget(struct conn *c)
 {
-	if (c->phase != CONN_IDLE)
+	if (c->l.phase != HOP_LINK_IDLE)
 		return;
 	list_remove(&c->node);
 	list_push_back(&c->role->conns, &c->node);
 	c->role->n_idle--;
-	c->phase = CONN_TALK;
+	c->l.phase = HOP_LINK_TALK;
 }
 
 void

@@ -155,7 +155,7 @@ filter_allows(struct conn *c, const char *name)
 static bool
 is_offered(const struct conn *c, const char *name)
 {
-	struct span list = span_str(c->engine.caps.auth), word;
+	struct span list = span_str(c->l.engine.caps.auth), word;
 
 	while (span_token(&list, " ", &word))
 		if (span_eq_ci(word, span_str(name)))
@@ -236,7 +236,7 @@ sasl_begin(struct conn *c, const struct login *login, struct fault *why)
 
 	if (m == NULL)
 		return fault_set(why, "4.7.0", "SASL authentication failed: server %s offered no compatible "
-		    "authentication mechanisms for this type of connection security", c->peer);
+		    "authentication mechanisms for this type of connection security", c->l.peer);
 	c->sasl = ARENA_NEW(c->arena, struct sasl);
 	c->sasl->mech = m;
 	c->sasl->login = (struct login){ true, arena_dup(c->arena, login->user), arena_dup(c->arena, login->password) };
@@ -244,7 +244,7 @@ sasl_begin(struct conn *c, const struct login *login, struct fault *why)
 		initial = plain_text(c);
 		c->sasl->step = 1;
 	}
-	smtpc_auth(&c->engine, span_str(m->name), initial, loop_now_us(c->role->loop));
+	smtpc_auth(&c->l.engine, span_str(m->name), initial, loop_now_us(c->role->loop));
 	return true;
 }
 
@@ -252,7 +252,7 @@ bool
 sasl_step(struct conn *c)
 {
 	int64_t now = loop_now_us(c->role->loop);
-	struct span text = span_trim(span_from(c->engine.reply.text, 4)), reply;
+	struct span text = span_trim(span_from(c->l.engine.reply.text, 4)), reply;
 	struct buf challenge;
 
 	if (c->sasl->loop)
@@ -261,9 +261,9 @@ sasl_step(struct conn *c)
 	buf_init(&challenge, 16384);
 	if (!text_unbase64(&challenge, text) || !answer(c, buf_span(&challenge), &reply)) {
 		c->sasl->loop = true;
-		smtpc_auth_cancel(&c->engine, now);
+		smtpc_auth_cancel(&c->l.engine, now);
 	} else {
-		smtpc_auth_respond(&c->engine, reply, now);
+		smtpc_auth_respond(&c->l.engine, reply, now);
 	}
 	buf_release(&challenge);
 	return true;
@@ -272,16 +272,16 @@ sasl_step(struct conn *c)
 void
 sasl_refused(const struct conn *c, struct fault *why)
 {
-	const struct smtp_reply *r = &c->engine.reply;
+	const struct smtp_reply *r = &c->l.engine.reply;
 	char dsn[10];
 
 	if (c->sasl->loop) {
-		fault_set(why, "4.7.0", "SASL authentication failed; authentication protocol loop with server %s", c->peer);
+		fault_set(why, "4.7.0", "SASL authentication failed; authentication protocol loop with server %s", c->l.peer);
 		return;
 	}
 	snprintf(dsn, sizeof(dsn), "%s", r->dsn);
 	if (dsn[0] != '4' && (dsn[0] != '5' || c->svc->p->smtp_sasl_auth_soft_bounce))
 		dsn[0] = '4';
-	fault_set(why, dsn, "SASL authentication failed; server %s said: %.*s", c->peer,
+	fault_set(why, dsn, "SASL authentication failed; server %s said: %.*s", c->l.peer,
 	    SPAN_ARG(span_slice(r->text, 0, 300)));
 }

@@ -4,44 +4,15 @@
 #include "base/panic.h"
 #include "maps/maps.h"
 #include "maps/strlist.h"
-#include "role/common/chains.h"
 #include "role/smtpc/smtpc.h"
 
 /* ---- our own addresses */
-
-/*
- * A single address of one family in inet_interfaces is also what we connect from (as Postfix does for
- * multi-homed hosts), unless it is a loopback one.
- */
-static void
-find_bind_address(struct smtpc_role *s, struct arena *a)
-{
-	unsigned n4 = 0, n6 = 0;
-
-	for (size_t i = 0; i < s->own.before_proxies; i++) {
-		const struct hop_own_address *o = &s->own.list[i];
-		bool v4 = o->family == AF_INET;
-		static const uint8_t loop6[16] = { [15] = 1 };
-
-		if (v4 ? o->ip[0] == 127 : memcmp(o->ip, loop6, 16) == 0)
-			continue;
-		if (v4 && n4++ == 0)
-			s->bind4 = dns_address_text(a, span_of(o->ip, 4));
-		if (!v4 && n6++ == 0)
-			s->bind6 = dns_address_text(a, span_of(o->ip, 16));
-	}
-	if (n4 != 1)
-		s->bind4 = SPAN("");
-	if (n6 != 1)
-		s->bind6 = SPAN("");
-}
 
 void
 own_addresses_find(struct smtpc_role *s)
 {
 	hop_own_find(s->role->conf->params, &s->own);
-	if (s->own.named)
-		find_bind_address(s, s->arena);
+	hop_own_bind(&s->own, s->arena, &s->bind);
 }
 
 /* ---- services */
@@ -53,22 +24,10 @@ static void
 open_tls(struct service *svc)
 {
 	const struct params *p = svc->p;
-	struct tls_client_ctx_params c = {
-		.roots = {
-			.prefix = svc->lmtp ? "lmtp_tls" : "smtp_tls",
-			.CAfile = p->smtp_tls_CAfile, .CApath = p->smtp_tls_CApath,
-			.append_default_CA = p->tls_append_default_CA,
-		},
-		.ssl_options = p->tls_ssl_options,
-		.disable_workarounds = p->tls_disable_workarounds,
-		.session_timeout_s = p->smtp_tls_session_cache_timeout_ms / 1000,
-		.session_count_max = SESSIONS_MAX,
-	};
 
 	if (!tls_params_want_tls(&svc->hop.tls))
 		return;
-	role_chain_params(svc->cs, &c.chain);
-	svc->tls_ctx = tls_client_ctx_new(&c, &svc->tls_fault);
+	svc->tls_ctx = hop_tls_ctx_new(&svc->hop, SESSIONS_MAX, &svc->tls_fault);
 	if (svc->tls_ctx == NULL)
 		log_warning(NULL, "service %s: TLS cannot be used: %s", svc->name, svc->tls_fault.text);
 	if (p->smtp_tls_enable_rpk && !tls_rpk_available())

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "hop/verdict.h"
 #include "log/lines_smtp.h"
 #include "log/lines_tls.h"
 #include "role/smtpc/smtpc.h"
@@ -28,11 +29,7 @@ now_us(const struct conn *c)
 static void
 tls_state(struct conn *c, const char *prefix, const char *suffix)
 {
-	enum tls_level asked = c->decision.asked, level = c->decision.level;
-	/* records that could not be used, or not be relied on: "dane:encrypt", "dane:halfdane"; no records at all are just may */
-	bool less = asked == TLS_LEVEL_DANE && (level == TLS_LEVEL_ENCRYPT || level == TLS_LEVEL_HALF_DANE);
-
-	snprintf(c->tls_state, sizeof(c->tls_state), "%s%s%s%s", prefix, less ? "dane:" : "", tls_level_name(level), suffix);
+	hop_tls_state(&c->decision, prefix, suffix, c->tls_state);
 }
 
 static void
@@ -50,13 +47,13 @@ static void
 take_facts(struct delivery *d, struct conn *c)
 {
 	why_note(d, c);
-	d->relay = arena_dup(d->arena, span_str(c->peer_port));
-	d->mta = arena_dup(d->arena, c->addr.host);
+	d->relay = arena_dup(d->arena, span_str(c->l.peer_port));
+	d->mta = arena_dup(d->arena, c->l.addr.host);
 	d->tls_state = arena_dup(d->arena, span_str(c->tls_state));
 	d->under_tls = c->tls_done;
 	d->forward_secret = c->forward_secret;
-	d->conn_use = c->engine_ready ? c->engine.uses : 0;
-	d->server_dsn = c->engine_ready && (c->engine.caps.bits & SMTPC_CAP_DSN) != 0;
+	d->conn_use = c->l.engine_ready ? c->l.engine.uses : 0;
+	d->server_dsn = c->l.engine_ready && (c->l.engine.caps.bits & SMTPC_CAP_DSN) != 0;
 	if (d->connected_us == 0)
 		d->connected_us = clock_wall_us();
 }
@@ -84,7 +81,7 @@ session_connect_failed(struct conn *c, const char *reason)
 	struct log l = conn_log(c);
 	char text[500];
 
-	snprintf(text, sizeof(text), "connect to %s: %s", c->peer_port, reason);
+	snprintf(text, sizeof(text), "connect to %s: %s", c->l.peer_port, reason);
 	log_smtp_connect_failed(&l, span_str(text));
 	tls_state(c, "", "?");
 	c->d->tls_state = arena_dup(c->d->arena, span_str(c->tls_state));
@@ -118,8 +115,8 @@ retry(struct conn *c, bool clear)
 	struct delivery *d = c->d;
 
 	take_facts(d, c);
-	d->retried = arena_dup(d->arena, c->addr.text);
-	d->retried_port = c->addr.port;
+	d->retried = arena_dup(d->arena, c->l.addr.text);
+	d->retried_port = c->l.addr.port;
 	conn_free(c);
 	d->clear_now = clear;
 	deliver_session_over(d, NULL, FAIL_SAME_AGAIN);
@@ -129,51 +126,22 @@ retry(struct conn *c, bool clear)
 /* ---- TLS */
 
 static void
-log_verdict(const struct conn *c, const struct tls_verdict *v)
+log_summary(struct conn *c, const struct tls_verdict *v)
 {
 	struct log l = conn_log(c);
-	struct span name = span_str(c->peer_port);
-
-	if (v->matched || v->reason[0] == '\0')
-		return;
-	if (c->decision.must_match || v->weak)
-		log_tls_verify_failed(&l, v->reason_who, name, v->reason);
-}
-
-static void
-log_summary(struct conn *c, const struct tls_verdict *v, bool reused)
-{
-	struct log l = conn_log(c);
-	struct tls_info info;
 	int level = c->svc->p->smtp_tls_loglevel;
+	struct hop_telling tell = { .summary = level >= 1, .peercert = level >= 2, .matches = level >= 2 };
 
-	if (level < 1 || !stream_info(&c->stream, c->decision.digest_name, c->arena, &info))
-		return;
-	log_tls_client_summary(&l, tls_trust_name(v->trust), reused, span_str(c->peer_port), &info.wire);
-	if (level < 2 || reused)
-		return;
-	log_tls_peercert(&l, span_str(c->peer_port), info.peer_cn, info.issuer_cn, info.cert_fp, info.pkey_fp);
-	if (v->matched_name[0] != '\0' && c->decision.level == TLS_LEVEL_FINGERPRINT)
-		log_tls_matched_fingerprint(&l, span_str(c->peer_port), span_str(v->matched_name));
-	else if (v->matched_name[0] != '\0')
-		log_tls_matched_name(&l, span_str(c->peer_port), span_str(v->matched_name));
-	if (v->dane_match[0] != '\0')
-		log_tls_matched_dane(&l, span_str(c->peer_port), span_str(v->dane_match));
-	if (v->anchor[0] != '\0')
-		log_tls_matched_anchor(&l, span_str(c->peer_port), span_str(v->anchor));
-	if (info.sni.n > 0)
-		log_tls_sni(&l, span_str(c->peer_port), info.sni);
+	if (level >= 1)
+		hop_log_verdict(&l, &c->l.stream, &c->decision, v, span_str(c->l.peer_port), &tell, c->arena);
 }
 
 static bool
 handshake_failed(struct conn *c, const char *reason)
 {
 	struct log l = conn_log(c);
-	const struct stream_failure *f = stream_failure(&c->stream);
 
-	log_tls_connect_error(&l, span_str(c->peer_port), reason);
-	for (unsigned i = 0; f != NULL && i < f->n_library; i++)
-		log_tls_library_problem(&l, f->library[i]);
+	hop_log_handshake_failed(&l, &c->l.stream, span_str(c->l.peer_port), reason);
 	tls_state(c, tls_level_needs_tls(c->decision.level) ? "!" : "", tls_level_needs_tls(c->decision.level) ? "" : "?");
 	if (ladder_again(c))
 		return retry(c, false);
@@ -186,31 +154,16 @@ handshake_failed(struct conn *c, const char *reason)
 static bool
 begin_engine(struct conn *c)
 {
-	const struct params *p = c->svc->p;
-	struct smtpc_options opt = {
-		.helo_name = p->smtp_helo_name, .peer = c->peer, .my_name = p->myhostname,
-		.discard = c->d->discard, .lmtp = c->svc->lmtp,
-		.never_ehlo = p->smtp_never_send_ehlo, .always_ehlo = p->smtp_always_send_ehlo,
-		.skip_5xx_greeting = p->smtp_skip_5xx_greeting, .skip_quit_reply = p->smtp_skip_quit_response,
-		.per_request_deadline = p->smtp_per_request_deadline,
-		.min_data_rate = p->smtp_min_data_rate > 0 ? (uint32_t)p->smtp_min_data_rate : 0,
-		.helo_ms = p->smtp_helo_timeout_ms, .starttls_ms = p->smtp_starttls_timeout_ms,
-		.auth_ms = p->smtp_helo_timeout_ms, .mail_ms = p->smtp_mail_timeout_ms,
-		.rcpt_ms = p->smtp_rcpt_timeout_ms, .data_init_ms = p->smtp_data_init_timeout_ms,
-		.data_xfer_ms = p->smtp_data_xfer_timeout_ms, .data_done_ms = p->smtp_data_done_timeout_ms,
-		.rset_ms = p->smtp_rset_timeout_ms, .quit_ms = p->smtp_quit_timeout_ms,
-		.xforward_ms = p->smtp_xforward_timeout_ms,
-	};
+	struct smtpc_options opt;
 
+	hop_link_options(c->svc->p, c->svc->lmtp, &opt);
+	opt.peer = c->l.peer;
+	opt.discard = c->d->discard;
 	if (c->svc->reply_filter != NULL) {
 		opt.filter = conn_filter_reply;
 		opt.filter_ctx = c;
 	}
-	smtpc_init(&c->engine, &opt, now_us(c));
-	c->engine_ready = true;
-	c->phase = CONN_TALK;
-	if (c->tls_done)
-		smtpc_tls_started(&c->engine, now_us(c));
+	hop_link_talk(&c->l, &opt);
 	return true;
 }
 
@@ -218,13 +171,14 @@ begin_engine(struct conn *c)
 static bool
 judge_peer(struct conn *c)
 {
-	const struct tls_verdict *v = stream_verdict(&c->stream, clock_wall_us() / US_PER_S);
+	const struct tls_verdict *v = stream_verdict(&c->l.stream, clock_wall_us() / US_PER_S);
+	struct log l = conn_log(c);
 
 	c->tls_done = true;
 	c->matched = v->matched && c->decision.must_match;
-	log_summary(c, v, false);
+	log_summary(c, v);
 	ladder_done(c, v->matched);
-	log_verdict(c, v);
+	hop_log_mismatch(&l, &c->decision, v, span_str(c->l.peer_port));
 	tls_settled(c);
 	if (v->matched)
 		return true;
@@ -235,20 +189,20 @@ judge_peer(struct conn *c)
 bool
 session_tls_done(struct conn *c, bool ok, const char *reason)
 {
-	bool wrapper = c->phase == CONN_WRAPPER;
+	bool wrapper = c->l.phase == HOP_LINK_WRAPPER;
 
 	if (!ok)
 		return handshake_failed(c, reason);
 	if (!judge_peer(c)) {
 		if (wrapper)
 			return give_up(c, "4.7.5", "Server certificate not verified", FAIL_THROTTLE, false);
-		c->phase = CONN_TALK;
+		c->l.phase = HOP_LINK_TALK;
 		return give_up(c, "4.7.5", "Server certificate not verified", FAIL_THROTTLE, true);
 	}
 	if (wrapper)
 		return begin_engine(c);
-	c->phase = CONN_TALK;
-	smtpc_tls_started(&c->engine, now_us(c));
+	c->l.phase = HOP_LINK_TALK;
+	smtpc_tls_started(&c->l.engine, now_us(c));
 	return true;
 }
 
@@ -257,7 +211,7 @@ session_ready(struct conn *c)
 {
 	if (!c->decision.wrapper)
 		return begin_engine(c);
-	conn_start_tls(c, CONN_WRAPPER);
+	conn_start_tls(c, HOP_LINK_WRAPPER);
 	return false;           /* it pumps by itself */
 }
 
@@ -273,26 +227,25 @@ want_starttls(const struct conn *c)
 static bool
 no_starttls(struct conn *c)
 {
-	char text[500];
+	struct fault why;
 
-	if (c->decision.on_no_starttls == TLS_NEXT_CLEAR) {
+	if (hop_no_starttls(&c->decision, c->l.peer, &why)) {
 		tls_settled(c);
 		return session_begin(c);
 	}
 	tls_state(c, "!", "");
-	snprintf(text, sizeof(text), "TLS is required, but was not offered by host %s", c->peer);
-	return give_up(c, "4.7.4", text, FAIL_THROTTLE, true);
+	return give_up(c, why.dsn, why.text, FAIL_THROTTLE, true);
 }
 
 static bool
 on_caps(struct conn *c)
 {
 	struct log l = conn_log(c);
-	bool offered = (c->engine.caps.bits & SMTPC_CAP_STARTTLS) != 0;
+	bool offered = (c->l.engine.caps.bits & SMTPC_CAP_STARTTLS) != 0;
 
-	if (c->engine.said_my_name) {
-		log_smtp_my_own_name(&l, span_str(c->peer), span_str(c->svc->p->myhostname));
-		if (c->addr.from_mx && !c->svc->lmtp) {
+	if (c->l.engine.said_my_name) {
+		log_smtp_my_own_name(&l, span_str(c->l.peer), span_str(c->svc->p->myhostname));
+		if (c->l.addr.from_mx && !c->svc->lmtp) {
 			char text[400];
 
 			snprintf(text, sizeof(text), "mail for %.*s loops back to myself",
@@ -303,28 +256,26 @@ on_caps(struct conn *c)
 	if (c->tls_done)
 		return session_begin(c);
 	if (offered && c->decision.level == TLS_LEVEL_NONE && c->svc->p->smtp_tls_note_starttls_offer)
-		log_tls_offer(&l, c->addr.host);
+		log_tls_offer(&l, c->l.addr.host);
 	if (!want_starttls(c) || !offered)
 		return no_starttls(c);
-	smtpc_starttls(&c->engine, now_us(c));
+	smtpc_starttls(&c->l.engine, now_us(c));
 	return true;
 }
 
 static bool
 on_tls_refused(struct conn *c)
 {
-	char text[900];
+	struct fault why;
 
-	if (c->engine.reply.code == 421)        /* going away: as if the handshake had failed */
+	if (c->l.engine.reply.code == 421)      /* going away: as if the handshake had failed */
 		return handshake_failed(c, "STARTTLS was answered by 421");
-	if (c->decision.on_starttls_refused == TLS_NEXT_CLEAR) {
+	if (hop_starttls_refused(&c->decision, c->l.peer, c->l.engine.reply.text, &why)) {
 		tls_settled(c);
 		return session_begin(c);
 	}
 	tls_state(c, "!", "");
-	snprintf(text, sizeof(text), "TLS is required, but host %s refused to start TLS: %.*s", c->peer,
-	    SPAN_ARG(span_slice(c->engine.reply.text, 0, 400)));
-	return give_up(c, "4.7.5", text, FAIL_THROTTLE, true);
+	return give_up(c, why.dsn, why.text, FAIL_THROTTLE, true);
 }
 
 /* ---- mail */
@@ -348,7 +299,7 @@ unfit(struct conn *c, const struct fault *why)
 static bool
 has_cap(const struct conn *c, unsigned bit)
 {
-	return (c->engine.caps.bits & bit) != 0;
+	return (c->l.engine.caps.bits & bit) != 0;
 }
 
 static bool
@@ -368,26 +319,26 @@ begin_mail(struct conn *c)
 	struct delivery *d = c->d;
 	struct fault why;
 
-	if (has_cap(c, SMTPC_CAP_SIZE) && c->engine.caps.size_max > 0 && d->size > c->engine.caps.size_max) {
+	if (has_cap(c, SMTPC_CAP_SIZE) && c->l.engine.caps.size_max > 0 && d->size > c->l.engine.caps.size_max) {
 		fault_set(&why, "5.3.4", "message size %llu exceeds size limit %llu of server %s",
-		    (unsigned long long)d->size, (unsigned long long)c->engine.caps.size_max, c->peer);
+		    (unsigned long long)d->size, (unsigned long long)c->l.engine.caps.size_max, c->l.peer);
 		return unfit(c, &why);
 	}
 	if (!has_cap(c, SMTPC_CAP_SMTPUTF8) && needs_smtputf8(d)) {
-		fault_set(&why, "5.6.7", "SMTPUTF8 is required, but was not offered by host %s", c->peer);
+		fault_set(&why, "5.6.7", "SMTPUTF8 is required, but was not offered by host %s", c->l.peer);
 		return unfit(c, &why);
 	}
 	if (!content_prepare(d, c, &why))
 		return unfit(c, &why);
 	if (c->svc->p->smtp_tls_block_early_mail_reply && c->tls_done &&
-	    (smtp_replies_pending(&c->engine.replies) || stream_pending(&c->stream)))
+	    (smtp_replies_pending(&c->l.engine.replies) || stream_pending(&c->l.stream)))
 		return give_up(c, "4.7.0", "unexpected server message", FAIL_THROTTLE, false);
 	take_facts(d, c);
-	d->conn_use = c->engine.uses + 1;
+	d->conn_use = c->l.engine.uses + 1;
 	d->sessions++;
 	d->tx.smtputf8 = has_cap(c, SMTPC_CAP_SMTPUTF8) && d->env.smtputf8;
 	d->tx.auth_empty = c->authenticated && (c->svc->p->smtp_send_dummy_mail_auth || d->env.sasl_sender.n > 0);
-	smtpc_begin(&c->engine, &d->tx, now_us(c));
+	smtpc_begin(&c->l.engine, &d->tx, now_us(c));
 	return true;
 }
 
@@ -455,16 +406,16 @@ on_done(struct conn *c)
 {
 	struct delivery *d = c->d;
 
-	if (c->engine.xforward_said.n > 0)
-		log_warning(&d->log, "host %s said: %.*s (in reply to XFORWARD command)", c->peer,
-		    SPAN_ARG(log_esc(c->engine.xforward_said)));
+	if (c->l.engine.xforward_said.n > 0)
+		log_warning(&d->log, "host %s said: %.*s (in reply to XFORWARD command)", c->l.peer,
+		    SPAN_ARG(log_esc(c->l.engine.xforward_said)));
 	if (only_tired(c))
 		return take_back(c);
 	take_facts(d, c);
 	content_release(d);
 	c->d = NULL;
 	d->conn = NULL;
-	if (!smtpc_idle(&c->engine))
+	if (!smtpc_idle(&c->l.engine))
 		conn_free(c);
 	else if (!reuse_give(c, d))
 		conn_quit(c);
@@ -479,15 +430,15 @@ on_done(struct conn *c)
 static bool
 was_stale(const struct conn *c)
 {
-	enum smtpc_step at = c->engine.failed_at;
+	enum smtpc_step at = c->l.engine.failed_at;
 
-	return c->taken > 0 && (!c->answered || at == SMTPC_RSET || at == SMTPC_XFORWARD || at == SMTPC_MAIL || at == SMTPC_RCPT);
+	return c->taken > 0 && (!c->l.answered || at == SMTPC_RSET || at == SMTPC_XFORWARD || at == SMTPC_MAIL || at == SMTPC_RCPT);
 }
 
 static bool
 on_failed(struct conn *c)
 {
-	const struct smtpc *e = &c->engine;
+	const struct smtpc *e = &c->l.engine;
 	char dsn[10], text[502];
 
 	if (was_stale(c))
@@ -509,8 +460,8 @@ static bool
 unowned(struct conn *c, enum smtpc_event ev)
 {
 	if (ev == SMTPC_CLOSED || ev == SMTPC_FAILED) {
-		if (c->fd >= 0)
-			(void)stream_shutdown(&c->stream);
+		if (c->l.fd >= 0)
+			(void)stream_shutdown(&c->l.stream);
 		conn_free(c);
 		return false;
 	}
@@ -526,7 +477,7 @@ session_event(struct conn *c, enum smtpc_event ev)
 	case SMTPC_CAPS:
 		return on_caps(c);
 	case SMTPC_TLS_START:
-		conn_start_tls(c, CONN_HANDSHAKE);
+		conn_start_tls(c, HOP_LINK_HANDSHAKE);
 		return false;
 	case SMTPC_TLS_REFUSED:
 		return on_tls_refused(c);

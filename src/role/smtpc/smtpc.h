@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "dns/dns.h"
 #include "hop/hop.h"
+#include "hop/link.h"
 #include "mail/envelope.h"
 #include "role/common/role.h"
 #include "smtp/client.h"
@@ -134,15 +135,6 @@ struct delivery {
 
 /* ---- a connection */
 
-enum conn_phase {
-	CONN_CONNECTING,
-	CONN_WRAPPER,                   /* TLS before the greeting */
-	CONN_TALK,
-	CONN_HANDSHAKE,                 /* behind STARTTLS */
-	CONN_IDLE,                      /* in the cache */
-	CONN_CLOSING,                   /* QUIT under way, nobody waits */
-};
-
 struct conn {
 	struct list node;               /* role->conns or role->idle */
 	struct smtpc_role *role;
@@ -150,19 +142,7 @@ struct conn {
 	struct delivery *d;             /* NULL: idle, or closing */
 	struct arena *arena;
 	struct arena *scratch;          /* conn_filter_reply */
-	enum conn_phase phase;
-	int fd;
-	struct loop_fd watch;
-	struct loop_timer timer;
-	struct loop_task again;         /* decrypted bytes are waiting */
-	int64_t deadline_us, armed_us;
-	bool connected;
-	struct stream stream;
-	struct smtpc engine;
-	bool engine_ready;
-	struct hop_address addr;
-	char peer[400];                 /* "host[addr]" */
-	char peer_port[410];            /* "host[addr]:port" */
+	struct hop_link l;              /* socket, stream and engine */
 	struct tls_decision decision;
 	bool tls_off;                   /* clear-text retry */
 	bool tls_done;                  /* handshake finished */
@@ -175,7 +155,6 @@ struct conn {
 	struct span key;                /* reuse.c */
 	int64_t born_us, idle_since_us; /* monotonic */
 	unsigned taken;                 /* times it came out of the cache */
-	bool answered;                  /* something was heard since it was taken */
 	struct sasl *sasl;
 	bool authenticated;
 };
@@ -198,7 +177,7 @@ struct smtpc_role {
 	uint64_t why_lost;              /* records that were not sent since the last complaint */
 	int64_t why_complained_us;
 	struct asks_link *native;       /* questions with native = true */
-	struct span bind4, bind6;       /* the only address of inet_interfaces, if there is just one */
+	struct hop_bind bind;           /* what we connect from */
 };
 
 /* smtpc.c */
@@ -248,13 +227,10 @@ void policy_log_facts(const struct delivery *d);
 
 /* conn.c */
 struct conn *conn_new(struct delivery *d, const struct hop_address *addr);
-void conn_connect(struct conn *c);
 void conn_free(struct conn *c);
-void conn_pump(struct conn *c);                 /* act on events, write, watch; it may be freed inside */
-void conn_start_tls(struct conn *c, enum conn_phase phase);
+void conn_start_tls(struct conn *c, enum hop_link_phase phase);
 void conn_quit(struct conn *c);                 /* polite end, nobody waits */
 bool conn_filter_reply(void *conn, struct span line, struct span *new_r);
-void conn_arm_idle(struct conn *c, int64_t deadline_us);
 
 /* session.c: false when the connection was given away or freed */
 bool session_event(struct conn *c, enum smtpc_event ev);

@@ -72,7 +72,7 @@ peer_text(struct arena *a, const struct tls_why_peer *p)
 void
 why_note(struct delivery *d, struct conn *c)
 {
-	struct tls_why_peer p = { .host = c->addr.host, .address = c->addr.text, .port = c->addr.port, .decision = &c->decision,
+	struct tls_why_peer p = { .host = c->l.addr.host, .address = c->l.addr.text, .port = c->l.addr.port, .decision = &c->decision,
 		.tls = c->tls_state };
 	struct tls_info info;
 
@@ -80,10 +80,10 @@ why_note(struct delivery *d, struct conn *c)
 		return;
 	/* a connection that is used again is the one that it was */
 	if (c->why.n == 0 || strcmp(c->why_state, c->tls_state) != 0) {
-		if (c->tls_done && stream_is_tls(&c->stream) && stream_info(&c->stream, c->decision.digest_name, d->arena, &info)) {
+		if (c->tls_done && stream_is_tls(&c->l.stream) && stream_info(&c->l.stream, c->decision.digest_name, d->arena, &info)) {
 			p.info = &info;
-			p.ssl = c->stream.ssl;
-			p.verdict = stream_verdict(&c->stream, clock_wall_us() / US_PER_S);
+			p.ssl = c->l.stream.ssl;
+			p.verdict = stream_verdict(&c->l.stream, clock_wall_us() / US_PER_S);
 		}
 		c->why = peer_text(c->arena, &p);
 		memcpy(c->why_state, c->tls_state, sizeof(c->why_state));

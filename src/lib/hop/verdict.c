@@ -1,0 +1,102 @@
+/* Handshakes and verdicts in words. */
+#include "hop/verdict.h"
+
+#include <stdio.h>
+
+#include "base/log.h"
+#include "log/lines_tls.h"
+#include "tls/stream.h"
+
+void
+hop_tls_state(const struct tls_decision *d, const char *prefix, const char *suffix, char state_r[80])
+{
+	/* records that could not be used, or not be relied on: "dane:encrypt", "dane:halfdane"; no records at all are just may */
+	bool less = d->asked == TLS_LEVEL_DANE && (d->level == TLS_LEVEL_ENCRYPT || d->level == TLS_LEVEL_HALF_DANE);
+
+	snprintf(state_r, 80, "%s%s%s%s", prefix, less ? "dane:" : "", tls_level_name(d->level), suffix);
+}
+
+/* ---- STARTTLS (tls-client.md 1.1) */
+
+bool
+hop_no_starttls(const struct tls_decision *d, const char *peer, struct fault *why)
+{
+	if (d->on_no_starttls == TLS_NEXT_CLEAR)
+		return true;
+	return fault_set(why, "4.7.4", "TLS is required, but was not offered by host %s", peer);
+}
+
+bool
+hop_starttls_refused(const struct tls_decision *d, const char *peer, struct span reply, struct fault *why)
+{
+	if (d->on_starttls_refused == TLS_NEXT_CLEAR)
+		return true;
+	return fault_set(why, "4.7.5", "TLS is required, but host %s refused to start TLS: %.*s", peer,
+	    SPAN_ARG(span_slice(reply, 0, 400)));
+}
+
+/* ---- lines */
+
+static void
+log_matches(const struct log *l, const struct tls_decision *d, const struct tls_verdict *v, struct span peer)
+{
+	if (v->matched_name[0] != '\0' && d->level == TLS_LEVEL_FINGERPRINT)
+		log_tls_matched_fingerprint(l, peer, span_str(v->matched_name));
+	else if (v->matched_name[0] != '\0')
+		log_tls_matched_name(l, peer, span_str(v->matched_name));
+	if (v->dane_match[0] != '\0')
+		log_tls_matched_dane(l, peer, span_str(v->dane_match));
+	if (v->anchor[0] != '\0')
+		log_tls_matched_anchor(l, peer, span_str(v->anchor));
+}
+
+void
+hop_log_verdict(const struct log *l, struct stream *s, const struct tls_decision *d, const struct tls_verdict *v,
+    struct span peer_port, const struct hop_telling *tell, struct arena *a)
+{
+	struct tls_info info;
+
+	if (!stream_info(s, d->digest_name, a, &info))
+		return;
+	if (tell->summary)
+		log_tls_client_summary(l, tls_trust_name(v->trust), false, peer_port, &info.wire);
+	if (tell->peercert)
+		log_tls_peercert(l, peer_port, info.peer_cn, info.issuer_cn, info.cert_fp, info.pkey_fp);
+	if (tell->matches)
+		log_matches(l, d, v, peer_port);
+	if (tell->matches && info.sni.n > 0)
+		log_tls_sni(l, peer_port, info.sni);
+}
+
+void
+hop_log_mismatch(const struct log *l, const struct tls_decision *d, const struct tls_verdict *v, struct span peer_port)
+{
+	if (!v->matched && v->reason[0] != '\0' && (d->must_match || v->weak))
+		log_tls_verify_failed(l, v->reason_who, peer_port, v->reason);
+}
+
+void
+hop_log_handshake_failed(const struct log *l, const struct stream *s, struct span peer_port, const char *reason)
+{
+	const struct stream_failure *f = stream_failure(s);
+
+	log_tls_connect_error(l, peer_port, reason);
+	for (unsigned i = 0; i < f->n_library; i++)
+		log_tls_library_problem(l, f->library[i]);
+}
+
+void
+hop_log_unusable(const struct log *l, const struct hop_address *addr, const struct tls_decision *d, struct arena *a)
+{
+	struct span peer = arena_printf(a, "%.*s[%.*s]:%u", SPAN_ARG(addr->host), SPAN_ARG(addr->text), addr->port);
+
+	for (size_t i = 0; i < d->n_tlsa; i++) {
+		const struct tls_tlsa *r = &d->tlsa[i];
+
+		if (r->fate == TLS_TLSA_USAGE)
+			log_warning(l, "%.*s: %s: %.*s", SPAN_ARG(log_esc(peer)), tls_tlsa_fate_text(r->fate),
+			    SPAN_ARG(tls_tlsa_text(r, a)));
+		else if (r->fate != TLS_TLSA_USABLE && r->fate != TLS_TLSA_WEAKER)
+			log_tls_unusable_tlsa(l, peer, tls_tlsa_text(r, a));
+	}
+}
