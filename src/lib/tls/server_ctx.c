@@ -243,7 +243,7 @@ set_up(struct tls_server_ctx *c, const struct tls_server_params *p, struct fault
 	if (p->req_ccert && !p->mandatory)
 		log_warning(NULL, "Can't require client certs unless TLS is required");
 	return set_chain(c, p, why) && tls_server_ask_certs(c, p, why) && set_protocols(c, p, why) && set_ciphers(c, p, why) &&
-	    tls_server_set_groups(c, p, why) && set_tickets(c, p, why);
+	    tls_server_set_groups(c, p, why) && set_tickets(c, p, why) && tls_server_sessions(c, why);
 }
 
 struct tls_server_ctx *

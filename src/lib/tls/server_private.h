@@ -35,6 +35,8 @@ bool tls_server_ask_certs(struct tls_server_ctx *c, const struct tls_server_para
  * certificate was judged, for a resumed session keeps that verdict.
  */
 bool tls_server_session_context(struct tls_server_ctx *c, SSL *ssl, const char *sni);
+/* The same once for all connections without a name or a policy of their own; the last step of making a context. */
+bool tls_server_sessions(struct tls_server_ctx *c, struct fault *why);
 
 /* --- server_groups.c: forward secrecy --- */
 

@@ -236,16 +236,18 @@ add_offer(SSL *ssl, struct buf *text)
 {
 	STACK_OF(SSL_CIPHER) *ciphers = SSL_get_ciphers(ssl);
 
-	buf_addf(text, "%ld %ld", SSL_get_min_proto_version(ssl), SSL_get_max_proto_version(ssl));
-	for (int i = 0; i < sk_SSL_CIPHER_num(ciphers); i++)
-		buf_addf(text, " %x", SSL_CIPHER_get_protocol_id(sk_SSL_CIPHER_value(ciphers, i)));
+	buf_addf(text, "%ld %ld\n", SSL_get_min_proto_version(ssl), SSL_get_max_proto_version(ssl));
+	for (int i = 0; i < sk_SSL_CIPHER_num(ciphers); i++) {
+		uint16_t id = SSL_CIPHER_get_protocol_id(sk_SSL_CIPHER_value(ciphers, i));
+
+		buf_add(text, &id, sizeof(id));
+	}
 }
 
-bool
-tls_server_session_context(struct tls_server_ctx *c, SSL *ssl, const char *sni)
+static bool
+context_of(struct tls_server_ctx *c, SSL *ssl, const char *sni, unsigned char hash_r[32])
 {
 	struct buf text;
-	unsigned char hash[32];
 	unsigned n = 0;
 	bool ok;
 
@@ -253,8 +255,27 @@ tls_server_session_context(struct tls_server_ctx *c, SSL *ssl, const char *sni)
 	buf_addf(&text, "%s\n%s\n%d\n", c->service, sni, SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE);
 	add_offer(ssl, &text);
 	buf_add(&text, c->trust_id, sizeof(c->trust_id));
-	ok = !text.full && EVP_Digest(text.p, text.n, hash, &n, EVP_sha256(), NULL) == 1 &&
-	    SSL_set_session_id_context(ssl, hash, n) == 1;
+	ok = !text.full && EVP_Digest(text.p, text.n, hash_r, &n, EVP_sha256(), NULL) == 1;
 	buf_release(&text);
 	return ok;
+}
+
+bool
+tls_server_session_context(struct tls_server_ctx *c, SSL *ssl, const char *sni)
+{
+	unsigned char hash[32];
+
+	return context_of(c, ssl, sni, hash) && SSL_set_session_id_context(ssl, hash, sizeof(hash)) == 1;
+}
+
+bool
+tls_server_sessions(struct tls_server_ctx *c, struct fault *why)
+{
+	unsigned char hash[32];
+	SSL *ssl = SSL_new(c->ctx);
+	bool ok = ssl != NULL && context_of(c, ssl, "", hash) &&
+	    SSL_CTX_set_session_id_context(c->ctx, hash, sizeof(hash)) == 1;
+
+	SSL_free(ssl);
+	return ok || fault_set(why, NULL, "TLS library: %s", tls_library_error());
 }

@@ -241,7 +241,7 @@ stream_start_server(struct stream *s, struct tls_server_ctx *ctx, bool with_sni,
 	SSL *ssl = SSL_new(tls_server_ctx_ssl(ctx));
 
 	ensure(s->ssl == NULL);
-	if (ssl == NULL || !tls_server_session_chain(ctx, ssl) || !tls_server_session_context(ctx, ssl, "") || !attach(s, ssl)) {
+	if (ssl == NULL || !tls_server_session_chain(ctx, ssl) || !attach(s, ssl)) {
 		SSL_free(ssl);
 		return fault_set(why, "4.7.0", "TLS library: %s", tls_library_error());
 	}

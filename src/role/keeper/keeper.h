@@ -39,6 +39,12 @@ void ring_begin(struct ring *r);
 void ring_end(struct ring *r, int64_t now_us, int64_t keep_us);
 /* A reference (EVP_PKEY_free) to the key; NULL when there is none. */
 EVP_PKEY *ring_find(struct ring *r, struct span id, struct key_use *use_r);
+/*
+ * Setting up a signature costs the library more than an ECDSA signature: done once for each key and scheme, copied then.
+ * A context (EVP_MD_CTX_free) of the key that ring_find() found; NULL when there is none yet. They go with their key.
+ */
+EVP_MD_CTX *ring_ready(struct ring *r, struct span id, uint16_t scheme);
+void ring_set_ready(struct ring *r, struct span id, uint16_t scheme, const EVP_MD_CTX *md);
 size_t ring_count(struct ring *r);
 
 /* --- sign.c: what a key is used for, pure but for the key. Safe in any thread. --- */

@@ -4,6 +4,13 @@
 #include "base/panic.h"
 #include "role/keeper/keeper.h"
 
+enum { READY_MAX = 4 };         /* schemes that one key is used with: one for TLS 1.3, one or two before */
+
+struct ready {
+	uint16_t scheme;
+	EVP_MD_CTX *md;
+};
+
 struct ring_key {
 	struct hmap_node by_id;
 	uint8_t id[TLS_KEY_ID_BYTES];
@@ -11,6 +18,8 @@ struct ring_key {
 	struct key_use use, next;       /* next: what the configuration gives it, while that is being added up */
 	bool wanted;
 	int64_t retired_us;     /* 0 = in use */
+	struct ready ready[READY_MAX];
+	unsigned n_ready;
 };
 
 struct ring {
@@ -32,6 +41,8 @@ static void
 drop(struct ring *r, struct ring_key *k)
 {
 	hmap_remove(&r->keys, &k->by_id);
+	for (unsigned i = 0; i < k->n_ready; i++)
+		EVP_MD_CTX_free(k->ready[i].md);
 	EVP_PKEY_free(k->key);
 	free(k);
 }
@@ -160,6 +171,57 @@ ring_find(struct ring *r, struct span id, struct key_use *use_r)
 	}
 	pthread_rwlock_unlock(&r->lock);
 	return key;
+}
+
+static EVP_MD_CTX *
+copy(const EVP_MD_CTX *from)
+{
+	EVP_MD_CTX *md = EVP_MD_CTX_new();
+
+	if (md != NULL && EVP_MD_CTX_copy_ex(md, from) != 1) {
+		EVP_MD_CTX_free(md);
+		md = NULL;
+	}
+	return md;
+}
+
+static EVP_MD_CTX *
+copy_ready(const struct ring_key *k, uint16_t scheme)
+{
+	for (unsigned i = 0; i < k->n_ready; i++)
+		if (k->ready[i].scheme == scheme)
+			return copy(k->ready[i].md);
+	return NULL;
+}
+
+EVP_MD_CTX *
+ring_ready(struct ring *r, struct span id, uint16_t scheme)
+{
+	struct ring_key *k;
+	EVP_MD_CTX *md;
+
+	pthread_rwlock_rdlock(&r->lock);
+	k = find(r, (const uint8_t *)id.p);
+	md = k != NULL ? copy_ready(k, scheme) : NULL;
+	pthread_rwlock_unlock(&r->lock);
+	return md;
+}
+
+void
+ring_set_ready(struct ring *r, struct span id, uint16_t scheme, const EVP_MD_CTX *md)
+{
+	struct ring_key *k;
+	EVP_MD_CTX *mine = copy(md), *other = NULL;
+
+	pthread_rwlock_wrlock(&r->lock);
+	k = find(r, (const uint8_t *)id.p);
+	if (mine != NULL && k != NULL && k->n_ready < READY_MAX && (other = copy_ready(k, scheme)) == NULL) {
+		k->ready[k->n_ready++] = (struct ready){ scheme, mine };
+		mine = NULL;
+	}
+	pthread_rwlock_unlock(&r->lock);
+	EVP_MD_CTX_free(other);
+	EVP_MD_CTX_free(mine);
 }
 
 size_t

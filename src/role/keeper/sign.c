@@ -18,8 +18,8 @@ allowed(unsigned role, struct key_use use, enum tls_shape shape, struct fault *w
 	return true;
 }
 
-static bool
-sign(EVP_PKEY *key, const struct tls_scheme *s, struct span text, uint8_t *sig_r, size_t *n)
+static EVP_MD_CTX *
+set_up(EVP_PKEY *key, const struct tls_scheme *s)
 {
 	EVP_MD_CTX *md = EVP_MD_CTX_new();
 	EVP_PKEY_CTX *ctx = NULL;
@@ -28,7 +28,25 @@ sign(EVP_PKEY *key, const struct tls_scheme *s, struct span text, uint8_t *sig_r
 	if (ok && s->pss)
 		ok = EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PSS_PADDING) > 0 &&
 		    EVP_PKEY_CTX_set_rsa_pss_saltlen(ctx, RSA_PSS_SALTLEN_DIGEST) > 0;
-	ok = ok && EVP_DigestSign(md, sig_r, n, (const unsigned char *)text.p, text.n) == 1;
+	if (!ok) {
+		EVP_MD_CTX_free(md);
+		md = NULL;
+	}
+	return md;
+}
+
+static bool
+sign(struct ring *r, struct span id, EVP_PKEY *key, const struct tls_scheme *s, struct span text, uint8_t *sig_r, size_t *n)
+{
+	EVP_MD_CTX *md = ring_ready(r, id, s->number);
+	bool ok;
+
+	if (md == NULL) {
+		md = set_up(key, s);
+		if (md != NULL)
+			ring_set_ready(r, id, s->number, md);
+	}
+	ok = md != NULL && EVP_DigestSign(md, sig_r, n, (const unsigned char *)text.p, text.n) == 1;
 	EVP_MD_CTX_free(md);
 	ERR_clear_error();
 	return ok;
@@ -48,7 +66,7 @@ keeper_sign(struct ring *r, unsigned role, struct span id, uint16_t number, stru
 	ok = allowed(role, use, tls_shape_of(text), why);
 	if (ok && (scheme == NULL || !EVP_PKEY_is_a(key, scheme->key)))
 		ok = fault_set(why, NULL, "no scheme for this key: 0x%04x", number);
-	if (ok && !sign(key, scheme, text, sig_r, n))
+	if (ok && !sign(r, id, key, scheme, text, sig_r, n))
 		ok = fault_set(why, NULL, "the key does not sign with scheme 0x%04x", number);
 	EVP_PKEY_free(key);
 	return ok;
