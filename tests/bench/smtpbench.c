@@ -1,8 +1,10 @@
 /*
  * smtpbench: both ends of a relay measurement, event-driven so that they cost little beside the MTA.
  *
- *   smtpbench sink PORT [-C CERT -K KEY] [-n COUNT]   accept mail and forget it; with -n print the rate and end after COUNT
- *   smtpbench source PORT -n COUNT -s SESSIONS -l BYTES [-t] [-r RCPT]   send COUNT messages of BYTES each
+ *   smtpbench sink PORT [-a] [-e] [-C CERT -K KEY] [-n COUNT]   accept mail and forget it; after COUNT print the rate and the
+ *                                                     longest time between two messages and end (-e: begin again); -a on all of 127/8
+ *   smtpbench source PORT -n COUNT -s SESSIONS -l BYTES [-t] [-r RCPT]   send COUNT messages of BYTES each; a % in RCPT is
+ *                                                     the message's number, from 0
  *   smtpbench idle PORT -s SESSIONS [-t]              open sessions up to EHLO (in TLS with -t), print "ready", hold until stdin ends
  */
 #include <arpa/inet.h>
@@ -50,7 +52,8 @@ static SSL_CTX *ctx;
 static char *message;
 static size_t message_n;
 static const char *rcpt = "user@bench.test";
-static double t0;
+static bool any_address, endless;
+static double t0, last, gap;
 
 static double
 now(void)
@@ -149,6 +152,18 @@ sink_line(struct conn *c, const char *line)
 	}
 }
 
+static void
+note_message(void)
+{
+	double t = now();
+
+	if (done++ == 0)
+		t0 = t;
+	else if (t - last > gap)
+		gap = t - last;
+	last = t;
+}
+
 /* Content; how many bytes were taken. Only CR LF . CR LF ends it. */
 static size_t
 sink_data(struct conn *c, const char *p, size_t n)
@@ -160,8 +175,7 @@ sink_data(struct conn *c, const char *p, size_t n)
 		if (c->matched < 5)
 			continue;
 		c->in_data = false;
-		if (done++ == 0)
-			t0 = now();
+		note_message();
 		say(c, "250 2.0.0 Ok\r\n");
 		return i + 1;
 	}
@@ -171,15 +185,18 @@ sink_data(struct conn *c, const char *p, size_t n)
 static void
 source_next(struct conn *c)
 {
-	char head[256];
+	const char *percent = strchr(rcpt, '%');
+	char head[512], to[256];
 
 	if (begun >= count) {
 		say(c, "QUIT\r\n");
 		c->step = S_HOLD;
 		return;
 	}
+	if (percent != NULL)
+		snprintf(to, sizeof(to), "%.*s%ld%s", (int)(percent - rcpt), rcpt, begun, percent + 1);
 	begun++;
-	snprintf(head, sizeof(head), "MAIL FROM:<sender@bench.test>\r\nRCPT TO:<%s>\r\nDATA\r\n", rcpt);
+	snprintf(head, sizeof(head), "MAIL FROM:<sender@bench.test>\r\nRCPT TO:<%s>\r\nDATA\r\n", percent != NULL ? to : rcpt);
 	say(c, head);
 	c->step = S_MAIL;
 	c->awaited = 3;
@@ -369,7 +386,8 @@ connect_one(void)
 static int
 listen_on(void)
 {
-	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
+		.sin_addr.s_addr = htonl(any_address ? INADDR_ANY : INADDR_LOOPBACK) };
 	int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct epoll_event e = { .events = EPOLLIN, .data.ptr = NULL };
 
@@ -435,9 +453,13 @@ arguments(int argc, char **argv)
 	mode = strcmp(argv[1], "sink") == 0 ? SINK : strcmp(argv[1], "idle") == 0 ? IDLE : SOURCE;
 	port = (int)number(argv[2]);
 	optind = 3;
-	while ((c = getopt(argc, argv, "tn:s:l:r:C:K:")) != -1) {
+	while ((c = getopt(argc, argv, "aetn:s:l:r:C:K:")) != -1) {
 		if (c == 't')
 			use_tls = true;
+		else if (c == 'a')
+			any_address = true;
+		else if (c == 'e')
+			endless = true;
 		else if (c == 'n')
 			count = number(optarg);
 		else if (c == 's')
@@ -466,8 +488,12 @@ finish_if_done(void)
 	if (count == 0 || done < count)
 		return;
 	t = now() - t0;
-	printf("{\"messages\": %ld, \"seconds\": %.3f, \"rate\": %.1f}\n", done, t, (double)done / t);
-	exit(0);
+	printf("{\"messages\": %ld, \"seconds\": %.3f, \"rate\": %.1f, \"longest_gap_ms\": %.1f}\n", done, t, (double)done / t, gap * 1000);
+	fflush(stdout);
+	if (!endless)
+		exit(0);
+	done = 0;
+	gap = 0;
 }
 
 int
