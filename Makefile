@@ -37,6 +37,7 @@ fuzz:
 bench: all
 	@tests/kit/deps.sh bench
 	@tests/bench/run.py
+	@tests/bench/outbound.py
 	@tests/bench/tls.py
 
 # a million queued messages: start, memory, retries (it takes minutes to make them)
