@@ -26,12 +26,24 @@ static const struct verb_row {
 	    "signet map list [TYPE:]FILE ...\n"
 	    "signet map --from-sendmail [--output DIR] ACCESS" },
 	{ "check", verb_check, "check the whole configuration", "signet check [--json]" },
-	{ "tls", verb_tls, "explain TLS policy, before and after",
+	{ "tls", verb_tls, "explain TLS policy, before and after; try it on servers",
 	    "signet tls explain --client ADDRESS [--name NAME] [--cert FILE] [--bits N] [--service NAME]\n"
 	    "signet tls explain [--json] [--save-facts FILE] [--service NAME] ADDRESS | DOMAIN | NEXTHOP\n"
 	    "signet tls explain [--json] --facts FILE\n"
 	    "signet tls why [--json] QUEUEID\n"
-	    "signet tls tlsa [--json] [--ta] [--next FILE] [--port N] [--no-check] [HOST]" },
+	    "signet tls tlsa [--json] [--ta] [--next FILE] [--port N] [--no-check] [HOST]\n"
+	    "signet tls probe [-acCfSvwx ...] [--json] [--service NAME] DESTINATION [MATCH ...]\n"
+	    "  -l LEVEL       this level as posttls-finger has it, and MATCH; without it the configured policy decides\n"
+	    "  -A FILE  -F FILE  -P DIR             trust anchors; CAs of a file, of a directory\n"
+	    "  -k FILE  -K FILE  -H FILES           our certificate, its key; chains with their keys\n"
+	    "  -d DIGEST  -g GRADE  -p PROTOCOLS    of fingerprints; the least cipher grade; TLS versions\n"
+	    "  -s NAME  -x  -w                      server name sent; raw public keys; TLS from the first byte\n"
+	    "  -a FAMILY  -h dns|native  -f  -M may|encrypt|dane    addresses, names, DANE behind what is not signed\n"
+	    "  -r SECONDS  -m N                     connect again: is the session resumed? at most N times\n"
+	    "  -t SECONDS  -T SECONDS               time for the connection and greeting, for each command\n"
+	    "  -S                                   LMTP; DESTINATION may be unix:PATH\n"
+	    "  -c  -C  -L WORDS  -v                 no chat; the chain in PEM; what is said of TLS; the whole decision\n"
+	    "  -o NAME=VALUE                        any parameter of main.cf" },
 	{ "queue", verb_queue, "look at the mail queue and act on it",
 	    "signet queue [list] [--json]\n"
 	    "signet queue flush [ID ... | --site DOMAIN]\n"
@@ -65,6 +77,7 @@ static const struct link_row {
 	{ "newaliases", "map" },
 	{ "postalias", "map" },
 	{ "postmap", "map" },
+	{ "posttls-finger", "tls" },
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -149,14 +162,20 @@ help(int status)
 	return status;
 }
 
-/*
- * Take `-c DIR` and `--help` out of the arguments. sendmail has a `-c` of another
- * meaning and is left alone.
- */
+/* Those have a `-c` of another meaning. */
+static bool
+has_own_c(const struct cli *cli, int argc, char **argv)
+{
+	if (cli->linked_as != NULL)
+		return strcmp(cli->linked_as, "sendmail") == 0 || strcmp(cli->linked_as, "posttls-finger") == 0;
+	return strcmp(cli->verb, "tls") == 0 && argc > 1 && strcmp(argv[1], "probe") == 0;
+}
+
+/* Take `-c DIR` and `--help` out of the arguments. */
 static bool
 take_common(struct cli *cli, int *argc, char **argv)
 {
-	bool foreign = cli->linked_as != NULL && strcmp(cli->linked_as, "sendmail") == 0;
+	bool foreign = has_own_c(cli, *argc, argv);
 	bool wants_help = false;
 	int kept = 1;
 	int i;

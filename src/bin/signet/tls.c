@@ -12,11 +12,14 @@ static const struct word_row {
 	{ "explain", tls_explain },
 	{ "why", tls_why_command },
 	{ "tlsa", tls_tlsa_command },
+	{ "probe", tls_probe_command },
 };
 
 int
 verb_tls(struct cli *cli, int argc, char **argv)
 {
+	if (cli->linked_as != NULL)     /* posttls-finger */
+		return tls_probe_command(cli, argc, argv);
 	for (size_t i = 0; argc > 1 && i < sizeof(words) / sizeof(words[0]); i++)
 		if (strcmp(argv[1], words[i].word) == 0)
 			return words[i].run(cli, argc - 1, argv + 1);

@@ -18,6 +18,8 @@ struct tls_asks {
 	struct loop *loop;
 	struct asks_link *link;
 	struct asks *asks;
+	struct asks_link *native_link;
+	struct asks *native;            /* by the system's ways (smtp_host_lookup = native) */
 	struct control control;
 	bool connected;                 /* to the daemon */
 	struct fault why;               /* why not */
@@ -31,6 +33,8 @@ struct tls_asks {
 /* A daemon that does not run is no failure here: DNS questions then fail with `why`. */
 void tls_asks_open(struct tls_asks *q, const struct conf *conf);
 void tls_asks_close(struct tls_asks *q);
+/* For struct hop: who is asked for what the system knows. `q` is a struct tls_asks. */
+struct asks *tls_asks_native(void *q);
 /* Run `step` again until it does not answer MAP_WAIT. */
 enum map_result tls_asks_run(struct tls_asks *q, enum map_result (*step)(void *ctx), void *ctx);
 /* One DNS question; the answer lives until tls_asks_close. Never NULL: FAILED says why. */
@@ -63,6 +67,8 @@ struct tls_way {
 void tls_show_way(struct buf *out, const struct tls_way *way);
 void tls_show_hop(struct buf *out, const struct hop *h);
 void tls_show_host(struct buf *out, const struct hop *h, const struct hop_address *addr, size_t n, struct arena *a);
+/* "dane", "may (asked for: dane)" */
+struct span tls_show_level(const struct tls_decision *d, struct arena *a);
 /* The same as JSON. */
 json_t *tls_way_json(const struct tls_way *way);
 json_t *tls_host_json(const struct hop *h, const struct hop_address *addr, struct arena *a);
@@ -74,3 +80,4 @@ int tls_why_command(struct cli *cli, int argc, char **argv);
 /* tls_client.c: "explain --client ADDRESS ..." */
 int tls_explain_client(struct cli *cli, int argc, char **argv);
 int tls_tlsa_command(struct cli *cli, int argc, char **argv);
+int tls_probe_command(struct cli *cli, int argc, char **argv);

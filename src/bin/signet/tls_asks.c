@@ -10,6 +10,7 @@ enum { ASK_MS = 60000 };
 
 struct question {
 	struct list node;
+	struct asks_link *link;
 	uint64_t id;
 	uint16_t type;
 	struct span name;               /* behind the struct */
@@ -18,7 +19,8 @@ struct question {
 static bool
 resolve(struct tls_asks *q, const struct question *one, struct arena *a, struct dns_answer *d_r)
 {
-	const struct ipc_resolver_ask m = { .name = one->name, .rrtype = one->type };
+	const struct ipc_resolver_ask m = { .name = one->name, .rrtype = one->type,
+		.native = one->link == q->native_link };
 	struct ipc_resolver_answer answer;
 	struct span payload;
 	struct buf b;
@@ -42,26 +44,26 @@ answer_all(void *ctx)
 
 	while ((n = list_pop_front(&q->questions)) != NULL) {
 		struct question *one = LIST_ITEM(n, struct question, node);
-		struct arena *a = asks_answer_arena(q->link, one->id);
+		struct arena *a = asks_answer_arena(one->link, one->id);
 
 		if (a != NULL) {
 			struct dns_answer *d = ARENA_NEW(a, struct dns_answer);
 
 			if (!resolve(q, one, a, d))
 				dns_answer_fail(d, a, one->name, one->type, arena_printf(a, "%s", q->why.text).p);
-			asks_answer_dns(q->link, one->id, d);
+			asks_answer_dns(one->link, one->id, d);
 		}
 		free(one);
 	}
 }
 
 static bool
-ask_dns(void *ctx, uint64_t id, struct span name, uint16_t type)
+ask_by(struct tls_asks *q, struct asks_link *link, uint64_t id, struct span name, uint16_t type)
 {
-	struct tls_asks *q = ctx;
 	struct question *one = calloc(1, size_add(sizeof(*one), name.n));
 
 	ensure(one != NULL);
+	one->link = link;
 	one->id = id;
 	one->type = type;
 	memcpy(one + 1, name.p, name.n);
@@ -71,6 +73,22 @@ ask_dns(void *ctx, uint64_t id, struct span name, uint16_t type)
 	loop_defer(q->loop, &q->answer);
 	q->asked_dns = true;
 	return true;
+}
+
+static bool
+ask_dns(void *ctx, uint64_t id, struct span name, uint16_t type)
+{
+	struct tls_asks *q = ctx;
+
+	return ask_by(q, q->link, id, name, type);
+}
+
+static bool
+ask_native(void *ctx, uint64_t id, struct span name, uint16_t type)
+{
+	struct tls_asks *q = ctx;
+
+	return ask_by(q, q->native_link, id, name, type);
 }
 
 /* Every table that can be opened is opened in this process. */
@@ -84,7 +102,7 @@ ask_map(void *ctx, uint64_t id, struct span table, struct span key)
 	return false;
 }
 
-static const struct asks_ops ops = { ask_map, ask_dns };
+static const struct asks_ops ops = { ask_map, ask_dns }, native_ops = { ask_map, ask_native };
 
 static void
 on_ready(void *ctx)
@@ -104,6 +122,8 @@ tls_asks_open(struct tls_asks *q, const struct conf *conf)
 	loop_task_init(&q->answer, answer_all, q);
 	q->link = asks_link_new(q->loop, &ops, q, ASK_MS);
 	q->asks = asks_new(q->link, on_ready, q);
+	q->native_link = asks_link_new(q->loop, &native_ops, q, ASK_MS);
+	q->native = asks_new(q->native_link, on_ready, q);
 	q->env = (struct maps_env){ .data_directory = p->data_directory, .default_database_type = p->default_database_type,
 		.alias_tables = "", .direct = true };
 	q->connected = control_open(&q->control, conf, &q->why);
@@ -116,12 +136,20 @@ tls_asks_close(struct tls_asks *q)
 
 	asks_free(&q->asks);
 	asks_link_free(&q->link);
+	asks_free(&q->native);
+	asks_link_free(&q->native_link);
 	while ((n = list_pop_front(&q->questions)) != NULL)
 		free(LIST_ITEM(n, struct question, node));
 	loop_task_cancel(&q->answer);
 	if (q->connected)
 		control_close(&q->control);
 	loop_free(&q->loop);
+}
+
+struct asks *
+tls_asks_native(void *q)
+{
+	return ((struct tls_asks *)q)->native;
 }
 
 enum map_result

@@ -113,7 +113,8 @@ gather(struct explain *e)
 	if (cs == NULL || !hop_service_open(&e->svc, cs, &e->asks.env, &e->why))
 		return false;
 	hop_own_find(e->conf->params, &e->own);
-	e->hop = (struct hop){ .svc = &e->svc, .own = &e->own, .arena = e->a, .asks = e->asks.asks };
+	e->hop = (struct hop){ .svc = &e->svc, .own = &e->own, .arena = e->a, .asks = e->asks.asks,
+		.native = tls_asks_native, .native_ctx = &e->asks };
 	e->unreachable = tls_asks_run(&e->asks, step_gather, e) != MAP_FOUND;
 	if (e->asks.asked_dns && !e->asks.connected)
 		return fault_set(&e->why, NULL, "DNS is asked by the running daemon: %s (without it: next hops by address, or --facts FILE)",

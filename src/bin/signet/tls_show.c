@@ -149,8 +149,8 @@ digests_text(const char *digest, const struct tls_digest *v, size_t n, struct ar
 	return s;
 }
 
-static struct span
-level_text(const struct tls_decision *d, struct arena *a)
+struct span
+tls_show_level(const struct tls_decision *d, struct arena *a)
 {
 	if (d->asked == d->level)
 		return span_str(tls_level_name(d->level));
@@ -255,7 +255,7 @@ tls_show_host(struct buf *out, const struct hop *h, const struct hop_address *ad
 		show_steps(out, &d);
 		return;
 	}
-	sub(out, "level", level_text(&d, a));
+	sub(out, "level", tls_show_level(&d, a));
 	show_steps(out, &d);
 	if (!d.try_tls && !d.wrapper) {
 		sub(out, "verdict", SPAN("in clear: TLS is not tried"));

@@ -479,25 +479,32 @@ tls_chain_use(const struct tls_chain *c, SSL_CTX *ctx, SSL *ssl, struct fault *w
 	return true;
 }
 
+/* The library's words for a file that is not there are none. */
+static bool
+can_open(const char *prefix, const char *name, const char *path, int flags, struct fault *why)
+{
+	int fd = fd_open(AT_FDCWD, path, O_RDONLY | flags, 0);
+
+	if (fd < 0)
+		return fault_set(why, "4.7.5", "%s_%s: %s: %s", prefix, name, path, fd_error(fd));
+	fd_close(&fd);
+	return true;
+}
+
 bool
 tls_roots_load(const struct tls_roots_params *p, X509_STORE *store, struct fault *why)
 {
 	bool file = p->CAfile[0] != '\0', path = p->CApath[0] != '\0';
-	struct stat st;
-	int fd;
 
 	ERR_clear_error();
+	if (file && !can_open(p->prefix, "CAfile", p->CAfile, 0, why))
+		return false;
 	if (file && X509_STORE_load_file(store, p->CAfile) != 1)
 		return fault_set(why, "4.7.5", "%s_CAfile: %s: %s", p->prefix, p->CAfile, tls_library_error());
-	if (path) {
-		fd = fd_open(AT_FDCWD, p->CApath, O_RDONLY | O_DIRECTORY, 0);
-		if (fd < 0 || fd_stat(fd, &st) < 0)
-			return fault_set(why, "4.7.5", "%s_CApath: %s: %s", p->prefix, p->CApath, fd_error(fd));
-		fd_close(&fd);
-		if (X509_STORE_load_path(store, p->CApath) != 1)
-			return fault_set(why, "4.7.5", "%s_CApath: %s: %s", p->prefix, p->CApath,
-			    tls_library_error());
-	}
+	if (path && !can_open(p->prefix, "CApath", p->CApath, O_DIRECTORY, why))
+		return false;
+	if (path && X509_STORE_load_path(store, p->CApath) != 1)
+		return fault_set(why, "4.7.5", "%s_CApath: %s: %s", p->prefix, p->CApath, tls_library_error());
 	/* the system's store never stands alone: the administrator must have asked for PKIX (section 5) */
 	if (p->append_default_CA && (file || path) && X509_STORE_set_default_paths(store) != 1)
 		return fault_set(why, "4.7.5", "tls_append_default_CA: %s", tls_library_error());
