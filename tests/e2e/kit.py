@@ -426,7 +426,7 @@ class Sink:
         env.at_end(self.close)
 
     def close(self):
-        self.server.shutdown()
+        threading.Thread(target=self.server.shutdown, daemon=True).start()      # it takes the server's poll interval
         self.server.server_close()
 
     def _say(self, conn, text):

@@ -153,13 +153,19 @@ gather(struct probe *p)
 
 /* ---- one server */
 
-/* -l dane without records that could be used: posttls-finger then asks for `secure`. */
-static bool
-comes_down(const struct probe *p, bool ok, const struct tls_decision *d)
+/* -l dane that comes to less, for one of these reasons: posttls-finger then asks for `secure`. NULL: it stays as it is. */
+static const char *
+comes_down(const struct probe *p, const struct tls_decision *d)
 {
+	static const char *const rules[] = { "no TLSA records found", "TLSA records unusable", "non DNSSEC destination" };
+
 	if (!p->o.finger || (d->asked != TLS_LEVEL_DANE && d->asked != TLS_LEVEL_DANE_ONLY))
-		return false;
-	return ok ? d->level < TLS_LEVEL_HALF_DANE : d->failure_type != NULL && strcmp(d->failure_type, "dnssec-invalid") != 0;
+		return NULL;
+	for (size_t i = 0; i < d->n_trail; i++)
+		for (size_t k = 0; k < sizeof(rules) / sizeof(rules[0]); k++)
+			if (strcmp(d->trail[i].rule, rules[k]) == 0)
+				return rules[k];
+	return NULL;
 }
 
 static bool
@@ -167,16 +173,17 @@ decide(struct probe *p, struct probe_server *s)
 {
 	struct tls_decision *d = &s->decision, first;
 	bool ok = hop_decide(&p->hop, s->addr, p->a, d);
+	const char *why = comes_down(p, d);
 
 	s->hop = &p->hop;
-	if (!comes_down(p, ok, d))
+	if (why == NULL)
 		return ok;
 	first = *d;
 	ok = hop_decide(&p->hop_secure, s->addr, p->a, d);
 	s->hop = &p->hop_secure;
 	d->tlsa = first.tlsa;
 	d->n_tlsa = first.n_tlsa;
-	probe_say(p, "%s, resorting to \"secure\"", first.n_tlsa > 0 ? "TLSA records unusable" : "no TLSA records found");
+	probe_say(p, "%s, resorting to \"secure\"", why);
 	return ok;
 }
 
@@ -206,14 +213,17 @@ try_server(struct probe *p, struct hop_address *addr)
 	ok = usable(p, s);
 	if (p->o.tell.matches)
 		hop_log_unusable(&l, addr, &s->decision, p->a);
-	for (size_t i = 0; i < s->decision.n_warnings; i++)
+	/* what is wrong with a table was said with the policy */
+	for (size_t i = 0; p->hop.table.state != TLS_ANSWER_FAILED && i < s->decision.n_warnings; i++)
 		probe_say(p, "warning: %.*s", SPAN_ARG(s->decision.warnings[i]));
 	probe_show_decision(p, s);
-	if (!ok)
+	if (ok)
+		probe_talk(p, s);
+	else if (addr->family == AF_UNIX)
+		probe_say(p, "%.*s cannot be used: %s %s", SPAN_ARG(log_esc(addr->text)), s->why.dsn, s->why.text);
+	else
 		probe_say(p, "%.*s[%.*s]:%u cannot be used: %s %s", SPAN_ARG(log_esc(addr->host)), SPAN_ARG(addr->text), addr->port,
 		    s->why.dsn, s->why.text);
-	else
-		probe_talk(p, s);
 	probe_show_chain(p, s);
 }
 
@@ -250,6 +260,13 @@ status_of(const struct probe *p)
 	return CLI_NO;
 }
 
+/* What was given is no destination. */
+static bool
+is_mistake(const struct probe *p)
+{
+	return p->hop.n_hosts == 0 && p->hop.n_warnings > 0 && strcmp(p->why.dsn, "4.3.5") == 0;
+}
+
 static int
 run(struct probe *p)
 {
@@ -264,6 +281,8 @@ run(struct probe *p)
 	if (gather(p)) {
 		probe_show_policy(p);
 		try_servers(p);
+	} else if (is_mistake(p)) {
+		return cli_fail(p->cli, CLI_USAGE, "probe: %.*s", SPAN_ARG(p->hop.warnings[0]));
 	}
 	for (size_t i = 0; i < p->hop.n_warnings; i++)
 		probe_say(p, "warning: %.*s", SPAN_ARG(p->hop.warnings[i]));

@@ -103,6 +103,8 @@ void probe_lines_end(void);
 /* What waited: print it, or forget it. */
 void probe_lines_release(struct probe *p, bool print);
 void probe_say(struct probe *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Is anything said of TLS (-L none: no)? */
+bool probe_tells(const struct probe *p);
 /* The table's entry, or the parameter that decides. */
 void probe_show_policy(struct probe *p);
 void probe_show_decision(struct probe *p, const struct probe_server *s);

@@ -169,21 +169,36 @@ show_all(struct probe *p, const struct probe_server *s, struct arena *a)
 	buf_release(&out);
 }
 
+static void
+show_level(struct probe *p, const struct probe_server *s, struct arena *a)
+{
+	const struct hop_address *addr = s->addr;
+	struct span level = tls_show_level(&s->decision, a);
+
+	if (addr->family == AF_UNIX)
+		probe_say(p, "%.*s: TLS level %.*s", SPAN_ARG(log_esc(addr->text)), SPAN_ARG(level));
+	else
+		probe_say(p, "%.*s[%.*s]:%u: TLS level %.*s", SPAN_ARG(log_esc(addr->host)), SPAN_ARG(addr->text), addr->port,
+		    SPAN_ARG(level));
+}
+
+bool
+probe_tells(const struct probe *p)
+{
+	return p->o.tell.summary || p->o.tell.matches || p->o.tell.peercert;
+}
+
 void
 probe_show_decision(struct probe *p, const struct probe_server *s)
 {
 	struct arena *a = arena_new(16 << 20);
-	const struct hop_address *addr = s->addr;
 
 	if (p->o.verbose > 0)
 		show_all(p, s, a);
 	else if (p->o.tell.matches)
 		show_records(p, s, a);
-	if (!s->decision.invalid && addr->family == AF_UNIX)
-		probe_say(p, "%.*s: TLS level %.*s", SPAN_ARG(log_esc(addr->text)), SPAN_ARG(tls_show_level(&s->decision, a)));
-	else if (!s->decision.invalid)
-		probe_say(p, "%.*s[%.*s]:%u: TLS level %.*s", SPAN_ARG(log_esc(addr->host)), SPAN_ARG(addr->text), addr->port,
-		    SPAN_ARG(tls_show_level(&s->decision, a)));
+	if (!s->decision.invalid && probe_tells(p))
+		show_level(p, s, a);
 	arena_free(&a);
 }
 

@@ -198,18 +198,18 @@ say_session(struct talk *t, const struct tls_verdict *v)
 	hop_log_verdict(&l, &t->l.stream, &t->decision, v, peer(t), &tell, t->a);
 	if (t->s->info.peer_rpk && tell.peercert)
 		log_tls_rawkey(&l, peer(t), t->s->info.pkey_fp);
-	hop_log_mismatch(&l, &t->decision, v, peer(t));
+	if (probe_tells(t->p))
+		hop_log_mismatch(&l, &t->decision, v, peer(t));
 	if (tell.summary && stream_exchange(&t->l.stream, &x) && !x.forward_secret)
 		log_tls_no_forward_secrecy(&l, peer(t), SSL_get_cipher_name(t->l.stream.ssl));
 }
 
+/* Also without an answer to STARTTLS, or with 421: a delivery tries plainer TLS then. */
 static bool
-handshake_failed(struct talk *t, const char *reason)
+handshake_failed(struct talk *t)
 {
-	const struct log l = { .tag = NULL };
 	struct fault why;
 
-	hop_log_handshake_failed(&l, &t->l.stream, peer(t), reason);
 	hop_tls_state(&t->decision, tls_level_needs_tls(t->decision.level) ? "!" : "", tls_level_needs_tls(t->decision.level) ? "" : "?",
 	    t->s->state);
 	t->handshake_failed = true;
@@ -221,11 +221,14 @@ static bool
 on_tls_done(void *owner, bool ok, const char *reason)
 {
 	struct talk *t = owner;
+	const struct log l = { .tag = NULL };
 	const struct tls_verdict *v;
 	struct fault why;
 
-	if (!ok)
-		return handshake_failed(t, reason);
+	if (!ok) {
+		hop_log_handshake_failed(&l, &t->l.stream, peer(t), reason);
+		return handshake_failed(t);
+	}
 	v = stream_verdict(&t->l.stream, clock_wall_us() / US_PER_S);
 	take_session(t, v);
 	say_session(t, v);
@@ -282,7 +285,7 @@ on_refused(struct talk *t)
 
 	probe_say(t->p, "STARTTLS rejected: %.*s", SPAN_ARG(log_esc(reply)));
 	if (t->l.engine.reply.code == 421)      /* going away: as if the handshake had failed */
-		return handshake_failed(t, "STARTTLS was answered by 421");
+		return handshake_failed(t);
 	allowed = hop_starttls_refused(&t->decision, t->l.peer, reply, &why);
 	return in_clear(t, allowed, allowed ? NULL : &why);
 }
@@ -297,7 +300,9 @@ on_failed(struct talk *t)
 	if (t->l.stream.handshaken || t->s->result != PROBE_NONE)
 		t->over = true;
 	else if (t->l.engine.failed_at == SMTPC_STARTTLS && strcmp(why.dsn, "4.4.2") == 0)
-		return handshake_failed(t, "no answer to STARTTLS");
+		return handshake_failed(t);
+	else if (t->l.engine.failed_at == SMTPC_STARTTLS)
+		return end(t, PROBE_NOT_MET, &why);
 	else
 		return end(t, PROBE_NONE, &why);
 	return false;

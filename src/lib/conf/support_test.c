@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/arena.h"
+#include "conf/params.h"
 #include "conf/words.h"
 #include "kit/kit.h"
 
@@ -209,6 +210,34 @@ our_own_queue_is_not_refused(void **state)
 }
 
 static void
+a_commands_definitions_win(void **state)
+{
+	static const struct conf_override over[] = { { "smtp_helo_timeout", "7s" }, { "smtp_tls_security_level", "$asked" }, { "asked", "may" } },
+	    wrong[] = { { "smtp_helo_timeout", "soon" } };
+	const struct conf_service *smtp;
+	struct conf *c = NULL;
+
+	(void)state;
+	kit_file("main.cf", "smtp_helo_timeout = 9s\nsmtp_quit_timeout = 9s\n");
+	kit_file("master.cf", "smtp unix - - n - - smtp\n -o smtp_helo_timeout=8s\n -o smtp_quit_timeout=8s\n");
+	conf_report_init(&report);
+	if (!conf_load_with(kit_dir(), over, 3, &c, &report))
+		fail_msg("%s", findings());
+	smtp = conf_find_service(c, "smtp", false);
+	assert_int_equal(smtp->params->smtp_helo_timeout_ms, 7000);
+	assert_int_equal(smtp->params->smtp_quit_timeout_ms, 8000);
+	assert_int_equal(c->params->smtp_helo_timeout_ms, 7000);
+	assert_string_equal(smtp->params->smtp_tls_security_level, "may");
+	conf_unref(&c);
+	conf_report_release(&report);
+	conf_report_init(&report);
+	assert_false(conf_load_with(kit_dir(), wrong, 1, &c, &report));
+	assert_non_null(strstr(findings(), "command line: error: smtp_helo_timeout = soon"));
+	conf_unref(&c);
+	conf_report_release(&report);
+}
+
+static void
 missing_files_are_said_by_name(void **state)
 {
 	struct conf *c = NULL;
@@ -243,7 +272,8 @@ main(void)
 		KIT_TEST(what_does_not_work_is_refused),
 		KIT_TEST(the_queue_of_a_postfix_is_left_alone),
 		KIT_TEST(our_own_queue_is_not_refused),
-		KIT_TEST(missing_files_are_said_by_name),
+		KIT_TEST(a_commands_definitions_win),
+	KIT_TEST(missing_files_are_said_by_name),
 		KIT_TEST(items_of_lists_keep_their_braces),
 	};
 
