@@ -2,6 +2,7 @@
 import socket
 import ssl
 import struct
+import subprocess
 import threading
 
 
@@ -108,3 +109,38 @@ class Picky:
 
 
 STARTTLS = ("PIPELINING", "8BITMIME", "STARTTLS")
+
+
+class SServer:
+    """openssl s_server with TLS from the first byte and this side of an SMTP conversation on its standard input."""
+    def __init__(self, env, address, port, cert, key):
+        self.lines = []
+        self.p = subprocess.Popen(["openssl", "s_server", "-quiet", "-accept", "%s:%d" % (address, port), "-cert", cert, "-key", key],
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
+        env.at_end(self.close)
+        self.say("220 s_server ESMTP")      # waits in its input until somebody is there
+        threading.Thread(target=self.talk, daemon=True).start()
+
+    def close(self):
+        self.p.terminate()
+        self.p.wait()
+
+    def say(self, text):
+        self.p.stdin.write(text.encode() + b"\r\n")
+        self.p.stdin.flush()
+
+    def talk(self):
+        data = False
+        for raw in self.p.stdout:
+            line = raw.decode("latin-1").rstrip("\r\n")
+            self.lines.append(line)
+            verb = line[:4].upper()
+            if data:
+                data = line != "."
+                if not data:
+                    self.say("250 2.0.0 Ok")
+            elif verb == "DATA":
+                data = True
+                self.say("354 go")
+            else:
+                self.say({"QUIT": "221 bye"}.get(verb, "250 2.0.0 Ok"))

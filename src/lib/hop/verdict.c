@@ -10,10 +10,14 @@
 void
 hop_tls_state(const struct tls_decision *d, const char *prefix, const char *suffix, char state_r[80])
 {
-	/* records that could not be used, or not be relied on: "dane:encrypt", "dane:halfdane"; no records at all are just may */
-	bool less = d->asked == TLS_LEVEL_DANE && (d->level == TLS_LEVEL_ENCRYPT || d->level == TLS_LEVEL_HALF_DANE);
+	const char *asked = tls_level_name(d->asked), *got = tls_level_name(d->level);
 
-	snprintf(state_r, 80, "%s%s%s%s", prefix, less ? "dane:" : "", tls_level_name(d->level), suffix);
+	if (d->asked == d->level)
+		snprintf(state_r, 80, "%s%s%s", prefix, got, suffix);
+	else if (suffix[0] == ':')
+		snprintf(state_r, 80, "%s%s%s", prefix, asked, suffix);
+	else
+		snprintf(state_r, 80, "%s%s:%s%s", prefix, asked, got, suffix);
 }
 
 /* ---- STARTTLS (tls-client.md 1.1) */
@@ -50,6 +54,18 @@ log_matches(const struct log *l, const struct tls_decision *d, const struct tls_
 		log_tls_matched_anchor(l, peer, span_str(v->anchor));
 }
 
+/* At levels that let anybody pass: who did? */
+static void
+log_untrusted(const struct log *l, const struct tls_verdict *v, const struct tls_info *info, struct span peer)
+{
+	if (v->chain_ok || !info->peer_cert || v->reason[0] == '\0')
+		return;
+	if (info->resumed)
+		log_tls_reused_untrusted(l, peer, false);
+	else
+		log_tls_verify_failed(l, v->reason_who, peer, v->reason);
+}
+
 void
 hop_log_verdict(const struct log *l, struct stream *s, const struct tls_decision *d, const struct tls_verdict *v,
     struct span peer_port, const struct hop_telling *tell, struct arena *a)
@@ -58,14 +74,18 @@ hop_log_verdict(const struct log *l, struct stream *s, const struct tls_decision
 
 	if (!stream_info(s, d->digest_name, a, &info))
 		return;
+	if (tell->sessions && info.resumed)
+		log_tls_reusing(l, peer_port, false);
+	if (tell->untrusted && !d->must_match)
+		log_untrusted(l, v, &info, peer_port);
+	if (tell->matches && !info.resumed)
+		log_matches(l, d, v, peer_port);
+	if (tell->peercert && info.peer_cert)
+		log_tls_peercert(l, peer_port, info.peer_cn, info.issuer_cn, info.cert_fp, info.pkey_fp);
+	if (tell->peercert && info.peer_rpk)
+		log_tls_rawkey(l, peer_port, info.pkey_fp);
 	if (tell->summary)
 		log_tls_client_summary(l, tls_trust_name(v->trust), false, peer_port, &info.wire);
-	if (tell->peercert)
-		log_tls_peercert(l, peer_port, info.peer_cn, info.issuer_cn, info.cert_fp, info.pkey_fp);
-	if (tell->matches)
-		log_matches(l, d, v, peer_port);
-	if (tell->matches && info.sni.n > 0)
-		log_tls_sni(l, peer_port, info.sni);
 }
 
 void

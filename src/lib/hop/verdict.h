@@ -10,16 +10,21 @@ struct log;
 struct stream;
 struct tls_verdict;
 
-/* The tls= field: "[prefix]level[suffix]", with "dane:" before a level that DANE came down to. */
+/*
+ * The tls= field: "[prefix]level[suffix]"; where less came of it than was asked for, "[prefix]asked:level[suffix]", and
+ * "asked:none" when it ended in clear (suffix ":none").
+ */
 void hop_tls_state(const struct tls_decision *d, const char *prefix, const char *suffix, char state_r[80]);
 
 /* STARTTLS was not announced, or was refused with `reply`. True: go on in clear; else `why` says why not. */
 bool hop_no_starttls(const struct tls_decision *d, const char *peer, struct fault *why);
 bool hop_starttls_refused(const struct tls_decision *d, const char *peer, struct span reply, struct fault *why);
 
-/* What of a verdict is said (smtp_tls_loglevel 1 says `summary`, 2 all). */
+/* What of a verdict is said: features of smtp_tls_loglevel. */
 struct hop_telling {
 	bool summary, peercert, matches;
+	bool untrusted;         /* also where the level lets anybody pass */
+	bool sessions;
 };
 void hop_log_verdict(const struct log *l, struct stream *s, const struct tls_decision *d, const struct tls_verdict *v,
     struct span peer_port, const struct hop_telling *tell, struct arena *a);

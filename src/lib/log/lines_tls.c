@@ -160,7 +160,14 @@ log_tls_matched_name(const struct log *l, struct span namaddrport, struct span n
 void
 log_tls_matched_fingerprint(const struct log *l, struct span namaddrport, struct span fp)
 {
-	log_info(l, "%.*s: Matched fingerprint: %.*s", SPAN_ARG(log_esc(namaddrport)), SPAN_ARG(fp));
+	char hex[256];
+	size_t n = 0;
+
+	for (size_t i = 0; i < fp.n && n < sizeof(hex) - 1; i++)
+		if (fp.p[i] != ':')
+			hex[n++] = fp.p[i];
+	hex[n] = '\0';
+	log_info(l, "%.*s: Matched fingerprint: %s", SPAN_ARG(log_esc(namaddrport)), hex);
 }
 
 void
@@ -182,6 +189,12 @@ log_tls_unusable_tlsa(const struct log *l, struct span namaddrport, struct span 
 }
 
 void
+log_tls_signed_tlsa(const struct log *l, struct span qname, struct span record)
+{
+	log_info(l, "DNSSEC-signed TLSA record: %.*s: %.*s", SPAN_ARG(log_esc(qname)), SPAN_ARG(record));
+}
+
+void
 log_tls_rawkey(const struct log *l, struct span namaddr, struct span pkey_fp)
 {
 	log_info(l, "%.*s: raw public key fingerprint=%.*s", SPAN_ARG(log_esc(namaddr)), SPAN_ARG(pkey_fp));
@@ -195,9 +208,9 @@ log_tls_names(const struct log *l, struct span subject, struct span issuer)
 }
 
 void
-log_tls_initializing(const struct log *l)
+log_tls_initializing(const struct log *l, bool server)
 {
-	log_info(l, "initializing the server-side TLS engine");
+	log_info(l, "initializing the %s-side TLS engine", server ? "server" : "client");
 }
 
 void

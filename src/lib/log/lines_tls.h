@@ -62,7 +62,7 @@ void log_tls_reused_untrusted(const struct log *l, struct span namaddrport, bool
 /* "NAMADDR: subject_CN=<cn>, issuer=<cn>, cert fingerprint=<fp>, pkey fingerprint=<fp>" */
 void log_tls_peercert(const struct log *l, struct span namaddr, struct span cn, struct span issuer,
     struct span cert_fp, struct span pkey_fp);
-/* "NAMADDRPORT: matched peername: <name>", "NAMADDRPORT: Matched fingerprint: <hex>" */
+/* "NAMADDRPORT: matched peername: <name>", "NAMADDRPORT: Matched fingerprint: <hex>" (without the colons of `fp`) */
 void log_tls_matched_name(const struct log *l, struct span namaddrport, struct span name);
 void log_tls_matched_fingerprint(const struct log *l, struct span namaddrport, struct span fp);
 /* "NAMADDRPORT: Matched DANE <match>"; `match` is "EE certificate at depth 0: 3 1 1 <hex>" */
@@ -71,12 +71,14 @@ void log_tls_matched_dane(const struct log *l, struct span namaddrport, struct s
 void log_tls_matched_anchor(const struct log *l, struct span namaddrport, struct span fp);
 /* "NAMADDRPORT: unusable TLSA RR: u s m <hex>", a warning */
 void log_tls_unusable_tlsa(const struct log *l, struct span namaddrport, struct span record);
+/* "DNSSEC-signed TLSA record: _25._tcp.HOST: u s m <hex>" */
+void log_tls_signed_tlsa(const struct log *l, struct span qname, struct span record);
 /* "NAMADDR: raw public key fingerprint=<fp>" */
 void log_tls_rawkey(const struct log *l, struct span namaddr, struct span pkey_fp);
 /* "subject=<dn>" and "issuer=<dn>" */
 void log_tls_names(const struct log *l, struct span subject, struct span issuer);
 /* "initializing the server-side TLS engine" */
-void log_tls_initializing(const struct log *l);
+void log_tls_initializing(const struct log *l, bool server);
 /* What the library does: its own words; the second form with "NAMADDR: " in front. */
 void log_tls_trace(const struct log *l, const char *text);
 void log_tls_trace_peer(const struct log *l, struct span namaddr, const char *text);

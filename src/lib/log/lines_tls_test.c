@@ -104,6 +104,8 @@ test_other_lines(void **state)
 	LOGGED("unknown[192.0.2.1]: subject_CN=a, issuer=b, cert fingerprint=AA:BB, pkey fingerprint=CC:DD");
 	log_tls_matched_name(NULL, PEER, SPAN("mx.example.org"));
 	LOGGED("MX.example.org[192.0.2.1]:25: matched peername: mx.example.org");
+	log_tls_matched_fingerprint(NULL, PEER, SPAN("0A:FF"));
+	LOGGED("MX.example.org[192.0.2.1]:25: Matched fingerprint: 0AFF");
 	log_tls_matched_dane(NULL, PEER, SPAN("EE certificate at depth 0: 3 1 1 00FF"));
 	LOGGED("MX.example.org[192.0.2.1]:25: Matched DANE EE certificate at depth 0: 3 1 1 00FF");
 	log_tls_matched_anchor(NULL, PEER, SPAN("AA:BB"));
@@ -115,8 +117,12 @@ test_other_lines(void **state)
 	log_tls_names(NULL, SPAN("/CN=a"), SPAN("/O=b/CN=c\n"));
 	LOGGED("subject=/CN=a");
 	LOGGED("issuer=/O=b/CN=c?");
-	log_tls_initializing(NULL);
+	log_tls_initializing(NULL, true);
 	LOGGED("initializing the server-side TLS engine");
+	log_tls_initializing(NULL, false);
+	LOGGED("initializing the client-side TLS engine");
+	log_tls_signed_tlsa(NULL, SPAN("_25._tcp.mx.example.org"), SPAN("3 1 1 00FF"));
+	LOGGED("DNSSEC-signed TLSA record: _25._tcp.mx.example.org: 3 1 1 00FF");
 	log_tls_trace(NULL, "SSL_accept:before SSL initialization");
 	LOGGED("SSL_accept:before SSL initialization");
 	log_tls_trace_peer(NULL, SPAN("unknown[192.0.2.1]"), "depth=0 verify=1 subject=/CN=a");

@@ -1,6 +1,7 @@
 /* Log levels of TLS by number or by feature. */
 #include "log/tls_loglevel.h"
 
+#define EVERY_CERT (LOG_TLS_PEERCERT | LOG_TLS_CERTMATCH)
 #define DEBUG (LOG_TLS_SUMMARY | LOG_TLS_VERBOSE | LOG_TLS_CACHE | LOG_TLS_STEPS)
 #define EXPERT (DEBUG | LOG_TLS_HANDSHAKE_BYTES)
 #define DEVELOPER (EXPERT | LOG_TLS_ALL_BYTES)
@@ -49,6 +50,8 @@ log_tls_level_parse(struct span text, unsigned *features_r, struct fault *why)
 		if (!find(word, features_r))
 			return fault_set(why, NULL, "unknown TLS log level or feature \"%.*s\"", SPAN_ARG(span_slice(word, 0, 100)));
 	if (*features_r & LOG_TLS_VERBOSE)
-		*features_r |= LOG_TLS_PEERCERT | LOG_TLS_CERTMATCH;
+		*features_r |= LOG_TLS_DANE;
+	if (*features_r & (LOG_TLS_VERBOSE | EVERY_CERT))
+		*features_r |= EVERY_CERT;
 	return true;
 }

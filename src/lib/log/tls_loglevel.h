@@ -8,10 +8,10 @@ enum log_tls_feature {
 	LOG_TLS_SUMMARY = 1 << 0,       /* "... TLS connection established ..." */
 	LOG_TLS_UNTRUSTED = 1 << 1,     /* why a chain is not trusted */
 	LOG_TLS_PEERCERT = 1 << 2,      /* names and fingerprints of the peer's certificate */
-	LOG_TLS_CERTMATCH = 1 << 3,     /* what matched */
+	LOG_TLS_CERTMATCH = 1 << 3,     /* what matched; each of these two brings the other */
 	LOG_TLS_VERBOSE = 1 << 4,       /* all of these, and each certificate of the chain, cipher lists */
 	LOG_TLS_CACHE = 1 << 5,         /* sessions and tickets */
-	LOG_TLS_DANE = 1 << 6,
+	LOG_TLS_DANE = 1 << 6,          /* TLSA records */
 	LOG_TLS_STEPS = 1 << 7,         /* the library's own steps */
 	LOG_TLS_HANDSHAKE_BYTES = 1 << 8,
 	LOG_TLS_ALL_BYTES = 1 << 9,

@@ -83,4 +83,6 @@ SSL_SESSION *tls_session_find(struct tls_client_ctx *c, struct span key, int64_t
 /* `chain` is what the server showed when the verdict was made (may be NULL). */
 void tls_session_store(struct tls_client_ctx *c, struct span key, SSL_SESSION *session, STACK_OF(X509) *chain,
     const struct tls_verdict *verdict);
+/* Does the context keep sessions at all? */
+bool tls_sessions_kept(const struct tls_client_ctx *c);
 void tls_session_forget(struct tls_client_ctx *c, struct span key);

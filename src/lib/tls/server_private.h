@@ -50,10 +50,15 @@ void tls_server_choose_curve(const struct tls_server_ctx *c, SSL *ssl);
 /* --- stream_trace.c --- */
 
 struct stream;
-/* One certificate of the client's chain was looked at. */
+/* One certificate of the peer's chain was looked at. */
 void stream_trace_chain(struct stream *s, int depth, bool ok, X509 *cert);
 /* A ticket was made, or one was read. */
 void stream_trace_ticket(struct stream *s, bool issuing, int64_t expires_s);
+/*
+ * A client's session cache: "looking for session <key> in smtp cache"; `where` is "in", "from" or "to" that cache, or NULL:
+ * "from client cache".
+ */
+void stream_trace_session(struct stream *s, const char *verb, struct span key, const char *where);
 /* Bytes of the wire. */
 void stream_trace_bytes(struct stream *s, bool reading, const char *p, size_t n);
 /* The library tells its steps. */

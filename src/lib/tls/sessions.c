@@ -129,13 +129,19 @@ good_until(const struct tls_client_ctx *c, SSL_SESSION *session, const struct tl
 	return until;
 }
 
+bool
+tls_sessions_kept(const struct tls_client_ctx *c)
+{
+	return c->session_count_max > 0 && c->session_timeout_s > 0;
+}
+
 void
 tls_session_store(struct tls_client_ctx *c, struct span key, SSL_SESSION *session, STACK_OF(X509) *chain,
     const struct tls_verdict *verdict)
 {
 	struct session_entry *e;
 
-	if (c->session_count_max == 0 || c->session_timeout_s <= 0)
+	if (!tls_sessions_kept(c))
 		return;
 	make_room(c, key, SSL_SESSION_get_protocol_version(session) >= TLS1_3_VERSION);
 	e = calloc(1, size_add(sizeof(*e), key.n));
@@ -215,15 +221,20 @@ tls_session_key(struct arena *a, const char *service, struct span nexthop, struc
 	struct buf b;
 
 	ensure(md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1);
+	for (size_t i = 0; i < 4; i++)
+		digest_span(md, parts[i]);      /* the readable parts alone might be those of another key */
 	digest_decision(md, helo, d);
 	ensure(EVP_DigestFinal_ex(md, hash, NULL) == 1);
 	EVP_MD_CTX_free(md);
 	buf_init(&b, 1 << 16);
 	for (size_t i = 0; i < 4; i++) {
-		text_base64(&b, parts[i]);
+		if (span_index(parts[i], '&') >= 0)
+			text_base64(&b, parts[i]);
+		else
+			buf_add_span(&b, parts[i]);
 		buf_addc(&b, '&');
 	}
-	buf_addf(&b, "%d&", (int)d->level);
+	buf_addf(&b, "%d&&", (int)d->level);
 	text_hex(&b, span_of(hash, sizeof(hash)));
 	key = arena_dup(a, buf_span(&b));
 	buf_release(&b);

@@ -29,6 +29,7 @@ struct stream_tls {
 	struct tls_chain *chain;
 	char *untrusted;                        /* server: what was wrong with the client's chain */
 	const char *untrusted_who;
+	const SSL_SESSION *offered;             /* only to compare with */
 	char sni[256], bad_sni[256];
 	bool sni_is_bad : 1;
 	bool session_stored : 1;
@@ -152,8 +153,10 @@ stream_release(struct stream *s)
 	struct stream_tls *t = s->tls;
 
 	/* whatever ended it, an error, silence or our own deadline: the next handshake is a fresh one */
-	if (t != NULL && t->session_key != NULL && !s->handshaken)
+	if (t != NULL && t->session_key != NULL && !s->handshaken && tls_sessions_kept(t->client)) {
 		tls_session_forget(t->client, session_key(t));
+		stream_trace_session(s, "remove", session_key(t), NULL);
+	}
 	SSL_free(s->ssl);
 	s->ssl = NULL;
 	s->tls = NULL;
@@ -190,9 +193,17 @@ attach(struct stream *s, SSL *ssl)
 
 /* Keep the key for what comes, and give what there is. */
 static SSL_SESSION *
-find_session(struct tls_client_ctx *ctx, struct span key, int64_t now_s, struct tls_verdict *verdict_r)
+find_session(struct stream *s, struct tls_client_ctx *ctx, struct span key, int64_t now_s, struct tls_verdict *verdict_r)
 {
-	return key.n > 0 ? tls_session_find(ctx, key, now_s, verdict_r) : NULL;
+	SSL_SESSION *old;
+
+	if (key.n == 0 || !tls_sessions_kept(ctx))
+		return NULL;
+	stream_trace_session(s, "looking for", key, "in");
+	old = tls_session_find(ctx, key, now_s, verdict_r);
+	if (old != NULL)
+		stream_trace_session(s, "reloaded", key, "from");
+	return old;
 }
 
 static void
@@ -211,7 +222,7 @@ stream_start_client(struct stream *s, struct tls_client_ctx *ctx, const struct t
     struct span session_key, int64_t now_s, struct fault *why)
 {
 	struct tls_verdict verdict = { 0 };
-	SSL_SESSION *old = find_session(ctx, session_key, now_s, &verdict);
+	SSL_SESSION *old = find_session(s, ctx, session_key, now_s, &verdict);
 	struct tls_hello hello = { .segment_bytes = tls_segment_bytes(s->fd), .resuming = old != NULL };
 	SSL *ssl = tls_client_ssl_new(ctx, d, &hello, why);
 
@@ -229,6 +240,7 @@ stream_start_client(struct stream *s, struct tls_client_ctx *ctx, const struct t
 	keep_key(s->tls, session_key);
 	if (old != NULL)
 		(void)SSL_set_session(ssl, old);
+	s->tls->offered = old;
 	SSL_SESSION_free(old);
 	ERR_clear_error();
 	SSL_set_connect_state(ssl);
@@ -256,11 +268,16 @@ stream_start_server(struct stream *s, struct tls_server_ctx *ctx, bool with_sni,
 
 /* Only sessions whose server was what the decision wanted are worth keeping. */
 static void
-store_session(struct stream_tls *t, SSL_SESSION *session, STACK_OF(X509) *chain)
+store_session(struct stream *s, SSL_SESSION *session, STACK_OF(X509) *chain)
 {
+	struct stream_tls *t = s->tls;
+
 	t->session_stored = true;
-	if (t->verdict.matched)
-		tls_session_store(t->client, session_key(t), session, chain, &t->verdict);
+	if (!t->verdict.matched || !tls_sessions_kept(t->client))
+		return;
+	if (session != t->offered)
+		stream_trace_session(s, "save", session_key(t), "to");
+	tls_session_store(t->client, session_key(t), session, chain, &t->verdict);
 }
 
 int
@@ -272,7 +289,7 @@ tls_session_arrived(SSL *ssl, SSL_SESSION *session)
 	if (t == NULL || t->session_key == NULL || t->session_stored || t->fresh != NULL)
 		return 0;
 	if (t->verdict_known) {
-		store_session(t, session, SSL_get_peer_cert_chain(ssl));
+		store_session(s, session, SSL_get_peer_cert_chain(ssl));
 		return 0;
 	}
 	t->fresh = session;
@@ -303,13 +320,13 @@ stream_verdict(struct stream *s, int64_t now_s)
 	if (!s->resumed) {
 		peer = (struct tls_peer){ .leaf = SSL_get0_peer_certificate(s->ssl),
 			.chain = SSL_get_peer_cert_chain(s->ssl), .raw_key = tls_peer_raw_key(s->ssl),
-			.cipher_bits = SSL_get_cipher_bits(s->ssl, NULL), .dh_bits = peer_dh_bits(s->ssl) };
+			.cipher_bits = SSL_get_cipher_bits(s->ssl, NULL), .dh_bits = peer_dh_bits(s->ssl), .trace = s };
 		tls_verify_peer(t->decision, t->client, &peer, now_s, &t->verdict);
 	}
 	if (t->fresh == NULL && s->resumed && t->session_key != NULL && SSL_version(s->ssl) < TLS1_3_VERSION)
 		t->fresh = SSL_get1_session(s->ssl);    /* perhaps renewed: TLS 1.2 does not report that */
 	if (t->fresh != NULL) {
-		store_session(t, t->fresh, SSL_get_peer_cert_chain(s->ssl));
+		store_session(s, t->fresh, SSL_get_peer_cert_chain(s->ssl));
 		SSL_SESSION_free(t->fresh);
 		t->fresh = NULL;
 	}
@@ -466,11 +483,20 @@ stream_set_chain(struct stream *s, struct tls_chain *chain, bool failed)
 static void
 collect_library_errors(struct stream_failure *f)
 {
+	const char *file, *data;
+	char text[256];
 	unsigned long e;
+	int line, flags;
 
-	while ((e = ERR_get_error()) != 0)
-		if (f->n_library < sizeof(f->library) / sizeof(f->library[0]))
-			ERR_error_string_n(e, f->library[f->n_library++], sizeof(f->library[0]));
+	while ((e = ERR_get_error_all(&file, &line, NULL, &data, &flags)) != 0) {
+		bool more = (flags & ERR_TXT_STRING) != 0 && data[0] != '\0';
+
+		if (f->n_library == sizeof(f->library) / sizeof(f->library[0]))
+			continue;
+		ERR_error_string_n(e, text, sizeof(text));
+		snprintf(f->library[f->n_library++], sizeof(f->library[0]), "%s:%s:%d%s%.160s", text, file, line, more ? ":" : "",
+		    more ? data : "");
+	}
 }
 
 /* In the log's words: a system error, a lost connection, or the library's return value. */

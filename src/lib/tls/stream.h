@@ -28,24 +28,26 @@ enum stream_result {
 /* Why a step failed, in the shapes the log needs ("SSL_connect error to ...: <text>"). */
 struct stream_failure {
 	char text[128];         /* "-1", "lost connection", "Connection reset by peer" */
-	char library[4][256];   /* OpenSSL's error stack: each a "TLS library problem: ..." line */
+	char library[4][512];   /* OpenSSL's error stack: each a "TLS library problem: ..." line */
 	unsigned n_library;
 };
 
 /* What goes on inside, for high log levels (tls-server.md section 8). Called from within other calls: only log there. */
 enum stream_trace {
 	STREAM_TRACE_STATE,     /* the library's state machine: "SSL_accept:before SSL initialization" */
-	STREAM_TRACE_CHAIN,     /* the client's chain: "depth=1 verify=1 subject=/CN=Root" */
+	STREAM_TRACE_CHAIN,     /* the peer's chain: "depth=1 verify=1 subject=/CN=Root" */
 	STREAM_TRACE_TICKET,    /* "Issuing session ticket, key expiration: 1790000000" */
+	STREAM_TRACE_SESSION,   /* the client's cache: "looking for session <key> in smtp cache" */
 	STREAM_TRACE_BYTES,     /* "0000 16 03 01 ..." */
 };
 
 struct stream_tracer {
 	void (*line)(void *ctx, enum stream_trace kind, const char *text);
 	void *ctx;
-	bool steps : 1, chain : 1, tickets : 1;
+	bool steps : 1, chain : 1, tickets : 1; /* tickets: a client's sessions, too */
+	const char *cache;                      /* a client's: "smtp", "lmtp" */
 	bool handshake_bytes : 1, all_bytes : 1;
-	size_t bytes_left;                      /* of dumps: no more than this (smtpd_tls_trace_size_limit) */
+	size_t bytes_left;                      /* of dumps: no more than this (smtp_tls_trace_size_limit, smtpd_tls_trace_size_limit) */
 };
 
 struct stream_tls;

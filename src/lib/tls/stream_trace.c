@@ -17,7 +17,7 @@ stream_trace_chain(struct stream *s, int depth, bool ok, X509 *cert)
 {
 	char subject[512], text[600];
 
-	if (s == NULL || s->tracer == NULL || !s->tracer->chain)
+	if (s == NULL || s->tracer == NULL || !s->tracer->chain || cert == NULL)
 		return;
 	X509_NAME_oneline(X509_get_subject_name(cert), subject, sizeof(subject));
 	snprintf(text, sizeof(text), "depth=%d verify=%d subject=%s", depth, ok, subject);
@@ -36,18 +36,37 @@ stream_trace_ticket(struct stream *s, bool issuing, int64_t expires_s)
 	s->tracer->line(s->tracer->ctx, STREAM_TRACE_TICKET, text);
 }
 
-/* One line of a dump: "0010 16 03 01 ...  ...". */
+void
+stream_trace_session(struct stream *s, const char *verb, struct span key, const char *where)
+{
+	struct buf text;
+
+	if (s == NULL || s->tracer == NULL || !s->tracer->tickets || key.n == 0)
+		return;
+	buf_init(&text, 4096);
+	buf_addf(&text, "%s session %.*s %s %s cache", verb, SPAN_ARG(span_slice(key, 0, 2000)), where != NULL ? where : "from",
+	    where != NULL ? s->tracer->cache : "client");
+	s->tracer->line(s->tracer->ctx, STREAM_TRACE_SESSION, buf_cstr(&text));
+	buf_release(&text);
+}
+
+/* One line of a dump: "0010 16 03 01 00 00 00 00 00|00 ...  ........ ........". */
 static void
 dump_line(struct stream_tracer *t, size_t at, const unsigned char *p, size_t n)
 {
 	char text[8 + DUMP_COLUMNS * 4 + 8];
 	size_t used = (size_t)snprintf(text, sizeof(text), "%04zx", at);
 
-	for (size_t i = 0; i < DUMP_COLUMNS; i++)
-		used += (size_t)snprintf(text + used, sizeof(text) - used, i < n ? " %02x" : "   ", i < n ? p[i] : 0u);
+	for (size_t i = 0; i < DUMP_COLUMNS; i++) {
+		text[used++] = i == DUMP_COLUMNS / 2 && i < n ? '|' : ' ';
+		used += (size_t)snprintf(text + used, sizeof(text) - used, i < n ? "%02x" : "  ", i < n ? p[i] : 0u);
+	}
 	text[used++] = ' ';
-	for (size_t i = 0; i < n; i++)
-		text[used++] = p[i] > 32 && p[i] < 127 ? (char)p[i] : '.';
+	for (size_t i = 0; i < n; i++) {
+		if (i % (DUMP_COLUMNS / 2) == 0)
+			text[used++] = ' ';
+		text[used++] = p[i] >= 32 && p[i] < 127 ? (char)p[i] : '.';
+	}
 	text[used] = '\0';
 	t->line(t->ctx, STREAM_TRACE_BYTES, text);
 }
@@ -96,6 +115,9 @@ on_step(const SSL *ssl, int where, int ret)
 		alert_line(s->tracer, (where & SSL_CB_READ) != 0, ret);
 	} else if (where & SSL_CB_LOOP) {
 		snprintf(text, sizeof(text), "%s:%s", role, SSL_state_string_long(ssl));
+		s->tracer->line(s->tracer->ctx, STREAM_TRACE_STATE, text);
+	} else if ((where & SSL_CB_EXIT) && ret < 0 && strcmp(SSL_state_string_long(ssl), "error") == 0) {
+		snprintf(text, sizeof(text), "%s:error in error", role);        /* any other state: it only waits */
 		s->tracer->line(s->tracer->ctx, STREAM_TRACE_STATE, text);
 	} else if ((where & SSL_CB_EXIT) && ret == 0) {
 		snprintf(text, sizeof(text), "%s:failed in %s", role, SSL_state_string_long(ssl));

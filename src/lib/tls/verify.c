@@ -9,6 +9,7 @@
 #include "tls/client_private.h"
 #include "tls/info.h"
 #include "tls/names.h"
+#include "tls/server_private.h"
 #include "tls/verify_private.h"
 
 enum { STRONG_BITS = 2048 };
@@ -49,6 +50,7 @@ verify_note_error(int ok, X509_STORE_CTX *ctx)
 	struct walk *w = X509_STORE_CTX_get_app_data(ctx);
 	int depth = X509_STORE_CTX_get_error_depth(ctx);
 
+	stream_trace_chain(w->trace, depth, ok, X509_STORE_CTX_get_current_cert(ctx));
 	if (!ok && (w->error == X509_V_OK || depth < w->depth)) {
 		w->error = X509_STORE_CTX_get_error(ctx);
 		w->depth = depth;
@@ -189,7 +191,6 @@ explain_chain(struct tls_verdict *v, const struct tls_decision *d, const struct 
 
 	switch (w->error) {
 	case X509_V_ERR_CERT_UNTRUSTED:
-	case X509_V_ERR_DANE_NO_MATCH:
 		refuse(v, "", "not trusted by local or TLSA policy");
 		break;
 	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
@@ -227,7 +228,7 @@ static void
 check_chain(struct tls_verdict *v, const struct tls_decision *d, struct tls_client_ctx *ctx,
     const struct tls_peer *peer, int64_t now_s)
 {
-	struct walk w = { 0 };
+	struct walk w = { .trace = peer->trace };
 
 	if (tls_level_is_dane(d->level))
 		verify_dane(v, d, ctx, peer, now_s, &w, &v->dane_usage);

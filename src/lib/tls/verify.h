@@ -33,6 +33,8 @@ struct tls_verdict {
 	char wanted[512];       /* names we would have accepted */
 };
 
+struct stream;
+
 /*
  * What the connection offered beside its chain. `leaf` NULL = no certificate: an anonymous suite, or `raw_key`.
  */
@@ -42,6 +44,7 @@ struct tls_peer {
 	EVP_PKEY *raw_key;      /* raw public key instead of a certificate (RFC 7250), else NULL */
 	int cipher_bits;        /* 0 = no encryption */
 	int dh_bits;            /* of a finite-field DH key, else 0 */
+	struct stream *trace;   /* whose tracer is told of each certificate; NULL = nobody */
 };
 
 /* `now_s` is wall-clock seconds (tests pass their own). Never fails: what cannot be checked is not matched. */

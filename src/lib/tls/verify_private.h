@@ -7,6 +7,7 @@
 struct walk {
 	int error, depth;
 	X509 *at;               /* where; released by the caller */
+	struct stream *trace;   /* as in struct tls_peer */
 };
 
 /* Callback for X509_STORE_CTX with a struct walk as application data. */

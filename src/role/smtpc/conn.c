@@ -113,6 +113,7 @@ conn_start_tls(struct conn *c, enum hop_link_phase phase)
 
 	if (c->plainer)
 		key = SPAN("");         /* no tickets there */
+	trace_begin(c);
 	hop_link_start_tls(&c->l, phase, c->svc->tls_ctx, &c->decision, key);
 }
 

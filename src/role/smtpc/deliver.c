@@ -428,6 +428,8 @@ host_facts(struct delivery *d, struct hop_address *a, struct fault *why)
 		if (r == MAP_FOUND)
 			d->discard = smtpc_cap_mask(hit.value);
 	}
+	if (trace_level(d, a) == MAP_WAIT)
+		return MAP_WAIT;
 	return hop_host(&d->facts, a);
 }
 
@@ -448,6 +450,7 @@ connect_to(struct delivery *d, const struct hop_address *a)
 	c = conn_new(d, a);
 	/* Allowed for one server under one decision: never carried over to another one. */
 	c->tls_off = d->clear_now && is_retried(d, a);
+	c->tls_log = d->tls_log;
 	d->clear_now = false;
 	if (!policy_decide(d, a, c->arena, &c->decision)) {
 		conn_free(c);

@@ -1,6 +1,7 @@
 /* Handshakes that fail are tried again with plainer TLS, on the same host; and what came of all handshakes, in numbers. */
 #include "base/clock.h"
 #include "log/lines_tls.h"
+#include "log/tls_loglevel.h"
 #include "role/smtpc/smtpc.h"
 #include "tls/ladder.h"
 
@@ -23,7 +24,7 @@ say(struct conn *c, const char *what)
 {
 	struct log l = { .tag = c->svc->cs->log_tag };
 
-	if (c->svc->p->smtp_tls_loglevel >= 1)
+	if (c->tls_log & LOG_TLS_SUMMARY)
 		log_tls_plainer(&l, span_str(c->l.peer_port), what, tls_rung_text(c->decision.rung));
 }
 
@@ -83,7 +84,7 @@ ladder_done(struct conn *c, bool matched)
 		return;
 	count(c, &x);
 	c->forward_secret = x.forward_secret;
-	if (!x.forward_secret && c->svc->p->smtp_tls_loglevel >= 1)
+	if (!x.forward_secret && (c->tls_log & LOG_TLS_SUMMARY))
 		log_tls_no_forward_secrecy(&l, span_str(c->l.peer_port), SSL_get_cipher_name(c->l.stream.ssl));
 	if (matched && c->l.addr.family != AF_UNIX && tls_ladder_has(&c->decision))
 		tls_ladder_worked(c->role->ladder, host_key(c), c->decision.rung, now_s(c));

@@ -43,6 +43,7 @@ policy_decide(struct delivery *d, const struct hop_address *addr, struct arena *
 {
 	bool ok = hop_decide(&d->facts, addr, a, dec_r);
 
+	trace_records(d, addr, dec_r, a);
 	hop_log_unusable(&d->log, addr, dec_r, a);
 	if (!ok) {
 		log_warnings(d, dec_r);

@@ -4,6 +4,7 @@
  */
 #include "base/clock.h"
 #include "log/lines_tls.h"
+#include "log/tls_loglevel.h"
 #include "maps/strlist.h"
 #include "role/smtpc/smtpc.h"
 
@@ -43,7 +44,7 @@ log_reused(struct conn *c)
 	const struct tls_verdict *v;
 	struct tls_info info;
 
-	if (!c->tls_done || c->svc->p->smtp_tls_loglevel < 1 ||
+	if (!c->tls_done || (c->tls_log & LOG_TLS_SUMMARY) == 0 ||
 	    !stream_info(&c->l.stream, c->decision.digest_name, c->d->arena, &info))
 		return;
 	v = stream_verdict(&c->l.stream, clock_wall_us() / US_PER_S);

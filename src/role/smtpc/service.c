@@ -2,6 +2,8 @@
 #include <string.h>
 
 #include "base/panic.h"
+#include "log/lines_tls.h"
+#include "log/tls_loglevel.h"
 #include "maps/maps.h"
 #include "maps/strlist.h"
 #include "role/smtpc/smtpc.h"
@@ -25,8 +27,17 @@ open_tls(struct service *svc)
 {
 	const struct params *p = svc->p;
 
+	struct fault why;
+
+	if (!log_tls_level_parse(span_str(p->smtp_tls_loglevel), &svc->tls_log, &why))
+		fatal("service %s: %s_tls_loglevel: %s", svc->name, svc->prefix, why.text);
 	if (!tls_params_want_tls(&svc->hop.tls))
 		return;
+	if (svc->tls_log & LOG_TLS_VERBOSE) {
+		struct log l = { .tag = svc->cs->log_tag };
+
+		log_tls_initializing(&l, false);
+	}
 	svc->tls_ctx = hop_tls_ctx_new(&svc->hop, SESSIONS_MAX, &svc->tls_fault);
 	if (svc->tls_ctx == NULL)
 		log_warning(NULL, "service %s: TLS cannot be used: %s", svc->name, svc->tls_fault.text);
@@ -52,6 +63,7 @@ open_maps(const struct smtpc_role *s, struct service *svc)
 
 	open_map(s, svc, p->smtp_sasl_password_maps, 0, &svc->passwords);
 	open_map(s, svc, p->smtp_generic_maps, 0, &svc->generic);
+	open_map(s, svc, p->smtp_tls_loglevel_maps, 0, &svc->loglevels);
 	open_map(s, svc, p->smtp_discard_ehlo_keyword_address_maps, 0, &svc->discard_by_address);
 	open_map(s, svc, p->smtp_header_checks, 0, &svc->header_checks);
 	open_map(s, svc, p->smtp_reply_filter, 0, &svc->reply_filter);
@@ -109,6 +121,7 @@ service_release(struct service *svc)
 	hop_service_release(&svc->hop);
 	maps_unref(&svc->passwords);
 	maps_unref(&svc->generic);
+	maps_unref(&svc->loglevels);
 	maps_unref(&svc->discard_by_address);
 	maps_unref(&svc->header_checks);
 	maps_unref(&svc->reply_filter);

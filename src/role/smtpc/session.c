@@ -9,6 +9,7 @@
 #include "hop/verdict.h"
 #include "log/lines_smtp.h"
 #include "log/lines_tls.h"
+#include "log/tls_loglevel.h"
 #include "role/smtpc/smtpc.h"
 
 /* Lines about a connection carry no queue id, as in Postfix. */
@@ -129,10 +130,11 @@ static void
 log_summary(struct conn *c, const struct tls_verdict *v)
 {
 	struct log l = conn_log(c);
-	int level = c->svc->p->smtp_tls_loglevel;
-	struct hop_telling tell = { .summary = level >= 1, .peercert = level >= 2, .matches = level >= 2 };
+	unsigned log = c->tls_log;
+	struct hop_telling tell = { .summary = log & LOG_TLS_SUMMARY, .peercert = log & LOG_TLS_PEERCERT,
+		.matches = log & LOG_TLS_CERTMATCH, .untrusted = log & LOG_TLS_UNTRUSTED, .sessions = log & LOG_TLS_CACHE };
 
-	if (level >= 1)
+	if (log != 0)
 		hop_log_verdict(&l, &c->l.stream, &c->decision, v, span_str(c->l.peer_port), &tell, c->arena);
 }
 
@@ -176,9 +178,9 @@ judge_peer(struct conn *c)
 
 	c->tls_done = true;
 	c->matched = v->matched && c->decision.must_match;
+	hop_log_mismatch(&l, &c->decision, v, span_str(c->l.peer_port));
 	log_summary(c, v);
 	ladder_done(c, v->matched);
-	hop_log_mismatch(&l, &c->decision, v, span_str(c->l.peer_port));
 	tls_settled(c);
 	if (v->matched)
 		return true;

@@ -31,8 +31,10 @@ struct service {
 	struct hop_service hop;         /* TLS parameters, policy tables, lookup methods, port */
 	struct tls_client_ctx *tls_ctx; /* NULL: no TLS, `tls_fault` says why when there should be */
 	struct fault tls_fault;
+	unsigned tls_log;               /* enum log_tls_feature */
 	struct maps *passwords, *generic, *discard_by_address;
 	struct maps *header_checks, *reply_filter, *status_filter;
+	struct maps *loglevels;         /* smtp_tls_loglevel_maps */
 	struct strlist *always_cache, *mechanisms, *mydestination;
 	unsigned discard;               /* EHLO keywords */
 };
@@ -118,6 +120,7 @@ struct delivery {
 	int64_t connected_us;           /* wall clock, 0 = never */
 	unsigned conn_use;
 	unsigned discard;               /* EHLO keywords hidden from this server */
+	unsigned tls_log;               /* of this server */
 	int64_t failed_us;              /* when the last attempt to connect failed */
 	bool under_tls, forward_secret; /* the last session */
 	bool server_dsn;                /* the server of the last session offered DSN */
@@ -144,6 +147,8 @@ struct conn {
 	struct arena *scratch;          /* conn_filter_reply */
 	struct hop_link l;              /* socket, stream and engine */
 	struct tls_decision decision;
+	unsigned tls_log;               /* enum log_tls_feature */
+	struct stream_tracer tracer;
 	bool tls_off;                   /* clear-text retry */
 	bool tls_done;                  /* handshake finished */
 	bool forward_secret;            /* ... with keys that later disclosures cannot give away (tls/info.h) */
@@ -248,6 +253,14 @@ bool ladder_again(struct conn *c);
 void ladder_done(struct conn *c, bool matched);
 /* The numbers of `signet status`. */
 void ladder_status(const struct smtpc_role *s, struct buf *json);
+
+/* trace.c: what smtp_tls_loglevel wants to see beside the verdict */
+/* Ask smtp_tls_loglevel_maps about a server, into d->tls_log. WAIT, or FOUND: a table that fails changes nothing. */
+enum map_result trace_level(struct delivery *d, const struct hop_address *a);
+/* Its TLSA records. */
+void trace_records(const struct delivery *d, const struct hop_address *a, const struct tls_decision *dec, struct arena *arena);
+/* TLS is about to begin on this connection. */
+void trace_begin(struct conn *c);
 
 /* sasl.c */
 enum map_result sasl_login_by_hop(struct delivery *d, struct span nexthop, struct fault *why);

@@ -132,7 +132,7 @@ open_tls(struct smtpd *d, struct service *svc, struct fault *why)
 		return true;
 	}
 	if (svc->tls_log & LOG_TLS_VERBOSE)
-		log_tls_initializing(&svc->log);
+		log_tls_initializing(&svc->log, true);
 	svc->tls_wanted = true;
 	if (!service_make_tls(d, svc, &trouble))
 		log_warning(&svc->log, "service %s: TLS won't be enabled: %s", svc->name, trouble.text);

@@ -21,6 +21,7 @@ on_trace(void *ctx, enum stream_trace kind, const char *text)
 
 	switch (kind) {
 	case STREAM_TRACE_STATE:
+	case STREAM_TRACE_SESSION:
 	case STREAM_TRACE_BYTES:
 		log_tls_trace(&s->log, text);
 		return;

@@ -1,10 +1,9 @@
 """DANE over validated DNS: a signed tree of zones, Postfix with a certificate of its own at each address and openssl s_server as
 receivers; usages 2 and 3, aliases, ports, implicit MX, half-dane, rollover, digest agility, what has no records."""
 import re
-import subprocess
-import threading
 
 import kit
+import tls_kit
 import zones
 
 MAIN = """\
@@ -15,41 +14,6 @@ transport_maps = inline:{ { port.example = smtp:[mx.port.example]:2525 } { wrap.
 minimal_backoff_time = 600s
 queue_run_delay = 600s
 """
-
-
-class SServer:
-    """openssl s_server with TLS from the first byte and this side of an SMTP conversation on its standard input."""
-    def __init__(self, env, address, port, cert, key):
-        self.lines = []
-        self.p = subprocess.Popen(["openssl", "s_server", "-quiet", "-accept", "%s:%d" % (address, port), "-cert", cert, "-key", key],
-                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
-        env.at_end(self.close)
-        self.say("220 s_server ESMTP")      # waits in its input until somebody is there
-        threading.Thread(target=self.talk, daemon=True).start()
-
-    def close(self):
-        self.p.terminate()
-        self.p.wait()
-
-    def say(self, text):
-        self.p.stdin.write(text.encode() + b"\r\n")
-        self.p.stdin.flush()
-
-    def talk(self):
-        data = False
-        for raw in self.p.stdout:
-            line = raw.decode("latin-1").rstrip("\r\n")
-            self.lines.append(line)
-            verb = line[:4].upper()
-            if data:
-                data = line != "."
-                if not data:
-                    self.say("250 2.0.0 Ok")
-            elif verb == "DATA":
-                data = True
-                self.say("354 go")
-            else:
-                self.say({"QUIT": "221 bye"}.get(verb, "250 2.0.0 Ok"))
 
 
 def run(env):
@@ -149,7 +113,7 @@ def run(env):
     cert, key = env.cert("wrap.invalid", ca=None)
     lines.extend(["mx.wrap.example. A 127.0.2.1", "_4465._tcp.mx.wrap.example. TLSA " + zones.tlsa(env, cert, 3, 1, 0)])
     want["wrap.example"] = ("Verified", r"Matched DANE EE certificate at depth 0: 3 1 0 ", "dane-only")
-    s_server = SServer(env, "127.0.2.1", 4465, cert, key)
+    s_server = tls_kit.SServer(env, "127.0.2.1", 4465, cert, key)
 
     tree.zone("example.", lines).zone("plain.", plain, "insecure").start()
     env.postfix("mx", "inet_interfaces = all\nrelay_domains = static:all\nrelay_transport = discard:\nrelay_recipient_maps =\n"

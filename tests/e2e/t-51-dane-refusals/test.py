@@ -131,7 +131,7 @@ def run(env):
     kit.check(len(s.queue_list()) >= len(waits), "all of them wait")
     s.wait_log(r"warning: .*TLSA lookup error for _25\._tcp\.mx\.bogus\.example: DNSSEC validation failed")
     s.wait_log(r"warning: .*TLS policy lookup for bogus\.example/mx\.bogus\.example: TLSA lookup error for mx\.bogus\.example:25")
-    s.wait_log(r"certificate verification failed for mx\.ee\.example\[\S+:25: not trusted by local or TLSA policy")
+    s.wait_log(r"server certificate verification failed for mx\.ee\.example\[\S+:25: num=65:no matching DANE TLSA records")
     s.wait_log(r"server certificate verification failed for mx\.taname\.example\[\S+: num=62:.*mx\.elsewhere\.example")
     s.wait_log(r"warning: MX records of forged: DNSSEC validation failed: \S+")
     s.wait_log(r"warning: A records of mx\.badhost\.example: DNSSEC validation failed: \S+")
