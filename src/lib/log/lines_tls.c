@@ -226,6 +226,12 @@ log_tls_trace_peer(const struct log *l, struct span namaddr, const char *text)
 }
 
 void
+log_tls_no_dump(const struct log *l, struct span namaddr, int limit)
+{
+	log_info(l, "%.*s: no dump of this session: tls_trace_rate_limit is %d for each second", SPAN_ARG(log_esc(namaddr)), limit);
+}
+
+void
 log_tls_setting_up(const struct log *l, bool server, struct span namaddr)
 {
 	log_info(l, "setting up TLS connection %s %.*s", server ? "from" : "to", SPAN_ARG(log_esc(namaddr)));

@@ -82,6 +82,8 @@ void log_tls_initializing(const struct log *l, bool server);
 /* What the library does: its own words; the second form with "NAMADDR: " in front. */
 void log_tls_trace(const struct log *l, const char *text);
 void log_tls_trace_peer(const struct log *l, struct span namaddr, const char *text);
+/* "NAMADDR: no dump of this session: tls_trace_rate_limit is <limit> for each second". Ours, not Postfix's. */
+void log_tls_no_dump(const struct log *l, struct span namaddr, int limit);
 /* "setting up TLS connection to|from NAMADDR" */
 void log_tls_setting_up(const struct log *l, bool server, struct span namaddr);
 /* "NAMADDR: TLS cipher list "<list>"" */

@@ -55,3 +55,16 @@ log_tls_level_parse(struct span text, unsigned *features_r, struct fault *why)
 		*features_r |= EVERY_CERT;
 	return true;
 }
+
+unsigned
+log_tls_rate(struct log_tls_rate *r, int limit, int64_t now_s, unsigned features)
+{
+	if ((features & (LOG_TLS_HANDSHAKE_BYTES | LOG_TLS_ALL_BYTES)) == 0 || limit <= 0)
+		return features;
+	if (now_s != r->second)
+		*r = (struct log_tls_rate){ .second = now_s };
+	if (r->count >= limit)
+		return features & ~(unsigned)(LOG_TLS_HANDSHAKE_BYTES | LOG_TLS_ALL_BYTES);
+	r->count++;
+	return features;
+}

@@ -1,6 +1,8 @@
 /* smtp_tls_loglevel and smtpd_tls_loglevel: a number or names of features (tls-client.md section 13). */
 #pragma once
 
+#include <stdint.h>
+
 #include "base/fault.h"
 #include "base/span.h"
 
@@ -16,6 +18,15 @@ enum log_tls_feature {
 	LOG_TLS_HANDSHAKE_BYTES = 1 << 8,
 	LOG_TLS_ALL_BYTES = 1 << 9,
 };
+
+/* tls_trace_rate_limit: sessions of this second that are dumped. Zeroed at first. */
+struct log_tls_rate {
+	int64_t second;
+	int count;
+};
+
+/* `features` of a session that begins now; without dumps when `limit` (0 = none) sessions of this second have one already. */
+unsigned log_tls_rate(struct log_tls_rate *r, int limit, int64_t now_s, unsigned features);
 
 /* Bits for "0" to "9" or a list of names, in any case. False + why for an unknown word. */
 bool log_tls_level_parse(struct span text, unsigned *features_r, struct fault *why);

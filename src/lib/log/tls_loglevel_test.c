@@ -39,7 +39,25 @@ test_levels(void **state)
 	assert_false(log_tls_level_parse(SPAN("10"), &got, NULL));
 }
 
+static void
+test_rate(void **state)
+{
+	struct log_tls_rate r = { 0 };
+	const unsigned dump = LOG_TLS_SUMMARY | LOG_TLS_HANDSHAKE_BYTES | LOG_TLS_ALL_BYTES;
+
+	(void)state;
+	assert_int_equal(log_tls_rate(&r, 2, 100, dump), dump);
+	assert_int_equal(log_tls_rate(&r, 2, 100, LOG_TLS_SUMMARY), LOG_TLS_SUMMARY);   /* does not count */
+	assert_int_equal(log_tls_rate(&r, 2, 100, dump), dump);
+	assert_int_equal(log_tls_rate(&r, 2, 100, dump), LOG_TLS_SUMMARY);
+	assert_int_equal(log_tls_rate(&r, 2, 101, dump), dump);
+	assert_int_equal(log_tls_rate(&r, 2, 99, dump), dump);          /* the clock was set back */
+	for (int i = 0; i < 9; i++)
+		assert_int_equal(log_tls_rate(&r, 0, 99, dump), dump);
+}
+
 static const struct CMUnitTest tests[] = {
+	KIT_TEST(test_rate),
 	KIT_TEST(test_levels),
 };
 

@@ -697,9 +697,18 @@ smtps_wants_input(const struct smtps *s)
 	return s->phase != PH_CLOSED && s->phase != PH_TLS && !s->eof && s->in.n < high;
 }
 
+/* A STARTTLS that no handshake followed did not work. */
+static void
+count_no_handshake(struct smtps *s)
+{
+	if (s->phase == PH_TLS && s->counts[SMTPS_STARTTLS].ok > 0)
+		s->counts[SMTPS_STARTTLS].ok--;
+}
+
 void
 smtps_eof(struct smtps *s, int64_t now_us)
 {
+	count_no_handshake(s);
 	s->eof = true;
 	turn(s, now_us);
 }
@@ -710,6 +719,7 @@ smtps_timeout(struct smtps *s, int64_t now_us)
 	s->now_us = now_us;
 	if (s->phase == PH_CLOSED)
 		return;
+	count_no_handshake(s);
 	if (s->phase != PH_TLS)
 		smtps_put(s, "421 4.4.2 %.*s Error: timeout exceeded", SPAN_ARG(s->conf->hostname));
 	smtps_close(s, SMTPS_WHY_TIMEOUT);

@@ -607,6 +607,29 @@ test_starttls(void **state)
 }
 
 static void
+test_starttls_without_handshake_does_not_count(void **state)
+{
+	struct smtps_config c = config();
+	struct smtps_client cl = { .tls_enabled = true, .tls_offered = true, .bare_lf = SMTPS_BARE_LF_NORMALIZE };
+
+	(void)state;
+	for (int timeout = 0; timeout < 2; timeout++) {
+		struct peer p = { .now_us = 0 };
+
+		peer_open(&p, &c, &cl);
+		feed(&p, SPAN(EHLO));
+		feed(&p, SPAN("STARTTLS\r\n"));
+		if (timeout)
+			smtps_timeout(p.s, 0);
+		else
+			smtps_eof(p.s, 0);
+		assert_int_equal(smtps_count(p.s, SMTPS_STARTTLS).total, 1);
+		assert_int_equal(smtps_count(p.s, SMTPS_STARTTLS).ok, 0);
+		peer_close(&p);
+	}
+}
+
+static void
 test_refused_after_the_handshake(void **state)
 {
 	struct smtps_reply no = { .code = 554, .dsn = "5.7.1", .text = SPAN("mx.test Error: No client certificate presented") };
@@ -890,6 +913,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_pipelining_after_data),
 	KIT_TEST(test_helo_client_must_not_pipeline),
 	KIT_TEST(test_starttls),
+	KIT_TEST(test_starttls_without_handshake_does_not_count),
 	KIT_TEST(test_refused_after_the_handshake),
 	KIT_TEST(test_starttls_without_certificate),
 	KIT_TEST(test_errors),

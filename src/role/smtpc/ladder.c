@@ -1,7 +1,6 @@
 /* Handshakes that fail are tried again with plainer TLS, on the same host; and what came of all handshakes, in numbers. */
 #include "base/clock.h"
 #include "log/lines_tls.h"
-#include "log/tls_loglevel.h"
 #include "role/smtpc/smtpc.h"
 #include "tls/ladder.h"
 

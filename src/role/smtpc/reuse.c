@@ -4,7 +4,6 @@
  */
 #include "base/clock.h"
 #include "log/lines_tls.h"
-#include "log/tls_loglevel.h"
 #include "maps/strlist.h"
 #include "role/smtpc/smtpc.h"
 

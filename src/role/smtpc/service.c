@@ -3,7 +3,6 @@
 
 #include "base/panic.h"
 #include "log/lines_tls.h"
-#include "log/tls_loglevel.h"
 #include "maps/maps.h"
 #include "maps/strlist.h"
 #include "role/smtpc/smtpc.h"

@@ -9,7 +9,6 @@
 #include "hop/verdict.h"
 #include "log/lines_smtp.h"
 #include "log/lines_tls.h"
-#include "log/tls_loglevel.h"
 #include "role/smtpc/smtpc.h"
 
 /* Lines about a connection carry no queue id, as in Postfix. */

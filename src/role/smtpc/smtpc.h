@@ -15,6 +15,7 @@
 #include "dns/dns.h"
 #include "hop/hop.h"
 #include "hop/link.h"
+#include "log/tls_loglevel.h"
 #include "mail/envelope.h"
 #include "role/common/role.h"
 #include "smtp/client.h"
@@ -32,6 +33,7 @@ struct service {
 	struct tls_client_ctx *tls_ctx; /* NULL: no TLS, `tls_fault` says why when there should be */
 	struct fault tls_fault;
 	unsigned tls_log;               /* enum log_tls_feature */
+	struct log_tls_rate dumps;
 	struct maps *passwords, *generic, *discard_by_address;
 	struct maps *header_checks, *reply_filter, *status_filter;
 	struct maps *loglevels;         /* smtp_tls_loglevel_maps */

@@ -1,7 +1,7 @@
 /* What smtp_tls_loglevel and smtp_tls_loglevel_maps want to see of a connection's TLS, beside the verdict. */
+#include "base/clock.h"
 #include "base/panic.h"
 #include "log/lines_tls.h"
-#include "log/tls_loglevel.h"
 #include "maps/maps.h"
 #include "role/smtpc/smtpc.h"
 
@@ -76,7 +76,8 @@ trace_begin(struct conn *c)
 {
 	struct log l = { .tag = c->svc->cs->log_tag };
 	struct span peer = span_str(c->l.peer_port);
-	unsigned log = c->tls_log;
+	int limit = c->svc->p->tls_trace_rate_limit;
+	unsigned log = log_tls_rate(&c->svc->dumps, limit, loop_now_us(c->role->loop) / US_PER_S, c->tls_log);
 
 	if (log & LOG_TLS_VERBOSE) {
 		log_tls_setting_up(&l, false, peer);
@@ -84,6 +85,8 @@ trace_begin(struct conn *c)
 	}
 	if ((log & LOG_TLS_STEPS) && c->decision.sni.n > 0)
 		log_tls_sni(&l, peer, c->decision.sni);
+	if (log != c->tls_log)
+		log_tls_no_dump(&l, peer, limit);
 	if (!(log & (LOG_TLS_VERBOSE | LOG_TLS_STEPS | LOG_TLS_HANDSHAKE_BYTES | LOG_TLS_ALL_BYTES | LOG_TLS_CACHE)))
 		return;
 	c->tracer = (struct stream_tracer){ .line = on_trace, .ctx = c, .cache = c->svc->prefix, .chain = log & LOG_TLS_VERBOSE,

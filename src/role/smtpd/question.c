@@ -325,7 +325,7 @@ connect_ready(struct session *s, struct question *q, bool *refused_r)
 		*refused_r = refuse_connection(s, q);
 		return false;
 	}
-	if (x_authorize(s) == MAP_WAIT || tls_policy_find(s) == MAP_WAIT || set_client(s) == MAP_WAIT || find_rewrite_class(s) == MAP_WAIT)
+	if (x_authorize(s) == MAP_WAIT || tls_policy_find(s) == MAP_WAIT || session_tls_level(s) == MAP_WAIT || set_client(s) == MAP_WAIT || find_rewrite_class(s) == MAP_WAIT)
 		return false;
 	if (s->svc->wrapper && s->tls == NULL) {
 		session_wrapper_tls(s);

@@ -5,7 +5,6 @@
 #include "base/fd.h"
 #include "base/panic.h"
 #include "log/lines_tls.h"
-#include "log/tls_loglevel.h"
 #include "role/common/chains.h"
 #include "role/smtpd/policy_pool.h"
 #include "role/smtpd/smtpd.h"
@@ -153,6 +152,7 @@ open_lists(struct service *svc, const struct maps_env *env, struct fault *why)
 	const struct params *p = svc->p;
 
 	return maps_open(span_str(p->smtpd_discard_ehlo_keyword_address_maps), 0, env, &svc->discard_maps, why) &&
+	    (p->smtpd_tls_loglevel_maps[0] == '\0' || maps_open(span_str(p->smtpd_tls_loglevel_maps), 0, env, &svc->loglevels, why)) &&
 	    addrlist_open(span_str(p->smtpd_client_event_limit_exceptions), ADDRLIST_PARENTS, env, &svc->no_limits, why) &&
 	    addrlist_open(span_str(p->smtpd_forbid_bare_newline_exclusions), ADDRLIST_PARENTS, env, &svc->bare_lf_ok, why) &&
 	    addrlist_open(span_str(p->smtpd_authorized_xclient_hosts), ADDRLIST_PARENTS, env, &svc->xclient_hosts, why) &&
@@ -197,6 +197,7 @@ service_close(struct service *svc)
 	acl_free(&svc->acl);
 	intake_conf_release(&svc->intake);
 	maps_unref(&svc->discard_maps);
+	maps_unref(&svc->loglevels);
 	addrlist_free(&svc->no_limits);
 	addrlist_free(&svc->bare_lf_ok);
 	addrlist_free(&svc->xclient_hosts);

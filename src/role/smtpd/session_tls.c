@@ -1,6 +1,8 @@
 /* TLS of a connection: the handshake, what is logged about it, and who is turned away after it. */
+#include "base/clock.h"
 #include "base/panic.h"
-#include "log/tls_loglevel.h"
+#include "maps/asks.h"
+#include "maps/maps.h"
 #include "role/smtpd/smtpd.h"
 #include "role/smtpd/tls_policy.h"
 
@@ -33,23 +35,56 @@ on_trace(void *ctx, enum stream_trace kind, const char *text)
 	panic("stream_trace");
 }
 
+/* The confirmed name, then the address; a table that fails changes nothing: nobody waits for a log level. */
+enum map_result
+session_tls_level(struct session *s)
+{
+	struct span keys[] = { s->facts.client_name, s->facts.addr };
+	bool named = s->facts.name_state == ACL_NAME_OK && !span_eq(keys[0], SPAN("unknown"));
+	struct fault why;
+	struct map_hit hit;
+
+	s->tls_features = s->svc->tls_log;
+	for (size_t i = named ? 0 : 1; s->svc->loglevels != NULL && i < 2; i++) {
+		switch (maps_find(s->svc->loglevels, keys[i], session_asks(s), s->d->scratch, &hit, &why)) {
+		case MAP_WAIT:
+			return MAP_WAIT;
+		case MAP_ABSENT:
+			continue;
+		case MAP_FOUND:
+			if (log_tls_level_parse(hit.value, &s->tls_features, &why))
+				return MAP_FOUND;
+			break;
+		case MAP_DEFER:
+			break;
+		}
+		log_warning(&s->log, "smtpd_tls_loglevel_maps: %.*s: %s", SPAN_ARG(log_esc(keys[i])), why.text);
+		s->tls_features = s->svc->tls_log;
+		break;
+	}
+	return MAP_FOUND;
+}
+
 /* What the administrator wants to see; where a certificate is required also why it is not trusted. */
 static bool
 wants(const struct session *s, enum log_tls_feature f)
 {
-	return (s->svc->tls_log & f) != 0 || (f == LOG_TLS_UNTRUSTED && tls_server_ctx_requires_ccert(s->svc->tls));
+	return (s->tls_features & f) != 0 || (f == LOG_TLS_UNTRUSTED && tls_server_ctx_requires_ccert(s->svc->tls));
 }
 
 static void
 trace(struct session *s)
 {
-	unsigned log = s->svc->tls_log;
+	int limit = s->p->tls_trace_rate_limit;
+	unsigned log = log_tls_rate(&s->svc->dumps, limit, now_us(s) / US_PER_S, s->tls_features);
 	struct stream_tracer *t;
 
 	if (log & LOG_TLS_VERBOSE) {
 		log_tls_setting_up(&s->log, true, s->facts.namaddr);
 		log_tls_cipher_list(&s->log, s->facts.namaddr, span_str(tls_server_ctx_ciphers(s->svc->tls)));
 	}
+	if (log != s->tls_features)
+		log_tls_no_dump(&s->log, s->facts.namaddr, limit);
 	if (!(log & (LOG_TLS_VERBOSE | LOG_TLS_STEPS | LOG_TLS_HANDSHAKE_BYTES | LOG_TLS_ALL_BYTES | LOG_TLS_CACHE)))
 		return;
 	t = ARENA_NEW(s->arena, struct stream_tracer);

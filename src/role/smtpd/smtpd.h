@@ -6,6 +6,7 @@
 #include "base/loop.h"
 #include "intake/intake.h"
 #include "log/lines_smtpd.h"
+#include "log/tls_loglevel.h"
 #include "mail/envelope.h"
 #include "mail/qid.h"
 #include "mail/received.h"
@@ -56,6 +57,8 @@ struct service {
 	bool wrapper;
 	struct tls_server_ctx *tls;     /* NULL: no TLS, or it cannot be had */
 	unsigned tls_log;               /* bits of enum log_tls_feature */
+	struct maps *loglevels;         /* smtpd_tls_loglevel_maps */
+	struct log_tls_rate dumps;
 	bool tls_wanted;                /* then a change of certificate files may cure it */
 	struct hmap sni;                /* answers of keeper, until files change */
 	struct maps *tls_policy_maps;
@@ -118,6 +121,7 @@ struct session {
 	int64_t deadline_us;            /* for the client's input */
 	bool tls_wanted;                /* handshake when the output is flushed */
 	bool tls_handshake, handshake_writes;
+	unsigned tls_features;          /* what of its TLS is logged: bits of enum log_tls_feature */
 	bool read_ready;                /* the descriptor or the TLS layer has more */
 	bool closing;                   /* flush and hang up */
 	bool ended;                     /* waits to be freed */
@@ -186,6 +190,8 @@ void session_tls_step(struct session *s);
 void session_tls_failed(struct session *s, const char *text);
 /* Too many new TLS sessions before this one: it was logged. */
 bool session_over_new_tls(struct session *s);
+/* smtpd_tls_loglevel_maps: what is logged of this client. FOUND or WAIT. */
+enum map_result session_tls_level(struct session *s);
 /* Wrapper mode: names and limits are done, TLS begins. */
 void session_wrapper_tls(struct session *s);
 /* Move everything on: events, answers, content, output. The session may be dead afterwards. */

@@ -1,6 +1,7 @@
 """What TLS leaves in the log, line by line beside Postfix 3.10: both as clients of the same servers (Postfix, openssl s_server) at every
 level and every feature word of smtp_tls_loglevel, both as servers of the same client at those of smtpd_tls_loglevel. Lines must be the
 same; where they shall differ, DIFFERENCES says how and why, and a difference that no longer shows fails the test."""
+import concurrent.futures
 import re
 import smtplib
 import ssl
@@ -34,6 +35,17 @@ THEIRS = (
     ("text", r"^(Read|Write) \d+ chars: .*$", None, "what is said under TLS, passwords too, is in no log of ours"),
     ("once", r"^initializing the client-side TLS engine$", None, "Signet's engine begins with the process"),
     ("unnamed", r"^server certificate verification failed for mx\.daneunus\S+: num=62:.*$", None, "encrypt asks for no name (RFC 7672 2.2)"),
+)
+
+SERVER_OURS = (
+    ("ciphers", r'(TLS cipher list ").*"', r'\1..."', "no suite without encryption is ever offered (20.12)"),
+    ("expiry", r"(session ticket, key expiration: )\d+$", r"\1T", "Postfix's key encrypts for half of its time"),
+    ("sni", r"( from \S+) to mx\.test(: TLSv)", r"\1\2", "since 3.12 also a name without an entry is said"),
+)
+SERVER_THEIRS = (
+    ("ciphers", r'(TLS cipher list ").*"', r'\1..."', ""),
+    ("expiry", r"(session ticket, key expiration: )\d+$", r"\1T", ""),
+    ("once", r"^initializing the server-side TLS engine$", None, "Signet's engine begins with the process"),
 )
 
 
@@ -148,13 +160,23 @@ minimal_backoff_time = 600s
 queue_run_delay = 600s
 smtp_dns_support_level = dnssec
 """ % (env.write("policy", "\n".join(servers.policy) + "\n[mx.wrap.test]:4465 encrypt\n[mx.wrap.test]:4466 encrypt\n"), env.ca(),
-            env.write("transport", "".join("%s@%s l%s:\n" % (w, n, w) for n in names for w in LEVELS + WORDS) +
+            env.write("transport", "".join("%s@%s l%s:\n" % (w, n, w) for n in names for w in LEVELS + WORDS + ("maps", "dump")) +
                       "pf@wrap.test wrap:[mx.wrap.test]:4465\ngw@wrap.test wrap:[mx.wrap.test]:4466\n"))
-        self.signet = env.signet("gw", conf, kit.MASTER_CF.format(smtp="127.0.0.1:25") + services)
+        ours = """\
+lmaps unix - - n - - smtp
+ -o syslog_name=lmaps
+ -o { smtp_tls_loglevel_maps = inline:{ { mx.good.test = summary } { 127.0.1.2 = peercert } { mx.enc.test = loud } } }
+ldump unix - - n - - smtp
+ -o syslog_name=ldump
+ -o smtp_tls_loglevel=3
+ -o smtp_tls_trace_size_limit=100
+"""
+        self.signet = env.signet("gw", conf, kit.MASTER_CF.format(smtp="127.0.0.1:25") + services + ours)
         self.postfix = env.postfix("pf", conf + "smtp_tls_session_cache_database = btree:${data_directory}/sessions\n", services,
                                    smtp="127.0.0.1:2500", start=False)
         self.start_postfix(resolver(env))
         self.used, self.field = set(), {}
+        self.pool = concurrent.futures.ThreadPoolExecutor(1)
 
     def start_postfix(self, resolv_conf):
         """Its resolver is that of the system: in a mount namespace of its own."""
@@ -181,7 +203,9 @@ smtp_dns_support_level = dnssec
 
     def compare(self, name, word):
         rcpt = "%s@%s" % (word, name)
-        theirs, ours = self.theirs(rcpt, "l" + word), self.ours(rcpt, "l" + word)
+        theirs = self.pool.submit(self.theirs, rcpt, "l" + word)
+        ours = self.ours(rcpt, "l" + word)
+        theirs = theirs.result()
         kit.check(any("status=" in line for line in ours), "%s: %s" % (rcpt, ours))
         t, o = kinds(theirs), kinds(ours)
         t[1], o[1] = self.chain(name, t[1]), self.chain(name, o[1])
@@ -236,6 +260,7 @@ def client(env):
     wrapped(env, c, many)
     dumps(c)
     fields(c)
+    only_ours(c)
     unused = {r[0] for r in OURS + THEIRS} - c.used
     kit.check(not unused, "differences that do not show any more: %s" % unused)
 
@@ -290,5 +315,138 @@ def fields(c):
         kit.check(got == {want}, "%s: tls=%s, not %s" % (name, got, want))
 
 
+def only_ours(c):
+    """What Postfix has from 3.12 on: smtp_tls_loglevel_maps by name and by address, and the limits of dumps."""
+    for name, want in (("good", ["Verified TLS connection established to mx.good.test"]), ("may", ["mx.may.test[127.0.1.2]:25: subject_CN=good"]),
+                       ("enc", ['warning: smtp_tls_loglevel_maps: mx.enc.test: unknown TLS log level or feature "loud"']), ("sec", [])):
+        lines = c.ours("maps@%s.test" % name, "lmaps")[:-1]
+        kit.check(len(lines) == len(want) and all(line.startswith(w) for line, w in zip(lines, want)), "%s: %s" % (name, lines))
+    lines = c.ours("dump@may.test", "ldump")
+    kit.check(len([line for line in lines if re.match(ROW, line)]) == 7, "smtp_tls_trace_size_limit: 100 bytes are seven rows: %s" % lines)
+    kit.check(any("the limit is reached" in line for line in lines), lines)
+
+    def burst():
+        since = c.signet.mark()
+        qids = [kit.queue_id(kit.send(rcpts="dump@may.test")) for _ in range(6)]
+        for qid in qids:
+            c.signet.wait_log(r"%s: to=<.*status=sent" % qid, since)
+        return c.signet.has_log(r"ldump/smtp\[\d+\]: mx\.may\.test\[127\.0\.1\.2\]:25: no dump of this session: tls_trace_rate_limit is 1", since)
+    kit.wait_until("a session over tls_trace_rate_limit", burst)
+
+
+class OneClient:
+    """Python's ssl against both servers: what each wrote about it."""
+    def __init__(self, env):
+        self.env = env
+        pair = env.cert("mx.test", sans=["mx.test"])
+        other = env.cert("other.test")
+        table = env.write("sni", "other.test %s %s\n" % (other[1], other[0]), 0o600)
+        kit.sh("postmap", "-F", "hash:" + table)
+        main = """\
+smtpd_tls_security_level = may
+smtpd_tls_chain_files = %s, %s
+smtpd_tls_CAfile = %s
+smtpd_tls_fingerprint_digest = sha256
+smtpd_tls_received_header = yes
+tls_server_sni_maps = hash:%s
+smtpd_peername_lookup = no
+""" % (pair[1], pair[0], env.ca(), table)
+        words = [(w, w, "") for w in LEVELS + WORDS] + [("ask" + w, w, " -o smtpd_tls_ask_ccert=yes\n") for w in ("1", "2", "untrusted", "peercert")]
+        words += [("req", "1", " -o smtpd_tls_req_ccert=yes\n -o smtpd_tls_security_level=encrypt\n")]
+        self.port = {w[0]: i for i, w in enumerate(words)}
+        lines = "".join("127.0.0.1:%%d%02d inet n - n - - smtpd\n -o syslog_name=%s\n -o smtpd_tls_loglevel=%s\n%s" % (i, name, level, more)
+                        for i, (name, level, more) in enumerate(words))
+        ours = "127.0.0.1:3090 inet n - n - - smtpd\n -o syslog_name=smaps\n -o { smtpd_tls_loglevel_maps = inline:{ { 127.0.0.1 = summary } { 127.0.0.9 = 3 } } }\n"
+        self.signet = env.signet("sgw", main, kit.MASTER_CF.format(smtp="127.0.0.1:2600") + re.sub("%d", "30", lines) + ours)
+        self.port["smaps"] = 90
+        self.postfix = env.postfix("spf", main, re.sub("%d", "31", lines), smtp="127.0.0.1:2700")
+        self.used = set()
+
+    def lines(self, mta, base, name, talk):
+        since = mta.mark()
+        talk(base * 100 + self.port[name])
+        mta.wait_log(r" %s/smtpd\[\d+\]: disconnect from" % name, since)
+        return lines_of(mta.log()[since:], name)
+
+    def compare(self, what, name, talk):
+        theirs = apply(SERVER_THEIRS, self.lines(self.postfix, 31, name, talk), self.used)
+        ours = apply(SERVER_OURS, self.lines(self.signet, 30, name, talk), self.used)
+        kit.check(theirs[0].startswith("connect from") and theirs[-1].startswith("disconnect from"), theirs)
+        if what == "resumed":           # a ticket of TLS 1.3 is for one use: ours comes with the next one
+            ours = [line for line in ours if not re.search("Issuing session ticket|TLS write session ticket", line)]
+        if name == "req":               # Postfix hangs up with 421 (4.7.1); we refuse every command but QUIT with 554 (RFC 3207 4.1)
+            kit.check(any(line.startswith("NOQUEUE: abort: TLS from unknown[127.0.0.1]: ") for line in ours), ours)
+            theirs, ours = theirs[:-1], ours[:-1]
+        same("%s, smtpd_tls_loglevel = %s" % (what, name), kinds(theirs), kinds(ours))
+
+
+def talker(ca, version=None, pair=None, sni="mx.test", fail=None, session=None):
+    ctx = ssl.create_default_context(cafile=ca)
+    ctx.check_hostname = False
+    if pair:
+        ctx.load_cert_chain(*pair)
+    if version:
+        ctx.minimum_version = ctx.maximum_version = version
+
+    def talk(port):
+        with smtplib.SMTP("127.0.0.1", port, local_hostname="c.test", timeout=20) as c:
+            c.ehlo()
+            kit.check(c.docmd("STARTTLS")[0] == 220, "STARTTLS")
+            if fail:
+                c.sock.sendall(fail)
+                try:
+                    c.sock.recv(100)
+                except ConnectionResetError:
+                    pass
+                return
+            try:
+                c.sock = ctx.wrap_socket(c.sock, server_hostname=sni, session=(session or {}).get(port))
+            except ssl.SSLError:
+                return
+            c.file = None
+            if c.ehlo()[0] != 250:
+                try:
+                    c.docmd("QUIT")
+                except smtplib.SMTPServerDisconnected:
+                    pass
+                return
+            c.docmd("NOOP")
+            if session is not None:
+                session[port] = c.sock.session
+            c.docmd("QUIT")
+    return talk
+
+
+def server(env):
+    c = OneClient(env)
+    ca, doe = env.ca(), env.ca("doe")
+    good, stranger = env.cert("c.test"), env.cert("c.test", ca="doe")
+    for level in ("0", "1", "2"):
+        c.compare("nobody", level, talker(ca))
+        c.compare("a name with an entry", level, talker(ca, sni="other.test"))
+        c.compare("a client that does not trust us", level, talker(doe))
+        c.compare("no TLS", level, talker(ca, fail=b"QUIT\r\nQUIT\r\n"))
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        talk = talker(ca, version, sni="other.test", session={})
+        c.compare("new", "2", talk)
+        c.compare("resumed", "2", talk)
+    for name in ("ask1", "ask2", "askuntrusted", "askpeercert"):
+        c.compare("no certificate", name, talker(ca))
+        c.compare("a good certificate", name, talker(ca, pair=good))
+        c.compare("a certificate of somebody's", name, talker(ca, pair=stranger))
+    talk = talker(ca, pair=stranger, sni="other.test", session={})
+    c.compare("an untrusted session", "askuntrusted", talk)
+    c.compare("resumed", "askuntrusted", talk)
+    c.compare("no certificate where one is required", "req", talker(ca))
+    c.compare("an untrusted one where one is required", "req", talker(ca, pair=stranger))
+    for word in WORDS:
+        c.compare("nobody", word, talker(ca))
+    lines = c.lines(c.signet, 30, "smaps", talker(ca, sni="other.test"))
+    kit.check(len(lines) == 3 and lines[1].startswith("Anonymous TLS connection"), "smtpd_tls_loglevel_maps: %s" % lines)
+    unused = {r[0] for r in SERVER_OURS + SERVER_THEIRS} - c.used
+    kit.check(not unused, "differences that do not show any more: %s" % unused)
+
+
 def run(env):
     client(env)
+    server(env)
