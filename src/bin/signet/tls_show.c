@@ -234,7 +234,7 @@ show_outcomes(struct buf *out, const struct tls_decision *d, struct arena *a)
 	if (d->must_match || tls_level_needs_tls(d->level))
 		sub(out, "no match", next_text(d->on_mismatch, "4.7.5", "Server certificate not verified", a));
 	sub(out, "in the log", arena_printf(a, "%s TLS connection established to ...; %.*s%s", trust_when_matched[d->level],
-	    SPAN_ARG(field_text(d, a)), d->must_match ? arena_printf(a, "; on a mismatch tls=!%s", tls_level_name(d->level)).p : ""));
+	    SPAN_ARG(field_text(d, a)), d->must_match ? arena_printf(a, "; on a mismatch tls=!%.*s", SPAN_ARG(span_from(field_text(d, a), 4))).p : ""));
 }
 
 void

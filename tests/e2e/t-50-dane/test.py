@@ -72,7 +72,7 @@ def run(env):
     # no records: opportunistic
     cert, key = env.cert("none.invalid", ca=None)
     domain("none.example", cert, key, [])
-    want["none.example"] = ("Untrusted", r"established to mx\.none\.example", "may")
+    want["none.example"] = ("Untrusted", r"established to mx\.none\.example", "dane:may")
     # an MX record without proof before a proven host
     cert, key = env.cert("half.invalid", ca=None)
     domain("half.plain", cert, key, [zones.tlsa(env, cert)], mx="mx.half.example", into=plain)
@@ -83,7 +83,7 @@ def run(env):
     cert, key = env.cert("insecure.invalid", ca=None)
     address = server(cert, key)
     plain.extend(["insecure.plain. MX 10 mx.insecure.plain.", "mx.insecure.plain. A " + address, "_25._tcp.mx.insecure.plain. TLSA " + zones.tlsa(env, old)])
-    want["insecure.plain"] = ("Untrusted", r"established to mx\.insecure\.plain", "may")
+    want["insecure.plain"] = ("Untrusted", r"established to mx\.insecure\.plain", "dane:may")
     # aliases: records at the expansion; at the original name; through an alias into an insecure zone; an alias for the records
     cert, key = env.cert("alias.invalid", ca=None)
     address = server(cert, key)

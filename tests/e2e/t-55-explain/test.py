@@ -130,10 +130,10 @@ def predict(e, truth):
         return "sent", "tls=none, dsn=2"
     field = server["log_field"][4:]
     if not starttls:
-        return ("sent", "tls=%s:none, dsn=2" % server["level"]) if server["on_no_starttls"] == "clear" else ("deferred", "dsn=4.7.4, .*TLS is required, but was not offered")
+        return ("sent", "tls=%s:none, dsn=2" % field.split(":")[0]) if server["on_no_starttls"] == "clear" else ("deferred", "dsn=4.7.4, .*TLS is required, but was not offered")
     if server["must_match"] and not matches:
-        return "deferred", "tls=!%s, dsn=4.7.5, .*Server certificate not verified" % server["level"]
-    return "sent", "tls=(%s|%s), dsn=2" % (re.escape(field), re.escape(server["level"]))
+        return "deferred", "tls=!%s, dsn=4.7.5, .*Server certificate not verified" % re.escape(field)
+    return "sent", "tls=%s, dsn=2" % re.escape(field)
 
 
 def explain(s, *argv):
