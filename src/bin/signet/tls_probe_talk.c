@@ -196,8 +196,6 @@ say_session(struct talk *t, const struct tls_verdict *v)
 	else if (t->p->o.cache)
 		probe_say(t->p, "%s: new session", t->l.peer_port);
 	hop_log_verdict(&l, &t->l.stream, &t->decision, v, peer(t), &tell, t->a);
-	if (t->s->info.peer_rpk && tell.peercert)
-		log_tls_rawkey(&l, peer(t), t->s->info.pkey_fp);
 	if (probe_tells(t->p))
 		hop_log_mismatch(&l, &t->decision, v, peer(t));
 	if (tell.summary && stream_exchange(&t->l.stream, &x) && !x.forward_secret)

@@ -452,7 +452,7 @@ def configured(env, w):
             ("none.example", 0, 'none.example: "none" (%s:6)' % w.policy, "TLS is not tried at level none; STARTTLS is offered"),
             ("d310.example", 0, "smtp_tls_security_level = dane (%s:%d)" % (main, level), "policy met: mail would go under TLS (tls=dane)"),
             ("notls.example", 1, "smtp_tls_security_level = dane (%s:%d)" % (main, level), "STARTTLS is not offered"),
-            ("refuses.example", 0, "smtp_tls_security_level = dane (%s:%d)" % (main, level), "policy met: mail would go in clear (tls=may:none)"),
+            ("refuses.example", 0, "smtp_tls_security_level = dane (%s:%d)" % (main, level), "policy met: mail would go in clear (tls=dane:none)"),
             ("u1.example", 0, "smtp_tls_security_level = dane (%s:%d)" % (main, level), "TLS level encrypt (asked for: dane)"),
             ("dbogus.example", 1, "smtp_tls_security_level = dane (%s:%d)" % (main, level), "TLSA lookup error for dbogus.example:25")):
         got, out, err = command(w, "-c", dest)
