@@ -98,7 +98,7 @@ def run(env):
                 pass
             ended(c)
     s.wait_log(r"SSL_accept error from unknown\[127\.0\.0\.1\]: -1$", mark)
-    s.wait_log(r"warning: TLS library problem: error:[0-9A-F]+:SSL routines::[^:]*:$", mark)
+    s.wait_log(r"warning: TLS library problem: error:[0-9A-F]+:SSL routines::[^:]*:[^:]*:\d+:(.*:)?$", mark)
     s.wait_log(r"lost connection after STARTTLS from unknown\[127\.0\.0\.1\]$", mark)
     # who vanishes in the middle
     mark = s.mark()
