@@ -12,6 +12,7 @@
 #include "conf/words.h"
 #include "log/tls_loglevel.h"
 #include "signet/check.h"
+#include "tls/client_ctx.h"
 
 #define DH_BITS_GOOD 2048
 
@@ -106,6 +107,27 @@ check_lists(const struct server_check *k)
 	    strncmp(p->smtpd_tls_CAfile, "/etc/ssl/certs/", 15) == 0))
 		say(k, CONF_WARNING, "smtpd_tls_CAfile", "list the fingerprints of your machines in relay_clientcerts, or trust an authority of your own",
 		    "permit_tls_all_clientcerts lets everybody in to whom any public authority gave a certificate");
+}
+
+/* Raw public keys: where they are shown, and what they do not open. */
+static void
+check_raw_keys(const struct server_check *k)
+{
+	const struct params *p = k->s->params;
+
+	if (!p->smtpd_tls_enable_rpk)
+		return;
+	if (!tls_rpk_available())
+		say(k, CONF_WARNING, "smtpd_tls_enable_rpk", "set smtpd_tls_enable_rpk = no, or use OpenSSL 3.2 or later",
+		    "it has no effect: this OpenSSL knows no raw public keys");
+	else if (p->smtpd_tls_req_ccert && k->mandatory)
+		say(k, CONF_WARNING, "smtpd_tls_enable_rpk", "list fingerprints of keys, and set smtpd_tls_ask_ccert instead of smtpd_tls_req_ccert",
+		    "it has no effect where smtpd_tls_req_ccert demands a certificate that is trusted");
+	else if (!p->smtpd_tls_ask_ccert && *p->smtpd_tls_policy_maps == '\0')
+		say(k, CONF_WARNING, "smtpd_tls_enable_rpk", "set smtpd_tls_ask_ccert = yes", "no client is asked for a certificate, so none shows a key");
+	else if (uses(k, "permit_tls_all_clientcerts"))
+		say(k, CONF_WARNING, "smtpd_tls_enable_rpk", "list the fingerprints of the clients' keys in relay_clientcerts",
+		    "permit_tls_all_clientcerts permits no client that shows its key instead of a trusted certificate");
 }
 
 /* --- forward secrecy --- */
@@ -214,6 +236,7 @@ check_tls_server(const struct checker *c, const struct conf_service *s)
 	k.items = items;
 	check_required(&k);
 	check_lists(&k);
+	check_raw_keys(&k);
 	check_dh(&k);
 	check_grade(&k);
 	check_log_level(&k);

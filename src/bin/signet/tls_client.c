@@ -16,9 +16,12 @@
 #include "signet/cli.h"
 #include "signet/tls.h"
 #include "tls/client_policy.h"
+#include "tls/client_ctx.h"
 #include "tls/credentials.h"
 #include "tls/dn.h"
 #include "tls/info.h"
+#include "tls/policy.h"
+#include "tls/server_ctx.h"
 
 struct client {
 	struct cli *cli;
@@ -37,6 +40,8 @@ struct client {
 	struct fault why;
 	struct tls_client_policy policy;
 	X509 *cert;
+	EVP_PKEY *raw_key;              /* instead of a certificate */
+	bool asked, key_would_do;
 	STACK_OF(X509) *chain;
 	struct tls_info info;
 	struct buf out;
@@ -116,9 +121,38 @@ show_entry(struct client *c)
 	if (c->unusable)
 		buf_addf(&c->out, "              cannot be understood: %s; the client gets 454\n", c->why.text);
 	else
-		buf_addf(&c->out, "handshake:    %s; a certificate is %sasked for\n", c->policy.level == TLS_CLIENT_NONE ? "STARTTLS is not offered" :
+		buf_addf(&c->out, "handshake:    %s; a certificate is %sasked for%s\n", c->policy.level == TLS_CLIENT_NONE ? "STARTTLS is not offered" :
 		    c->policy.level == TLS_CLIENT_MAY ? "TLS is optional" : "TLS is demanded",
-		    c->policy.level != TLS_CLIENT_NONE && tls_client_policy_asks(&c->policy, c->p->smtpd_tls_ask_ccert) ? "" : "not ");
+		    c->policy.level != TLS_CLIENT_NONE && c->asked ? "" : "not ", c->policy.level != TLS_CLIENT_NONE && c->key_would_do ?
+		    ", a raw public key will do" : "");
+}
+
+/* --- what is asked for in the handshake --- */
+
+/* TLS is mandatory for everybody, and a trusted certificate with it. */
+static bool
+service_requires(const struct client *c)
+{
+	const struct params *p = c->p;
+	enum tls_server_level level;
+	const char *warning;
+
+	return p->smtpd_tls_req_ccert && tls_server_level_parse(p->smtpd_tls_security_level, p->smtpd_use_tls, p->smtpd_enforce_tls,
+	    p->smtpd_tls_wrappermode, &level, &warning, &(struct fault){ 0 }) && level == TLS_SERVER_ENCRYPT;
+}
+
+static void
+find_asked(struct client *c)
+{
+	bool required = service_requires(c), entry = c->found && !c->unusable;
+
+	c->asked = c->p->smtpd_tls_ask_ccert || required;
+	c->key_would_do = c->p->smtpd_tls_enable_rpk && tls_rpk_available();
+	if (entry) {
+		c->asked = tls_client_policy_asks(&c->policy, c->asked);
+		c->key_would_do = tls_client_policy_asks_key(&c->policy, c->key_would_do);
+	}
+	c->key_would_do = c->key_would_do && c->asked && (entry || !required);
 }
 
 /* --- the certificate --- */
@@ -139,6 +173,19 @@ read_certificates(struct client *c)
 	BIO_free(in);
 	ERR_clear_error();
 	return c->cert != NULL;
+}
+
+/* A file with a public key and no certificate is a client that shows its raw key. */
+static bool
+read_raw_key(struct client *c)
+{
+	BIO *in = BIO_new_file(c->cert_file, "r");
+
+	if (in != NULL)
+		c->raw_key = PEM_read_bio_PUBKEY(in, NULL, NULL, NULL);
+	BIO_free(in);
+	ERR_clear_error();
+	return c->raw_key != NULL;
 }
 
 /* The server's rule: made for clients, or with tls_trust_server_ccerts also for servers. */
@@ -188,6 +235,13 @@ judge_certificate(struct client *c)
 	buf_addf(&c->out, "              certificate %.*s\n              key %.*s\n", SPAN_ARG(c->info.cert_fp), SPAN_ARG(c->info.pkey_fp));
 }
 
+static void
+judge_raw_key(struct client *c)
+{
+	tls_info_key(c->raw_key, c->p->smtpd_tls_fingerprint_digest, c->a, &c->info);
+	buf_addf(&c->out, "raw key:      Untrusted: what it is good for, its fingerprint says\n              key %.*s\n", SPAN_ARG(c->info.pkey_fp));
+}
+
 /* --- what follows --- */
 
 static void
@@ -233,6 +287,8 @@ show_outcome(struct client *c, const char *what, const struct tls_client_shown *
 		buf_addf(&c->out, "%s refused at MAIL: %u %s %.*s\n", what, v.code, v.dsn, SPAN_ARG(v.why));
 	for (size_t i = 0; i < v.n_trail; i++)
 		buf_addf(&c->out, "              - %s: %.*s\n", v.trail[i].rule, SPAN_ARG(v.trail[i].result));
+	if (v.warning.n > 0)
+		buf_addf(&c->out, "              warning: %.*s\n", SPAN_ARG(v.warning));
 }
 
 static void
@@ -262,14 +318,66 @@ show_restrictions(struct client *c, const struct tls_client_shown *s)
 	return ok;
 }
 
+static const char *
+why_no_key(const struct client *c)
+{
+	if (!tls_rpk_available())
+		return "raw public keys need OpenSSL 3.2 or later";
+	if (!c->p->smtpd_tls_enable_rpk)
+		return "smtpd_tls_enable_rpk = no";
+	if (!c->asked)
+		return "nor is a certificate";
+	return "where names count, or a trusted certificate is required, a key will not do";
+}
+
+/* What the client shows of that which it has: nothing that is not asked for. */
+static void
+show_credential(struct client *c, struct tls_client_shown *tls)
+{
+	if (c->cert != NULL)
+		judge_certificate(c);
+	if (c->raw_key != NULL)
+		judge_raw_key(c);
+	if (c->cert != NULL && !c->asked)
+		buf_add_str(&c->out, "              not asked for, so never shown\n");
+	if (c->raw_key != NULL && !c->key_would_do)
+		buf_addf(&c->out, "              not asked for, so never shown: %s\n", why_no_key(c));
+	if (!(c->cert != NULL ? c->asked : c->key_would_do))
+		c->info = (struct tls_info){ .peer_cert = false };
+	else
+		tls->cert = c->cert;
+	c->info.asked = c->asked;
+	c->info.key_would_do = c->key_would_do;
+	tls->asked = c->asked;
+	tls->key_would_do = c->key_would_do;
+	tls->trusted = c->info.peer_trusted;
+	tls->untrusted = c->info.untrusted;
+	tls->cert_fp = c->info.cert_fp;
+	tls->pkey_fp = c->info.pkey_fp;
+}
+
+/* The same client when its software has learned to show the key alone. */
+static void
+show_key_alone(struct client *c, const struct tls_client_shown *tls)
+{
+	struct tls_client_shown key = *tls;
+
+	if (tls->cert == NULL || !c->key_would_do)
+		return;
+	key.cert = NULL;
+	key.trusted = false;
+	key.cert_fp = key.untrusted = SPAN("");
+	show_outcome(c, "key alone:   ", &key);
+}
+
 static int
 run(struct client *c)
 {
-	struct tls_client_shown clear = { .name = c->name }, tls = { .tls = true, .bits = 256, .asked = true };
+	struct tls_client_shown clear = { .name = c->name }, tls = { .tls = true, .bits = 256 };
 	uint64_t bits;
 
-	if (c->cert_file != NULL && !read_certificates(c))
-		return cli_fail(c->cli, CLI_NO, "%s: no certificate in PEM form can be read", c->cert_file);
+	if (c->cert_file != NULL && !read_certificates(c) && !read_raw_key(c))
+		return cli_fail(c->cli, CLI_NO, "%s: no certificate in PEM form can be read, nor a public key", c->cert_file);
 	if (c->bits != NULL && !span_u64(span_str(c->bits), 4096, &bits))
 		return cli_usage(c->cli, "--bits needs a number");
 	find_name(c);
@@ -277,28 +385,14 @@ run(struct client *c)
 	    c->name_why, c->svc->name);
 	if (!find_entry(c))
 		return cli_fail(c->cli, CLI_TRY_AGAIN, "smtpd_tls_policy_maps: %s; the client gets 454", c->why.text);
+	find_asked(c);
 	show_entry(c);
 	tls.name = clear.name = c->name;
 	tls.bits = c->bits != NULL ? (int)bits : 256;
-	tls.asked = c->found && !c->unusable ? tls_client_policy_asks(&c->policy, c->p->smtpd_tls_ask_ccert) : c->p->smtpd_tls_ask_ccert;
-	if (c->cert != NULL) {
-		judge_certificate(c);
-		c->info.asked = tls.asked;
-		if (tls.asked) {
-			tls.cert = c->cert;
-			tls.trusted = c->info.peer_trusted;
-			tls.untrusted = c->info.untrusted;
-			tls.cert_fp = c->info.cert_fp;
-			tls.pkey_fp = c->info.pkey_fp;
-		} else {
-			buf_add_str(&c->out, "              not asked for, so never shown\n");
-			c->info = (struct tls_info){ .asked = false };
-		}
-	} else {
-		c->info.asked = tls.asked;
-	}
+	show_credential(c, &tls);
 	show_outcome(c, "in clear:    ", &clear);
 	show_outcome(c, "with TLS:    ", &tls);
+	show_key_alone(c, &tls);
 	if (!show_restrictions(c, &tls))
 		return cli_fail(c->cli, CLI_NO, "%s", c->why.text);
 	return cli_print(c->cli, &c->out);
@@ -356,6 +450,7 @@ tls_explain_client(struct cli *cli, int argc, char **argv)
 		tls_asks_close(&c.asks);
 	maps_unref(&c.maps);
 	X509_free(c.cert);
+	EVP_PKEY_free(c.raw_key);
 	sk_X509_pop_free(c.chain, X509_free);
 	buf_release(&c.out);
 	arena_free(&c.a);

@@ -2,14 +2,30 @@
 #include "log/lines_tls.h"
 
 static void
-put_size(struct buf *out, struct span curve, int bits, bool rpk)
+put_size_text(struct buf *out, struct span curve, int bits, bool rpk)
 {
 	if (curve.n > 0)
-		buf_addf(out, " (%.*s%s)", SPAN_ARG(curve), rpk ? " raw public key" : "");
+		buf_addf(out, "%.*s%s", SPAN_ARG(curve), rpk ? " raw public key" : "");
 	else if (bits > 0)
-		buf_addf(out, rpk ? " (%d bit raw public key)" : " (%d bits)", bits);
+		buf_addf(out, rpk ? "%d bit raw public key" : "%d bits", bits);
 	else if (rpk)
-		buf_add_str(out, " (raw public key)");
+		buf_add_str(out, "raw public key");
+}
+
+static void
+put_size(struct buf *out, struct span curve, int bits, bool rpk)
+{
+	if (curve.n == 0 && bits <= 0 && !rpk)
+		return;
+	buf_add_str(out, " (");
+	put_size_text(out, curve, bits, rpk);
+	buf_addc(out, ')');
+}
+
+void
+log_tls_signature_size(struct buf *out, const struct log_tls_signature *s)
+{
+	put_size_text(out, s->curve, s->bits, s->rpk);
 }
 
 void

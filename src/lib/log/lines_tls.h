@@ -29,6 +29,8 @@ struct log_tls {
 void log_tls_key_exchange(struct buf *out, const struct log_tls *t);    /* "key-exchange x25519" */
 /* "server-signature ECDSA (prime256v1) server-digest SHA256" */
 void log_tls_signature_text(struct buf *out, const char *side, const struct log_tls_signature *s);
+/* "prime256v1", "2048 bits", "prime256v1 raw public key"; nothing when there is nothing to say */
+void log_tls_signature_size(struct buf *out, const struct log_tls_signature *s);
 void log_tls_suffix(struct buf *out, const struct log_tls *t);
 /* "TLSv1.3 with cipher NAME (256/256 bits)" */
 void log_tls_cipher(struct buf *out, const struct log_tls *t);

@@ -102,15 +102,15 @@ put_tls_session(struct buf *out, const struct received_tls *t)
 static void
 put_tls_client(struct buf *out, const struct received_tls *t)
 {
-	if (!t->peer_given) {
-		buf_add_str(out, t->peer_asked ? "\t(Client did not present a certificate)\r\n" :
-		    "\t(No client certificate requested)\r\n");
-		return;
-	}
 	if (t->rpk_digest.n > 0) {
 		put_comment_part(out, "\t(Client RPK ", t->rpk_digest_name);
 		put_comment_part(out, " digest ", t->rpk_digest);
 		buf_add_str(out, ")\r\n");
+		return;
+	}
+	if (!t->peer_given) {
+		buf_add_str(out, t->peer_asked ? "\t(Client did not present a certificate)\r\n" :
+		    "\t(No client certificate requested)\r\n");
 		return;
 	}
 	buf_add_str(out, "\t(Client CN \"");

@@ -302,6 +302,20 @@ check_issuer_maps(struct decider *d)
 	    "authentication failed: the issuer \"%.*s\" is not OK in %.*s", SPAN_ARG(key), SPAN_ARG(table));
 }
 
+/* It hangs on the certificate: the next release of the client's software may show the key alone. */
+static void
+warn_fragile(struct decider *d)
+{
+	const struct tls_client_policy *p = d->p;
+
+	for (size_t i = 0; i < p->n_match; i++)
+		if (span_eq_ci(p->match[i], d->s->pkey_fp))
+			return;
+	d->v->warning = arena_printf(d->a, "Fragile access policy: match lists the client's certificate (fingerprint %.*s), but not its "
+	    "key (fingerprint %.*s); with smtpd_tls_enable_rpk = yes the client may show its key alone", SPAN_ARG(d->s->cert_fp),
+	    SPAN_ARG(d->s->pkey_fp));
+}
+
 static bool
 check_fingerprint(struct decider *d)
 {
@@ -310,9 +324,15 @@ check_fingerprint(struct decider *d)
 	for (size_t i = 0; i < p->n_match; i++) {
 		if (d->s->pkey_fp.n > 0 && span_eq_ci(p->match[i], d->s->pkey_fp))
 			return holds(d, "fingerprint", "key %.*s", SPAN_ARG(d->s->pkey_fp));
-		if (d->s->cert_fp.n > 0 && span_eq_ci(p->match[i], d->s->cert_fp))
-			return holds(d, "fingerprint", "certificate %.*s", SPAN_ARG(d->s->cert_fp));
+		if (d->s->cert_fp.n == 0 || !span_eq_ci(p->match[i], d->s->cert_fp))
+			continue;
+		if (d->s->key_would_do)
+			warn_fragile(d);
+		return holds(d, "fingerprint", "certificate %.*s", SPAN_ARG(d->s->cert_fp));
 	}
+	if (d->s->cert_fp.n == 0)
+		return fails(d, "fingerprint", "authentication failed: the client's raw public key is not the one expected",
+		    "authentication failed: raw public key %.*s is not listed; a certificate's digest cannot match it", SPAN_ARG(d->s->pkey_fp));
 	return fails(d, "fingerprint", "authentication failed: the client certificate is not the one expected",
 	    "authentication failed: neither certificate %.*s nor key %.*s is listed", SPAN_ARG(d->s->cert_fp),
 	    SPAN_ARG(d->s->pkey_fp));

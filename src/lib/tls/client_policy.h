@@ -48,6 +48,8 @@ bool tls_client_policy_parse(struct span value, const char *digest_name, struct 
 
 /* Must a certificate be asked for in the handshake? `service` is what smtpd_tls_ask_ccert says. */
 bool tls_client_policy_asks(const struct tls_client_policy *p, bool service);
+/* And may a raw public key be shown instead? `service` is what smtpd_tls_enable_rpk says. Not where names count: a key has none. */
+bool tls_client_policy_asks_key(const struct tls_client_policy *p, bool service);
 
 /* --- keys --- */
 
@@ -73,6 +75,7 @@ struct tls_client_shown {
 	struct span name;               /* confirmed; "" = none */
 	bool tls : 1;
 	bool asked : 1;                 /* a certificate was asked for */
+	bool key_would_do : 1;          /* and a raw public key may be shown instead (smtpd_tls_enable_rpk) */
 	bool trusted : 1;               /* its chain leads to a configured authority */
 	bool unavailable : 1;           /* this server cannot do TLS now, or does not offer it to this client */
 	int bits;                       /* of the cipher */
@@ -94,6 +97,7 @@ struct tls_client_verdict {
 	const char *dsn;                /* "4.7.0" or "5.7.0" */
 	struct span reply;              /* for the client: says nothing of our configuration */
 	struct span why;                /* for the log: what was wanted and what was there */
+	struct span warning;            /* ok, but it hangs on a certificate that the client need not show; "" = none */
 	struct tls_step *trail;         /* each condition in the order tested; the last one failed unless `ok` */
 	size_t n_trail;
 };

@@ -375,3 +375,9 @@ tls_client_policy_asks(const struct tls_client_policy *p, bool service)
 		return true;
 	return p->has_ask_ccert ? p->ask_ccert : service;
 }
+
+bool
+tls_client_policy_asks_key(const struct tls_client_policy *p, bool service)
+{
+	return service && p->level != TLS_CLIENT_VERIFY;
+}

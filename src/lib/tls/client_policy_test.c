@@ -314,6 +314,54 @@ test_fingerprints(void **state)
 		assert_true(tls_client_policy_parse(value, "sha256", a, &p, NULL));
 		tls_client_policy_decide(&p, &s, NULL, a, &v);
 		assert_int_equal(v.ok, who[i] != RPK);
+		assert_true(who[i] != RPK || span_find(v.why, SPAN("raw public key")) >= 0);
+		assert_int_equal(v.warning.n, 0);
+	}
+}
+
+/* With smtpd_tls_enable_rpk what hangs on a certificate alone is told, and what hangs on the key is not. */
+static void
+test_fragile_fingerprints(void **state)
+{
+	struct tls_client_shown s = shown(TRUSTED);
+	struct span cert = s.cert_fp, key = s.pkey_fp;
+	const struct {
+		struct span match;
+		bool ok, warns;
+	} rows_of[] = {
+		{ cert, true, true }, { key, true, false }, { arena_printf(a, "%.*s|%.*s", SPAN_ARG(cert), SPAN_ARG(key)), true, false },
+		{ SPAN(FP1), false, false },
+	};
+
+	(void)state;
+	s.key_would_do = true;
+	for (size_t i = 0; i < COUNT(rows_of); i++) {
+		struct tls_client_verdict v;
+		struct tls_client_policy p;
+
+		assert_true(tls_client_policy_parse(arena_printf(a, "fingerprint match=%.*s", SPAN_ARG(rows_of[i].match)), "sha256", a, &p, NULL));
+		tls_client_policy_decide(&p, &s, NULL, a, &v);
+		assert_int_equal(v.ok, rows_of[i].ok);
+		assert_int_equal(span_find(v.warning, SPAN("Fragile access policy")) == 0, rows_of[i].warns);
+	}
+}
+
+/* A key is asked for where no name counts. */
+static void
+test_who_may_show_a_key(void **state)
+{
+	static const struct {
+		const char *policy;
+		bool asks;
+	} policies[] = { { "may", true }, { "encrypt", true }, { "verify", false }, { "fingerprint match=" FP1, true } };
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(policies); i++) {
+		struct tls_client_policy p;
+
+		assert_true(tls_client_policy_parse(span_str(policies[i].policy), "sha256", a, &p, NULL));
+		assert_int_equal(tls_client_policy_asks_key(&p, true), policies[i].asks);
+		assert_false(tls_client_policy_asks_key(&p, false));
 	}
 }
 
@@ -435,6 +483,8 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_many_labels),
 	KIT_TEST(test_decisions),
 	KIT_TEST(test_fingerprints),
+	KIT_TEST(test_fragile_fingerprints),
+	KIT_TEST(test_who_may_show_a_key),
 	KIT_TEST(test_issuer_maps),
 	KIT_TEST(test_no_name),
 	KIT_TEST(test_names),

@@ -9,6 +9,7 @@
 #include "tls/groups.h"
 #include "tls/names.h"
 #include "tls/policy.h"
+#include "tls/server_private.h"
 
 static struct span
 keep(struct arena *a, const char *s)
@@ -183,13 +184,13 @@ tls_info_cert(X509 *peer, const char *digest_name, struct arena *a, struct tls_i
 	get_dns_names(peer, a, info);
 }
 
-static void
-get_raw_key(EVP_PKEY *key, const char *digest_name, struct arena *a, struct tls_info *info)
+void
+tls_info_key(EVP_PKEY *peer, const char *digest_name, struct arena *a, struct tls_info *info)
 {
 	struct tls_digest d;
 
-	info->peer_rpk = key != NULL;
-	if (key != NULL && tls_key_digest(key, digest_name, &d))
+	info->peer_rpk = true;
+	if (tls_key_digest(peer, digest_name, &d))
 		info->pkey_fp = tls_digest_text(&d, a);
 }
 
@@ -204,9 +205,11 @@ tls_info_get(SSL *ssl, bool server, const char *digest_name, struct arena *a, st
 	get_exchange(ssl, a, info_r);
 	info_r->resumed = SSL_session_reused(ssl) == 1;
 	info_r->asked = server && SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE;
+	info_r->key_would_do = info_r->asked && tls_server_asks_keys(ssl);
 	info_r->sni = keep(a, SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name));
 	if (peer == NULL) {
-		get_raw_key(tls_peer_raw_key(ssl), digest_name, a, info_r);
+		if (tls_peer_raw_key(ssl) != NULL)
+			tls_info_key(tls_peer_raw_key(ssl), digest_name, a, info_r);
 		return;
 	}
 	tls_info_cert(peer, digest_name, a, info_r);

@@ -17,6 +17,7 @@ struct tls_info {
 	struct span group;
 	bool peer_trusted : 1;          /* server side: its chain verified */
 	bool asked : 1;                 /* server side: we asked for one */
+	bool key_would_do : 1;          /* server side: and a raw public key may be shown instead */
 	struct span peer_cn;            /* subject CN, UTF-8, "" when unusable */
 	struct span issuer_cn;          /* issuer CN, else organisation */
 	struct span peer_subject, peer_issuer;  /* DNs, one line */
@@ -53,6 +54,8 @@ void tls_info_get(SSL *ssl, bool server, const char *digest_name, struct arena *
 
 /* Only what a certificate says by itself: names and fingerprints. */
 void tls_info_cert(X509 *peer, const char *digest_name, struct arena *a, struct tls_info *info);
+/* The same of a raw public key: its fingerprint. */
+void tls_info_key(EVP_PKEY *peer, const char *digest_name, struct arena *a, struct tls_info *info);
 
 /* Upper-case hex pairs joined by ':'; empty when the digest is unknown. */
 struct span tls_cert_fingerprint(X509 *cert, const char *digest_name, struct arena *a);

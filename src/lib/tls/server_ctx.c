@@ -229,6 +229,15 @@ set_chain(struct tls_server_ctx *c, const struct tls_server_params *p, struct fa
 }
 
 static bool
+set_raw_keys(struct tls_server_ctx *c, struct fault *why)
+{
+	if (c->ask_keys && c->require_ccert)
+		log_warning(NULL, "smtpd_tls_enable_rpk has no effect where smtpd_tls_req_ccert demands a certificate that is trusted");
+	c->ask_keys = c->ask_keys && c->ask_ccert && !c->require_ccert;
+	return !c->ask_keys || tls_server_ask_keys_always(c->ctx) || fault_set(why, NULL, "TLS library: %s", tls_library_error());
+}
+
+static bool
 set_up(struct tls_server_ctx *c, const struct tls_server_params *p, struct fault *why)
 {
 	c->ctx = SSL_CTX_new(TLS_server_method());
@@ -242,8 +251,8 @@ set_up(struct tls_server_ctx *c, const struct tls_server_params *p, struct fault
 		    p->fingerprint_digest);
 	if (p->req_ccert && !p->mandatory)
 		log_warning(NULL, "Can't require client certs unless TLS is required");
-	return set_chain(c, p, why) && tls_server_ask_certs(c, p, why) && set_protocols(c, p, why) && set_ciphers(c, p, why) &&
-	    tls_server_set_groups(c, p, why) && set_tickets(c, p, why) && tls_server_sessions(c, why);
+	return set_chain(c, p, why) && tls_server_ask_certs(c, p, why) && set_raw_keys(c, why) && set_protocols(c, p, why) &&
+	    set_ciphers(c, p, why) && tls_server_set_groups(c, p, why) && set_tickets(c, p, why) && tls_server_sessions(c, why);
 }
 
 struct tls_server_ctx *
@@ -258,6 +267,7 @@ tls_server_ctx_new(const struct tls_server_params *p, struct fault *why)
 	c->require_ccert = p->req_ccert && p->mandatory;
 	c->ask_ccert = p->ask_ccert || c->require_ccert;
 	c->trust_server_ccerts = p->trust_server_ccerts;
+	c->ask_keys = p->enable_rpk && tls_rpk_available();
 	if (!set_up(c, p, why))
 		tls_server_ctx_unref(&c);
 	return c;
@@ -305,6 +315,12 @@ bool
 tls_server_ctx_requires_ccert(const struct tls_server_ctx *c)
 {
 	return c->require_ccert;
+}
+
+bool
+tls_server_ctx_asks_keys(const struct tls_server_ctx *c)
+{
+	return c->ask_keys;
 }
 
 const char *

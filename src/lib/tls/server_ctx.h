@@ -28,6 +28,7 @@ struct tls_server_params {
 	struct tls_roots_params roots;
 	bool mandatory : 1;             /* TLS is required: the mandatory_* values apply */
 	bool ask_ccert : 1, req_ccert : 1;
+	bool enable_rpk : 1;            /* who is asked may show a raw public key; ignored where the library has none */
 	bool preempt_cipherlist : 1;
 	bool trust_server_ccerts : 1;
 	bool always_issue_session_ids : 1;
@@ -62,8 +63,13 @@ bool tls_server_ctx_asks_ccert(const struct tls_server_ctx *c);
 /* TLS is mandatory and so is a trusted certificate: the owner turns away who has none. */
 bool tls_server_ctx_requires_ccert(const struct tls_server_ctx *c);
 /*
+ * And a raw public key will do (server_rpk.c). Never where a trusted certificate is required: a key is not trusted by
+ * anybody's word.
+ */
+bool tls_server_ctx_asks_keys(const struct tls_server_ctx *c);
+/*
  * One connection by other rules than the service's (smtpd_tls_policy_maps), before its handshake: of `p` count
- * `mandatory`, `ask_ccert`, protocols, ciphers and exclusions. False + why: better no TLS than with other rules.
+ * `mandatory`, `ask_ccert`, `enable_rpk`, protocols, ciphers and exclusions. False + why: better no TLS than with other rules.
  */
 bool tls_server_tune(struct tls_server_ctx *c, SSL *ssl, const struct tls_server_params *p, struct fault *why);
 /* For log_tls_cipher_list(). */

@@ -12,7 +12,7 @@ struct tls_server_ctx {
 	char *ciphers;
 	EVP_CIPHER *ticket_cipher;      /* NULL = no tickets */
 	struct tls_ticket_keys tickets;
-	bool ask_ccert, require_ccert, trust_server_ccerts;
+	bool ask_ccert, require_ccert, trust_server_ccerts, ask_keys;
 	char *preferred;                /* curves that we choose for the client (grades strong and ultra); "" = it chooses */
 	uint8_t trust_id[32];           /* digest of what client certificates are judged by */
 	bool chain_per_session;         /* the library's context has pairs that the chain no longer has */
@@ -37,6 +37,15 @@ bool tls_server_ask_certs(struct tls_server_ctx *c, const struct tls_server_para
 bool tls_server_session_context(struct tls_server_ctx *c, SSL *ssl, const char *sni);
 /* The same once for all connections without a name or a policy of their own; the last step of making a context. */
 bool tls_server_sessions(struct tls_server_ctx *c, struct fault *why);
+
+/* --- server_rpk.c: raw public keys --- */
+
+/* A key may be shown instead of a certificate: by every client of this context; by this one, or not. False: out of memory. */
+bool tls_server_ask_keys_always(SSL_CTX *ctx);
+bool tls_server_ask_keys(SSL *ssl, bool ask);
+bool tls_server_asks_keys(SSL *ssl);
+/* In the ClientHello callback: what we show is what the client names first. */
+bool tls_server_choose_type(SSL *ssl);
 
 /* --- server_groups.c: forward secrecy --- */
 

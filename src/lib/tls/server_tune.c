@@ -44,5 +44,7 @@ tls_server_tune(struct tls_server_ctx *c, SSL *ssl, const struct tls_server_para
 	SSL_set_verify(ssl, ask ? SSL_VERIFY_PEER | SSL_VERIFY_CLIENT_ONCE : SSL_VERIFY_NONE, NULL);
 	if (!tune_protocols(c, ssl, p, why) || !tune_ciphers(ssl, p, why))
 		return false;
+	if (!tls_server_ask_keys(ssl, ask && p->enable_rpk && tls_rpk_available()))
+		return fault_set(why, "4.7.0", "TLS library: %s", tls_library_error());
 	return tls_server_session_context(c, ssl, "") || fault_set(why, "4.7.0", "TLS library: %s", tls_library_error());
 }

@@ -252,7 +252,7 @@ context_of(struct tls_server_ctx *c, SSL *ssl, const char *sni, unsigned char ha
 	bool ok;
 
 	buf_init(&text, 8192);
-	buf_addf(&text, "%s\n%s\n%d\n", c->service, sni, SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE);
+	buf_addf(&text, "%s\n%s\n%d %d\n", c->service, sni, SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE, tls_server_asks_keys(ssl));
 	add_offer(ssl, &text);
 	buf_add(&text, c->trust_id, sizeof(c->trust_id));
 	ok = !text.full && EVP_Digest(text.p, text.n, hash_r, &n, EVP_sha256(), NULL) == 1;

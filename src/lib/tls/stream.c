@@ -423,6 +423,8 @@ tls_stream_client_hello(SSL *ssl, int *alert, void *ctx)
 	(void)ctx;
 	*alert = SSL_AD_INTERNAL_ERROR;
 	tls_server_choose_curve(t->service, ssl);
+	if (!tls_server_choose_type(ssl))
+		return SSL_CLIENT_HELLO_ERROR;
 	if (!t->with_sni)
 		return SSL_CLIENT_HELLO_SUCCESS;
 	read_sni(t, ssl, sni);

@@ -103,9 +103,17 @@ like_fingerprint(struct span s)
 	return s.n >= 5;
 }
 
+/* One walk through the keys of one client. */
+struct look {
+	struct acl_eval *e;
+	const struct acl_rule *r;
+	const struct tls_info *t;
+	struct span value;      /* of the entry that decided */
+};
+
 /* One key: true when it decided (`*v_r`). */
 static bool
-try_key(struct acl_eval *e, const struct acl_rule *r, struct span key, enum acl_verdict *v_r)
+try_key(struct look *k, struct span key, enum acl_verdict *v_r)
 {
 	struct fault why = { 0 };
 	struct map_hit hit;
@@ -113,23 +121,24 @@ try_key(struct acl_eval *e, const struct acl_rule *r, struct span key, enum acl_
 
 	if (key.n == 0)
 		return false;
-	got = maps_find(r->maps, key, e->asks, e->a, &hit, &why);
-	if (acl_stopped(e, got, r->row->subject, &why, v_r))
+	got = maps_find(k->r->maps, key, k->e->asks, k->e->a, &hit, &why);
+	if (acl_stopped(k->e, got, k->r->row->subject, &why, v_r))
 		return true;
 	if (got == MAP_ABSENT)
 		return false;
-	*v_r = acl_action(e, r, key, hit.value);
+	k->value = hit.value;
+	*v_r = acl_action(k->e, k->r, key, hit.value);
 	return *v_r != ACL_DUNNO;
 }
 
 static bool
-try_name(struct acl_eval *e, const struct acl_rule *r, struct span name, enum acl_verdict *v_r)
+try_name(struct look *k, struct span name, enum acl_verdict *v_r)
 {
-	return !like_fingerprint(name) && try_key(e, r, name, v_r);
+	return !like_fingerprint(name) && try_key(k, name, v_r);
 }
 
 static bool
-try_emails(struct acl_eval *e, const struct acl_rule *r, X509 *cert, enum acl_verdict *v_r)
+try_emails(struct look *k, X509 *cert, enum acl_verdict *v_r)
 {
 	GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
 	bool done = false;
@@ -141,7 +150,7 @@ try_emails(struct acl_eval *e, const struct acl_rule *r, X509 *cert, enum acl_ve
 		if (g->type != GEN_EMAIL)
 			continue;
 		name = span_of(ASN1_STRING_get0_data(g->d.rfc822Name), (size_t)ASN1_STRING_length(g->d.rfc822Name));
-		done = span_index(name, '\0') < 0 && try_name(e, r, arena_dup(e->a, name), v_r);
+		done = span_index(name, '\0') < 0 && try_name(k, arena_dup(k->e->a, name), v_r);
 	}
 	GENERAL_NAMES_free(names);
 	return done;
@@ -149,49 +158,95 @@ try_emails(struct acl_eval *e, const struct acl_rule *r, X509 *cert, enum acl_ve
 
 /* Names of the certificate itself, "/C=../O=.." (tls/dn.h). */
 static bool
-try_cert(struct acl_eval *e, const struct acl_rule *r, enum acl_ccert_key kind, enum acl_verdict *v_r)
+try_cert(struct look *k, enum acl_ccert_key kind, enum acl_verdict *v_r)
 {
-	X509 *cert = e->f->tls_shown != NULL ? e->f->tls_shown->cert : NULL;
+	X509 *cert = k->e->f->tls_shown != NULL ? k->e->f->tls_shown->cert : NULL;
 
 	if (cert == NULL)
 		return false;
 	if (kind == ACL_CCERT_SAN_EMAIL)
-		return try_emails(e, r, cert, v_r);
-	return try_key(e, r, tls_dn_text(kind == ACL_CCERT_SUBJECT_DN ? X509_get_subject_name(cert) : X509_get_issuer_name(cert), e->a), v_r);
+		return try_emails(k, cert, v_r);
+	return try_key(k, tls_dn_text(kind == ACL_CCERT_SUBJECT_DN ? X509_get_subject_name(cert) : X509_get_issuer_name(cert), k->e->a), v_r);
 }
 
 static bool
-try_kind(struct acl_eval *e, const struct acl_rule *r, const struct tls_info *t, enum acl_ccert_key kind, enum acl_verdict *v_r)
+try_kind(struct look *k, enum acl_ccert_key kind, enum acl_verdict *v_r)
 {
+	const struct tls_info *t = k->t;
+
 	if (kind == ACL_CCERT_CERT_FP)
-		return try_key(e, r, t->cert_fp, v_r);
+		return try_key(k, t->cert_fp, v_r);
 	if (kind == ACL_CCERT_PKEY_FP)
-		return try_key(e, r, t->pkey_fp, v_r);
+		return try_key(k, t->pkey_fp, v_r);
 	if (!t->peer_trusted)
 		return false;
 	if (kind == ACL_CCERT_SUBJECT_CN)
-		return try_name(e, r, t->peer_cn, v_r);
+		return try_name(k, t->peer_cn, v_r);
 	if (kind == ACL_CCERT_ISSUER_CN)
-		return try_name(e, r, t->issuer_cn, v_r);
+		return try_name(k, t->issuer_cn, v_r);
 	if (kind != ACL_CCERT_SAN_DNS)
-		return try_cert(e, r, kind, v_r);
+		return try_cert(k, kind, v_r);
 	for (size_t i = 0; i < t->n_dns_names; i++)
-		if (try_name(e, r, t->dns_names[i], v_r))
+		if (try_name(k, t->dns_names[i], v_r))
 			return true;
 	return false;
+}
+
+/* --- a client that will show its key alone one day (smtpd_tls_enable_rpk) --- */
+
+/* What was decided hangs on a certificate, and the next release of the client's software may not send one any more. */
+static void
+warn_fragile(struct acl_eval *e, const struct acl_rule *r, const struct tls_info *t, const char *now, const char *then)
+{
+	acl_note(e, ACL_ACT_LOG_WARNING, SPAN(""), arena_printf(e->a, "Fragile access policy: %s%s%.*s: the certificate of this client "
+	    "(fingerprint %.*s) %s, its key (fingerprint %.*s) %s; with smtpd_tls_enable_rpk = yes the client may show its key alone",
+	    r->row->word, r->arg.n > 0 ? " " : "", SPAN_ARG(span_slice(r->arg, 0, 200)), SPAN_ARG(t->cert_fp), now, SPAN_ARG(t->pkey_fp), then));
+}
+
+static bool
+names_key(const struct acl_ccert_order *o)
+{
+	for (size_t i = 0; i < o->n; i++)
+		if (o->key[i] == ACL_CCERT_PKEY_FP)
+			return true;
+	return false;
+}
+
+/* The entry of the key, when it is another one than that which decided. Its action is not carried out. MAP_WAIT or not. */
+static enum map_result
+compare_key(const struct look *k)
+{
+	struct acl_eval *e = k->e;
+	struct map_hit hit = { .value = SPAN("") };
+	struct fault why = { 0 };
+	enum map_result got = MAP_ABSENT;
+
+	if (names_key(k->r->order))
+		got = maps_find(k->r->maps, k->t->pkey_fp, e->asks, e->a, &hit, &why);
+	if (got == MAP_ABSENT || (got == MAP_FOUND && !span_eq_ci(span_trim(hit.value), span_trim(k->value))))
+		warn_fragile(e, k->r, k->t, arena_cstr(e->a, arena_printf(e->a, "gets \"%.*s\"", SPAN_ARG(span_slice(k->value, 0, 200)))),
+		    got == MAP_ABSENT ? "is not looked up or not there" :
+		    arena_cstr(e->a, arena_printf(e->a, "would get \"%.*s\"", SPAN_ARG(span_slice(hit.value, 0, 200)))));
+	return got;
 }
 
 enum acl_verdict
 acl_ccert_access(struct acl_eval *e, const struct acl_rule *r)
 {
-	const struct tls_info *t = credential(e);
+	struct look k = { .e = e, .r = r, .t = credential(e) };
 	enum acl_verdict v = ACL_DUNNO;
 
-	if (t == NULL)
+	if (k.t == NULL)
 		return ACL_DUNNO;
-	for (size_t i = 0; i < r->order->n; i++)
-		if (try_kind(e, r, t, (enum acl_ccert_key)r->order->key[i], &v))
-			return v;
+	for (size_t i = 0; i < r->order->n; i++) {
+		enum acl_ccert_key kind = (enum acl_ccert_key)r->order->key[i];
+
+		if (!try_kind(&k, kind, &v))
+			continue;
+		if (kind != ACL_CCERT_PKEY_FP && k.t->key_would_do && k.value.n > 0 && compare_key(&k) == MAP_WAIT)
+			return ACL_WAIT;
+		return v;
+	}
 	return ACL_DUNNO;
 }
 
@@ -209,8 +264,11 @@ listed(struct acl_eval *e, const struct acl_rule *r, const struct tls_info *t)
 
 		if (acl_stopped(e, got, r->row->subject, &why, &v))
 			return v;
-		if (got == MAP_FOUND)
-			return ACL_PERMIT;
+		if (got != MAP_FOUND)
+			continue;
+		if (i > 0 && t->key_would_do)
+			warn_fragile(e, r, t, "is listed", "is not");
+		return ACL_PERMIT;
 	}
 	return ACL_DUNNO;
 }

@@ -48,7 +48,9 @@ acl_subject_name(const struct acl_eval *e, enum acl_subject s)
 	case ACL_SUBJECT_RECIPIENT:
 		return address_external(e->f->recipient, e->a);
 	case ACL_SUBJECT_CCERT:
-		return e->f->tls_info != NULL ? e->f->tls_info->peer_cn : SPAN("");
+		if (e->f->tls_info == NULL)
+			return SPAN("");
+		return e->f->tls_info->peer_rpk ? e->f->tls_info->pkey_fp : e->f->tls_info->peer_cn;
 	case ACL_SUBJECT_LOGIN:
 		return e->f->login;
 	case ACL_SUBJECT_ETRN:

@@ -537,6 +537,8 @@ test_refused_configurations(void **state)
 #define FP "AA:BB:CC"
 #define PK "11:22:33"
 #define NO_ENTRY "554 5.7.1 <joe@here.example>: Recipient address rejected: Access denied"
+#define FRAGILE "[warning Fragile access policy: "
+#define FRAGILE_END "; with smtpd_tls_enable_rpk = yes the client may show its key alone] "
 #define NO_CERT "554 5.7.1 <client.example>: Client certificate rejected: Access denied"
 
 static void
@@ -546,7 +548,7 @@ test_client_certificates(void **state)
 	struct tls_info trusted = { .peer_cert = true, .peer_trusted = true, .asked = true, .peer_cn = SPAN("client.example"),
 		.issuer_cn = SPAN("Our CA"), .cert_fp = SPAN(FP), .pkey_fp = SPAN(PK), .dns_names = names, .n_dns_names = 2 };
 	struct tls_info untrusted = trusted, none = { .asked = true }, sly = trusted, rpk = { .peer_rpk = true, .asked = true,
-		.pkey_fp = SPAN(PK) };
+		.key_would_do = true, .pkey_fp = SPAN(PK) }, fragile = trusted;
 	const struct {
 		const char *name, *conf;
 		const struct tls_info *t;
@@ -563,6 +565,30 @@ test_client_certificates(void **state)
 		{ "no certificate, no lookup", RCPT "check_ccert_access inline:{{" FP "=OK}}, reject\n", &none, NO_ENTRY },
 		{ "no TLS", RCPT "check_ccert_access inline:{{" FP "=OK}}, reject\n", NULL, NO_ENTRY },
 		{ "a raw key", RCPT "check_ccert_access inline:{{" PK "=OK}}, reject\n", &rpk, "ok" },
+		{ "a raw key that is refused", RCPT "check_ccert_access inline:{{" PK "=REJECT}}\n", &rpk,
+		    "554 5.7.1 <" PK ">: Client certificate rejected: Access denied" },
+		{ "a raw key has no names", RCPT "check_ccert_access { inline:{{client.example=OK}} { search_order = subject_cn san_dns issuer_cn } }, reject\n",
+		    &rpk, NO_ENTRY },
+		{ "nor is it trusted", "smtpd_tls_ask_ccert = yes\n" RCPT "permit_tls_all_clientcerts, reject\n", &rpk, NO_ENTRY },
+		{ "a raw key that is listed", "smtpd_tls_ask_ccert = yes\nrelay_clientcerts = inline:{{" PK "=x}}\n" RCPT "permit_tls_clientcerts, reject\n",
+		    &rpk, "ok" },
+		{ "a certificate's entry that the key does not have", RCPT "check_ccert_access inline:{{" FP "=OK}}, reject\n", &fragile,
+		    FRAGILE "check_ccert_access inline:{{" FP "=OK}}: the certificate of this client (fingerprint " FP ") gets \"OK\", its key (fingerprint " PK
+		    ") is not looked up or not there" FRAGILE_END "ok" },
+		{ "that is another than the key's", RCPT "check_ccert_access inline:{{" FP "=REJECT},{" PK "=OK}}\n", &fragile,
+		    FRAGILE "check_ccert_access inline:{{" FP "=REJECT},{" PK "=OK}}: the certificate of this client (fingerprint " FP
+		    ") gets \"REJECT\", its key (fingerprint " PK ") would get \"OK\"" FRAGILE_END NO_CERT },
+		{ "that is the key's as well", RCPT "check_ccert_access inline:{{" FP "=ok},{" PK "=OK }}, reject\n", &fragile, "ok" },
+		{ "the key first", RCPT "check_ccert_access { inline:{{" FP "=REJECT},{" PK "=OK}} { search_order = pubkey_fingerprint cert_fingerprint } }, reject\n",
+		    &fragile, "ok" },
+		{ "a name, and no key", RCPT "check_ccert_access { inline:{{client.example=OK}} { search_order = subject_cn } }, reject\n", &fragile,
+		    FRAGILE "check_ccert_access { inline:{{client.example=OK}} { search_order = subject_cn } }: the certificate of this client (fingerprint " FP
+		    ") gets \"OK\", its key (fingerprint " PK ") is not looked up or not there" FRAGILE_END "ok" },
+		{ "listed by certificate, which need not be shown", "smtpd_tls_ask_ccert = yes\nrelay_clientcerts = inline:{{" FP "=x}}\n" RCPT
+		    "permit_tls_clientcerts, reject\n", &fragile, FRAGILE "permit_tls_clientcerts: the certificate of this client (fingerprint " FP
+		    ") is listed, its key (fingerprint " PK ") is not" FRAGILE_END "ok" },
+		{ "listed by both", "smtpd_tls_ask_ccert = yes\nrelay_clientcerts = inline:{{" FP "=x},{" PK "=x}}\n" RCPT
+		    "permit_tls_clientcerts, reject\n", &fragile, "ok" },
 		{ "by subject", RCPT "check_ccert_access { inline:{{client.example=OK}} { search_order = subject_cn } }, reject\n", &trusted, "ok" },
 		{ "by subject, not trusted", RCPT "check_ccert_access { inline:{{client.example=OK}} { search_order = subject_cn } }, reject\n",
 		    &untrusted, NO_ENTRY },
@@ -597,6 +623,7 @@ test_client_certificates(void **state)
 	untrusted.peer_trusted = false;
 	sly.peer_cn = SPAN(PK);
 	sly.pkey_fp = SPAN("44:55:66");
+	fragile.key_would_do = true;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct acl_facts f = facts();
 

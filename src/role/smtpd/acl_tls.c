@@ -74,6 +74,9 @@ acl_tls_demand(struct acl_eval *e, const struct acl_tls *t, enum acl_subject sub
 	if (ask_issuer(e, t, s, &issuer) == MAP_WAIT)
 		return ACL_WAIT;
 	tls_client_policy_decide(&t->policy, s, &issuer, e->a, &v);
+	if (v.warning.n > 0)
+		acl_note(e, ACL_ACT_LOG_WARNING, SPAN(""), arena_printf(e->a, "tls_require%s%.*s: %.*s", key.n > 0 ? " of " : "",
+		    SPAN_ARG(span_slice(key, 0, 200)), SPAN_ARG(v.warning)));
 	if (v.ok)
 		return ACL_DUNNO;
 	acl_note(e, ACL_ACT_INFO, SPAN(""), arena_printf(e->a, "tls_require%s%.*s: %.*s", key.n > 0 ? " of " : "",
@@ -128,6 +131,14 @@ said(struct acl_eval *e, enum acl_verdict v)
 }
 
 static void
+tell_warnings(const struct acl_result *res, const char *list, acl_tls_said_fn *each, void *ctx)
+{
+	for (const struct acl_action *n = res->actions; n != NULL; n = n->next)
+		if (n->act == ACL_ACT_LOG_WARNING)
+			each(ctx, list, "warning:", SPAN(""), n->text);
+}
+
+static void
 walk(struct acl_eval *e, const struct acl_rules *rules, const char *list, acl_tls_said_fn *each, void *ctx, unsigned depth)
 {
 	for (size_t i = 0; i < rules->n && depth < 20; i++) {
@@ -141,6 +152,7 @@ walk(struct acl_eval *e, const struct acl_rules *rules, const char *list, acl_tl
 		e->res = &res;
 		e->tail = &res.actions;
 		each(ctx, list, r->row->word, r->arg, said(e, r->row->fn(e, r)));
+		tell_warnings(&res, list, each, ctx);
 	}
 }
 

@@ -268,6 +268,19 @@ message_act(struct message *m, const struct acl_action *act)
 
 /* --- our own headers --- */
 
+static struct span
+signature_detail(const struct log_tls_signature *s, struct arena *a)
+{
+	struct span text;
+	struct buf out;
+
+	buf_init(&out, 256);
+	log_tls_signature_size(&out, s);
+	text = arena_dup(a, buf_span(&out));
+	buf_release(&out);
+	return text;
+}
+
 static void
 received_tls(const struct session *s, struct received_tls *t)
 {
@@ -279,10 +292,12 @@ received_tls(const struct session *s, struct received_tls *t)
 		.server_digest = server->digest, .client_signature = client->alg, .client_digest = client->digest,
 		.peer_asked = s->tls->asked, .peer_given = s->tls->peer_cert, .peer_verified = s->tls->peer_trusted,
 		.peer_cn = s->tls->peer_cn, .issuer_cn = s->tls->issuer_cn };
-	t->server_signature_detail = server->curve.n > 0 || server->bits == 0 ? server->curve :
-	    arena_printf(s->msg->arena, "%d bits", server->bits);
-	t->client_signature_detail = client->curve.n > 0 || client->bits == 0 ? client->curve :
-	    arena_printf(s->msg->arena, "%d bits", client->bits);
+	t->server_signature_detail = signature_detail(server, s->msg->arena);
+	t->client_signature_detail = signature_detail(client, s->msg->arena);
+	if (s->tls->peer_rpk) {
+		t->rpk_digest_name = span_str(s->p->smtpd_tls_fingerprint_digest);
+		t->rpk_digest = s->tls->pkey_fp;
+	}
 }
 
 static void

@@ -62,6 +62,7 @@ service_tls_params(const struct service *svc, struct tls_server_params *t)
 		.always_issue_session_ids = p->smtpd_tls_always_issue_session_ids,
 		.ask_ccert = p->smtpd_tls_ask_ccert,
 		.req_ccert = p->smtpd_tls_req_ccert,
+		.enable_rpk = p->smtpd_tls_enable_rpk,
 		.trust_server_ccerts = p->tls_trust_server_ccerts,
 		.ccert_verifydepth = p->smtpd_tls_ccert_verifydepth,
 		.protocols = p->smtpd_tls_protocols,
@@ -130,6 +131,9 @@ open_tls(struct smtpd *d, struct service *svc, struct fault *why)
 		log_warning(&svc->log, "No server certs available. TLS won't be enabled");
 		return true;
 	}
+	if (p->smtpd_tls_enable_rpk && !tls_rpk_available())
+		log_warning(&svc->log, "service %s: smtpd_tls_enable_rpk: raw public keys need OpenSSL 3.2 or later, this is %s: "
+		    "clients show certificates as ever", svc->name, OpenSSL_version(OPENSSL_VERSION));
 	if (svc->tls_log & LOG_TLS_VERBOSE)
 		log_tls_initializing(&svc->log, true);
 	svc->tls_wanted = true;

@@ -237,6 +237,7 @@ tls_policy_tune(struct session *s, struct fault *why)
 		return true;
 	service_tls_params(s->svc, &t);
 	t.ask_ccert = tls_client_policy_asks(p, tls_server_ctx_asks_ccert(s->svc->tls));
+	t.enable_rpk = tls_client_policy_asks_key(p, t.enable_rpk);
 	t.mandatory = s->svc->wrapper || p->level >= TLS_CLIENT_ENCRYPT;
 	t.protocols = or_text(a, p->protocols, t.protocols);
 	t.mandatory_protocols = or_text(a, p->protocols, t.mandatory_protocols);
@@ -262,6 +263,7 @@ tls_policy_shown(const struct session *s)
 	shown.tls = true;
 	shown.bits = t->wire.bits_used;
 	shown.asked = t->asked;
+	shown.key_would_do = t->key_would_do;
 	shown.trusted = t->peer_trusted;
 	shown.untrusted = t->untrusted;
 	shown.cert = t->peer_cert ? SSL_get0_peer_certificate(s->stream.ssl) : NULL;
@@ -337,8 +339,12 @@ tls_policy_early(struct session *s)
 	struct tls_client_verdict v;
 
 	arena_clear(s->d->scratch);
-	if (judge(s, &v) == MAP_FOUND && !v.ok)
+	if (judge(s, &v) != MAP_FOUND)
+		return;
+	if (!v.ok)
 		log_verdict(s, &ev, "STARTTLS", &v);
+	else if (v.warning.n > 0)
+		log_warning(&s->log, "smtpd_tls_policy_maps, %.*s: %.*s", SPAN_ARG(s->tls_entry->source), SPAN_ARG(v.warning));
 }
 
 enum tls_policy_answer
