@@ -578,17 +578,39 @@ fill_handlers(struct role *r)
 }
 
 static void
-make_ties(struct role *r)
+make_ties(struct role *r, struct loop *loop)
 {
 	struct ipc_hub_ops ops = { .on = &r->priv->on, .peer_up = on_peer_up, .peer_down = on_peer_down, .ctx = r };
 
+	list_init(&r->priv->files);
 	fill_handlers(r);
-	r->loop = loop_new();
-	logring_open(r->loop);
+	r->loop = loop;
 	r->hub = ipc_hub_new(r->loop, r->spec->role, &ops);
 	r->asks = asks_link_new(r->loop, &asks_ops, r, 60000);
 	loop_timer_init(&r->priv->grace, r->loop, on_grace_over, r);
 	loop_task_init(&r->priv->bye, on_bye, r);
+}
+
+void
+role_attach(struct role *r, const struct role_spec *spec, struct loop *loop, struct conf *conf)
+{
+	*r = (struct role){ .spec = spec, .conf = conf, .workers = 1, .priv = calloc(1, sizeof(*r->priv)) };
+	ensure(r->priv != NULL);
+	r->priv->arena = arena_new(ARENA_MAX);
+	make_ties(r, loop);
+	set_maps_env(r);
+}
+
+void
+role_detach(struct role *r)
+{
+	ipc_hub_free(&r->hub);
+	asks_link_free(&r->asks);
+	loop_timer_release(&r->priv->grace);
+	loop_task_cancel(&r->priv->bye);
+	arena_free(&r->priv->arena);
+	free(r->priv);
+	r->priv = NULL;
 }
 
 static const char *
@@ -640,12 +662,13 @@ role_main(const struct role_spec *spec)
 	r->spec = spec;
 	r->priv = &priv;
 	priv.arena = arena_new(ARENA_MAX);
-	list_init(&priv.files);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGINT, SIG_IGN);        /* the terminal's Ctrl-C is master's business */
 	signal(SIGHUP, SIG_IGN);
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	make_ties(r);
+	r->loop = loop_new();
+	logring_open(r->loop);
+	make_ties(r, r->loop);
 	read_start(r);
 	ipc_peer_add(r->hub, IPC_ROLE_MASTER, 0, CHANNEL);
 	set_maps_env(r);

@@ -72,6 +72,13 @@ struct role {
 /* main() of a role: never returns. */
 _Noreturn void role_main(const struct role_spec *spec);
 
+/*
+ * A role inside a process that is not its own (tests/sim): the same ties and handlers, but no master and no sandbox.
+ * The caller adds peers, calls spec->open and spec->start, and before role_detach gives back the role's state.
+ */
+void role_attach(struct role *r, const struct role_spec *spec, struct loop *loop, struct conf *conf);
+void role_detach(struct role *r);
+
 /* In open(): the directory stays reachable after the sandbox closed; what is below it, too. */
 void role_allow_dir(struct role *r, const char *path, bool write);
 /* A memory area shared by the workers of a role (smtpd): its descriptor, -1 when there is none. */

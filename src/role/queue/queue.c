@@ -149,7 +149,8 @@ queue_start(struct role *r)
 	loop_task_init(&q->work, work, q);
 	loop_timer_init(&q->timer, r->loop, on_timer, q);
 	loop_timer_init(&q->stuck_timer, r->loop, journal_retry, q);
-	q->store = store_open(q->params->queue_directory, SYNC_THREADS, r->loop, &store_io_disk, &why);
+	q->store = store_open(q->params->queue_directory, q->disk == NULL ? SYNC_THREADS : 0, r->loop,
+	    q->disk == NULL ? &store_io_disk : q->disk, &why);
 	if (q->store == NULL)
 		fatal("%s", why.text);
 	recover_begin(q);

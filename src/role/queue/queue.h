@@ -118,6 +118,7 @@ struct cursor {
 struct queue {
 	struct role *role;
 	struct loop *loop;
+	const struct store_io *disk;    /* NULL = the real one, with threads; the simulator's is run by hand (store_run) */
 	struct store *store;
 	struct sched *sched;
 	const struct params *params;

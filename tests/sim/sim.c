@@ -1,0 +1,229 @@
+/*
+ * sim [--seed N] FILE.sim                  play one script
+ * sim --torture [--every N] FILE.sim...    play each again and again, failing the n-th write, sync, lookup, message
+ *                                          between roles and tie between them in turn; expectations do not count then,
+ *                                          the account of every accepted message does
+ */
+#include <ftw.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "sim/sim.h"
+
+enum { PATIENCE_S = 120, NOT_REACHED = 3, REST_DAYS = 12 };
+
+struct arena *sim_arena;
+static uint64_t seed = 1;
+static bool failing, finished;
+
+static struct {
+	bool on;
+	enum torture kind;
+	unsigned n, calls;
+} torture;
+
+static const char *const kinds[TORTURE_KINDS] = { "write", "fsync", "lookup", "ipc", "link" };
+
+/* ---- the end */
+
+static int
+remove_one(const char *path, const struct stat *st, int what, struct FTW *ftw)
+{
+	(void)st;
+	(void)what;
+	(void)ftw;
+	return remove(path);
+}
+
+static void
+clean_up(void)
+{
+	if (world_dir()[0] != '\0')
+		nftw(world_dir(), remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void
+explain(void)
+{
+	script_log_tail();
+	fprintf(stderr, "    seed %llu", (unsigned long long)seed);
+	if (torture.on)
+		fprintf(stderr, ", call %u of kind %s failed", torture.n, kinds[torture.kind]);
+	fprintf(stderr, "\n");
+	clean_up();
+}
+
+_Noreturn void
+sim_fail(const char *fmt, ...)
+{
+	va_list ap;
+
+	if (failing)
+		_exit(1);
+	failing = true;
+	fprintf(stderr, "%s: ", script_where());
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "\n");
+	explain();
+	_exit(1);
+}
+
+static void
+on_signal(int signo)
+{
+	signal(SIGABRT, SIG_DFL);
+	sim_fail(signo == SIGALRM ? "no end after %d s of real time" : "aborted (%d)", signo == SIGALRM ? PATIENCE_S : signo);
+}
+
+/* fatal() of a role. */
+static void
+on_exit_early(void)
+{
+	if (!finished && !failing)
+		sim_fail("the process ended");
+}
+
+const char *
+sim_time_text(int64_t us)
+{
+	int64_t s = us / US_PER_S, ms = us / US_PER_MS % 1000;
+	struct buf b;
+	const char *text;
+
+	buf_init(&b, 64);
+	if (s >= 86400)
+		buf_addf(&b, "%lldd", (long long)(s / 86400));
+	if (s >= 3600)
+		buf_addf(&b, "%lldh", (long long)(s / 3600 % 24));
+	if (s >= 60)
+		buf_addf(&b, "%lldm", (long long)(s / 60 % 60));
+	buf_addf(&b, ms != 0 ? "%lld.%03llds" : "%llds", (long long)(s % 60), (long long)ms);
+	text = arena_cstr(sim_arena, buf_span(&b));
+	buf_release(&b);
+	return text;
+}
+
+/* ---- torture */
+
+bool
+torture_on(void)
+{
+	return torture.on;
+}
+
+bool
+torture_now(enum torture kind)
+{
+	return torture.on && kind == torture.kind && world_begun() && torture.calls++ == torture.n;
+}
+
+static void
+play(const char *file)
+{
+	sim_arena = arena_new((size_t)1 << 30);
+	clock_seed(seed);
+	atexit(on_exit_early);
+	alarm(PATIENCE_S);
+	world_init();
+	script_play(file);
+	clean_up();
+	finished = true;
+}
+
+/* In a process of its own: the story with one failure, then time enough for everything to end. */
+static _Noreturn void
+play_tortured(const char *file)
+{
+	play(file);
+	fflush(NULL);
+	exit(torture.calls > torture.n ? 0 : NOT_REACHED);
+}
+
+/* Every `every`-th failure of each kind, beginning somewhere else each time the seed differs. False: one was survived badly. */
+static bool
+torture_story(const char *file, unsigned every, unsigned *plays)
+{
+	for (unsigned k = 0; k < TORTURE_KINDS; k++) {
+		unsigned kind_plays = 0;
+
+		for (unsigned n = (unsigned)seed % every;; n += every) {
+			int status;
+			pid_t pid;
+
+			torture.kind = (enum torture)k;
+			torture.n = n;
+			pid = fork();
+			if (pid == 0) {
+				torture.on = true;
+				play_tortured(file);
+			}
+			if (pid < 0 || waitpid(pid, &status, 0) != pid)
+				return false;
+			if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_REACHED)
+				break;
+			kind_plays++;
+			if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+				continue;
+			fprintf(stderr, "FAIL  torture %s: %s %u (status %d)\n", file, kinds[k], n, status);
+			return false;
+		}
+		printf("%s%s %u", k == 0 ? "  " : ", ", kinds[k], kind_plays);
+		*plays += kind_plays;
+	}
+	printf("  %s\n", file);
+	return true;
+}
+
+static int
+usage(void)
+{
+	fprintf(stderr, "usage: sim [--seed N] FILE.sim\n       sim --torture [--seed N] [--every N] FILE.sim...\n");
+	return 2;
+}
+
+static bool
+number(const char *text, uint64_t *n_r)
+{
+	return text != NULL && span_u64(span_str(text), UINT32_MAX, n_r);
+}
+
+int
+main(int argc, char **argv)
+{
+	bool tortures = false;
+	uint64_t every = 1;
+	unsigned plays = 0;
+	int i = 1;
+
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGALRM, on_signal);
+	signal(SIGABRT, on_signal);
+	for (; i < argc && argv[i][0] == '-'; i++) {
+		if (strcmp(argv[i], "--torture") == 0)
+			tortures = true;
+		else if (strcmp(argv[i], "--seed") == 0 && number(argv[i + 1], &seed))
+			i++;
+		else if (strcmp(argv[i], "--every") == 0 && number(argv[i + 1], &every) && every > 0)
+			i++;
+		else
+			return usage();
+	}
+	if (i >= argc || (!tortures && i != argc - 1))
+		return usage();
+	if (!tortures) {
+		play(argv[i]);
+		return 0;
+	}
+	for (; i < argc; i++)
+		if (!torture_story(argv[i], (unsigned)every, &plays))
+			return 1;
+	printf("%u plays, nothing lost\n", plays);
+	return 0;
+}
