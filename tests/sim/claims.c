@@ -13,7 +13,7 @@ enum { CLAIMS_MAX = 2000, COPIES_MAX = 4000, FORBIDDEN_MAX = 20 };
 struct claim {
 	const char *token;
 	struct span sender, rcpt;
-	bool never;                     /* the sender wants no report */
+	bool never;                     /* it may end without a report */
 	size_t copies, reports;
 };
 
@@ -29,6 +29,13 @@ static struct copy copies[COPIES_MAX];
 static size_t n_copies;
 static struct span forbidden[FORBIDDEN_MAX];
 static size_t n_forbidden;
+
+/* With the empty sender, or the one of reports that make no further reports. */
+static bool
+is_report(struct span sender)
+{
+	return sender.n == 0 || span_starts(sender, SPAN("double-bounce@"));
+}
 
 void
 claim_made(const char *token, struct span sender, struct span rcpt, bool never)
@@ -64,11 +71,18 @@ claim_arrived(struct span host, bool tls, struct span sender, struct span rcpt, 
 
 		if (strstr(c->content, k->token) == NULL)
 			continue;
-		if (span_eq(k->rcpt, rcpt) && sender.n > 0 == (k->sender.n > 0))
+		if (span_eq(k->rcpt, rcpt) && span_eq(k->sender, sender))
 			k->copies++;
-		else if (sender.n == 0 && span_find(content, k->rcpt) >= 0)
+		else if (is_report(sender) && span_find(content, k->rcpt) >= 0)
 			k->reports++;
 	}
+}
+
+void
+claim_gone(struct span rcpt)
+{
+	for (size_t i = 0; i < n_claims; i++)
+		claims[i].never = claims[i].never || span_eq(claims[i].rcpt, rcpt);
 }
 
 size_t
@@ -77,7 +91,7 @@ claim_copies(struct span rcpt, int tls)
 	size_t n = 0;
 
 	for (size_t i = 0; i < n_copies; i++)
-		n += copies[i].sender.n > 0 && span_eq(copies[i].rcpt, rcpt) && (tls < 0 || copies[i].tls == (tls == 1));
+		n += !is_report(copies[i].sender) && span_eq(copies[i].rcpt, rcpt) && (tls < 0 || copies[i].tls == (tls == 1));
 	return n;
 }
 
@@ -87,7 +101,7 @@ claim_reports(struct span rcpt)
 	size_t n = 0;
 
 	for (size_t i = 0; i < n_copies; i++)
-		n += copies[i].sender.n == 0 && span_eq(copies[i].rcpt, rcpt);
+		n += is_report(copies[i].sender) && span_eq(copies[i].rcpt, rcpt);
 	return n;
 }
 
@@ -95,7 +109,7 @@ const char *
 claim_report(struct span rcpt)
 {
 	for (size_t i = n_copies; i > 0; i--)
-		if (copies[i - 1].sender.n == 0 && span_eq(copies[i - 1].rcpt, rcpt))
+		if (is_report(copies[i - 1].sender) && span_eq(copies[i - 1].rcpt, rcpt))
 			return copies[i - 1].content;
 	return NULL;
 }
@@ -138,4 +152,12 @@ claim_check(void)
 			    SPAN_ARG(k->sender), SPAN_ARG(k->rcpt));
 	}
 	buf_release(&in_spool);
+}
+
+void
+claim_check_once(void)
+{
+	for (size_t i = 0; i < n_claims; i++)
+		if (claims[i].copies > 1)
+			sim_fail("%s reached %.*s %zu times", claims[i].token, SPAN_ARG(claims[i].rcpt), claims[i].copies);
 }

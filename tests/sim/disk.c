@@ -31,8 +31,11 @@ int __wrap_fd_pwrite_all(int fd, const void *p, size_t n, uint64_t off);
 int __real_fd_pwrite_all(int fd, const void *p, size_t n, uint64_t off);
 int __wrap_fd_fsync(int fd);
 int __real_fd_fsync(int fd);
-int __wrap_fstatvfs(int fd, struct statvfs *st);
-int __real_fstatvfs(int fd, struct statvfs *st);
+/* By the names that they have for large files. */
+int __wrap_fstatvfs64(int fd, struct statvfs *st);
+int __real_fstatvfs64(int fd, struct statvfs *st);
+int __wrap_statvfs64(const char *path, struct statvfs *st);
+int __real_statvfs64(const char *path, struct statvfs *st);
 
 /* ---- the script */
 
@@ -201,14 +204,24 @@ __wrap_fd_fsync(int fd)
 	return fd_refused(true);
 }
 
-int
-__wrap_fstatvfs(int fd, struct statvfs *st)
+static int
+room(int r, struct statvfs *st)
 {
-	int r = __real_fstatvfs(fd, st);
-
 	if (r == 0)
 		st->f_bavail = spool.full ? 0 : (fsblkcnt_t)(UINT64_C(1) << 40) / st->f_frsize;
 	return r;
+}
+
+int
+__wrap_fstatvfs64(int fd, struct statvfs *st)
+{
+	return room(__real_fstatvfs64(fd, st), st);
+}
+
+int
+__wrap_statvfs64(const char *path, struct statvfs *st)
+{
+	return room(__real_statvfs64(path, st), st);
 }
 
 /* ---- the deliver role: mailboxes of virtual users */

@@ -457,8 +457,8 @@ take_line(struct server *v, struct span line)
 		const char *reply = scripted(v->h, "end", line);
 
 		v->in_data = false;
-		if (reply == NULL || reply[0] == '2')
-			take_mail(v);
+		if (reply == NULL || (reply[0] != '4' && reply[0] != '5'))
+			take_mail(v);   /* also when the answer is lost */
 		return answer(v, "end", line, "250 2.0.0 Ok: taken");
 	}
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)

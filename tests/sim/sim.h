@@ -88,6 +88,8 @@ unsigned world_descriptors(void);
 void claim_made(const char *token, struct span sender, struct span rcpt, bool never);
 /* A copy arrived at a server or in a mailbox. */
 void claim_arrived(struct span host, bool tls, struct span sender, struct span rcpt, struct span content);
+/* What was accepted for that recipient so far may end without a trace (a report nobody takes). */
+void claim_gone(struct span rcpt);
 /* Content must never arrive there in clear. */
 void claim_forbid_clear(struct span host);
 size_t claim_copies(struct span rcpt, int tls); /* tls: 1 with, 0 without, -1 either */
@@ -96,9 +98,13 @@ size_t claim_reports(struct span rcpt);         /* with the null sender */
 const char *claim_report(struct span rcpt);
 /* Messages that were accepted and are neither delivered, reported nor in the spool: sim_fail. */
 void claim_check(void);
+/* No recipient has two copies. */
+void claim_check_once(void);
 
 /* ---- script.c */
 void script_play(const char *file);
+/* Behind a script that leaves the world in order: time enough for everything to end. Twice delivered is bad, or not. */
+void script_rest(bool twice_is_fine);
 void script_log(int64_t since_start_us, bool warning, const char *tag, const char *line);
 const char *script_where(void);                 /* "FILE:LINE" */
 void script_log_tail(void);

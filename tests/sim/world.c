@@ -189,7 +189,7 @@ world_kill(struct span role)
 {
 	struct role *r = span_eq(role, SPAN("queue")) ? &queue : &smtpc;
 
-	mute = true;
+	mute = r == &queue;
 	disk_cut(r == &queue);
 	close_peers(r);
 	begun = false;                  /* nothing is mended meanwhile */

@@ -646,7 +646,7 @@ refuse_submitted(struct message *m, const struct ipc_queue_submitted *done)
 		memcpy(dsn, done->dsn.p, done->dsn.n);
 		dsn[done->dsn.n] = '\0';
 	}
-	refuse(m, dsn[0] == '5' ? 554 : 451, dsn, text);
+	refuse(m, dsn[0] == '5' ? 554 : strcmp(dsn, "4.3.1") == 0 ? 452 : 451, dsn, text);
 }
 
 static void
