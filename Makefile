@@ -5,7 +5,7 @@ ASAN ?= build-asan
 CCACHE := $(shell command -v ccache 2>/dev/null)
 JOBS ?= $(shell nproc)
 
-.PHONY: all deps run check check-trixie asan fuzz bench bench-queue install tail clean
+.PHONY: all deps run check check-trixie asan sim torture fuzz bench bench-queue install tail clean
 all: deps
 	@tests/kit/build.sh $(BUILD) gcc
 
@@ -28,6 +28,14 @@ check-trixie:
 # every source with clang's sanitizers
 asan: deps
 	@tests/kit/build.sh $(ASAN) clang -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1
+
+# the simulator's scripts
+sim: all
+	@SIGNET_BUILD=$$PWD/$(BUILD) tests/sim/run.py
+
+# every write, sync, lookup, message and tie between roles fails in turn (`make check` tries some of them)
+torture: all
+	@SIGNET_BUILD=$$PWD/$(BUILD) tests/sim/run.py --torture
 
 # FUZZ_SECONDS each target, new inputs into tests/fuzz/
 fuzz:

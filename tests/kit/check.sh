@@ -38,6 +38,21 @@ part "parameters that work have a reader and a test" python3 gen/params.py check
 part "documents name every folder and verb" python3 gen/docs.py "$build"
 unit "$build"
 unit "$asan"
+sim() { # sim BUILD OPTION...: the simulator's scripts, or some of the failures of torture
+	SIGNET_BUILD=$PWD/$1 python3 tests/sim/run.py "${@:2}" >"$log/sim" 2>&1
+	sed -n "/^[a-z]*: [0-9]* passed/!p" "$log/sim"
+	local line
+	line=$(grep -E '^[a-z]+: [0-9]+ passed' "$log/sim" | tail -1)
+	[ -n "$line" ] || { failed=$((failed + 1)); echo "FAIL  the simulator gave no result"; return; }
+	passed=$((passed + $(sed 's/.*: \([0-9]*\) passed.*/\1/' <<<"$line")))
+	failed=$((failed + $(sed 's/.* \([0-9]*\) failed.*/\1/' <<<"$line")))
+}
+for b in "$build" "$asan"; do
+	echo "simulator ($b):"
+	sim "$b"
+done
+sim "$build" --torture 20
+sim "$asan" --torture 60
 part "fuzz corpora replayed" tests/kit/fuzz.sh replay "$asan"
 run_e2e() { # the release build, then those that attack memory with sanitizers
 	SIGNET_BUILD=$PWD/$1 python3 tests/e2e/run.py -j "$(nproc)" 2>&1 | tee "$log/e2e" | grep -v '^e2e:'

@@ -1,8 +1,10 @@
 /*
  * sim [--seed N] FILE.sim                  play one script
+ * sim [--seed N] --fail KIND N FILE.sim    the same, and call N of that kind fails (KIND+: and what follows)
  * sim --torture [--every N] FILE.sim...    play each again and again, failing the n-th write, sync, lookup, message
- *                                          between roles and tie between them in turn; expectations do not count then,
- *                                          the account of every accepted message does
+ *                                          between roles and tie between them in turn: that one alone, and all of its
+ *                                          kind for a quarter of an hour. Expectations do not count then, the account
+ *                                          of every accepted message does
  */
 #include <ftw.h>
 #include <signal.h>
@@ -15,16 +17,17 @@
 
 #include "sim/sim.h"
 
-enum { PATIENCE_S = 120, NOT_REACHED = 3 };
+enum { PATIENCE_S = 120, NOT_REACHED = 3, STREAK_S = 900 };
 
 struct arena *sim_arena;
 static uint64_t seed = 1;
 static bool failing, finished;
 
 static struct {
-	bool on, over;
+	bool on, over, streak;
 	enum torture kind;
 	unsigned n, calls;
+	int64_t until_us;               /* of a streak */
 } torture;
 
 static const char *const kinds[TORTURE_KINDS] = { "write", "fsync", "lookup", "ipc", "link" };
@@ -53,7 +56,8 @@ explain(void)
 	script_log_tail();
 	fprintf(stderr, "    seed %llu", (unsigned long long)seed);
 	if (torture.on)
-		fprintf(stderr, ", call %u of kind %s failed", torture.n, kinds[torture.kind]);
+		fprintf(stderr, "; again: sim --fail %s%s %u --seed %llu FILE", kinds[torture.kind], torture.streak ? "+" : "", torture.n,
+		    (unsigned long long)seed);
 	fprintf(stderr, "\n");
 	clean_up();
 }
@@ -121,7 +125,13 @@ torture_on(void)
 bool
 torture_now(enum torture kind)
 {
-	return torture.on && !torture.over && kind == torture.kind && world_begun() && torture.calls++ == torture.n;
+	if (!torture.on || torture.over || kind != torture.kind || !world_begun())
+		return false;
+	if (torture.calls++ == torture.n) {
+		torture.until_us = clock_since_start_us() + STREAK_S * US_PER_S;
+		return true;
+	}
+	return torture.streak && torture.calls > torture.n && clock_since_start_us() < torture.until_us;
 }
 
 static void
@@ -149,36 +159,56 @@ play_tortured(const char *file)
 	exit(torture.calls > torture.n ? 0 : NOT_REACHED);
 }
 
-/* Every `every`-th failure of each kind, beginning somewhere else each time the seed differs. False: one was survived badly. */
+/* Its exit status: 0, NOT_REACHED, or survived badly. */
+static int
+play_one(const char *file)
+{
+	int status = -1;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		torture.on = true;
+		play_tortured(file);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		return WIFSIGNALED(status) ? -WTERMSIG(status) : -1;
+	return WEXITSTATUS(status);
+}
+
+/* Every `every`-th call of one kind. */
+static bool
+torture_kind(const char *file, unsigned every, unsigned *plays)
+{
+	for (torture.n = (unsigned)seed % every;; torture.n += every) {
+		int status = play_one(file);
+
+		if (status == NOT_REACHED)
+			return true;
+		++*plays;
+		if (status != 0) {
+			fprintf(stderr, "FAIL  torture %s: %s %u%s (status %d)\n", file, kinds[torture.kind], torture.n,
+			    torture.streak ? " and what followed" : "", status);
+			return false;
+		}
+	}
+}
+
 static bool
 torture_story(const char *file, unsigned every, unsigned *plays)
 {
-	for (unsigned k = 0; k < TORTURE_KINDS; k++) {
+	for (unsigned k = 0; k < 2 * TORTURE_KINDS; k++) {
 		unsigned kind_plays = 0;
 
-		for (unsigned n = (unsigned)seed % every;; n += every) {
-			int status;
-			pid_t pid;
-
-			torture.kind = (enum torture)k;
-			torture.n = n;
-			fflush(NULL);
-			pid = fork();
-			if (pid == 0) {
-				torture.on = true;
-				play_tortured(file);
-			}
-			if (pid < 0 || waitpid(pid, &status, 0) != pid)
-				return false;
-			if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_REACHED)
-				break;
-			kind_plays++;
-			if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-				continue;
-			fprintf(stderr, "FAIL  torture %s: %s %u (status %d)\n", file, kinds[k], n, status);
+		torture.kind = (enum torture)(k / 2);
+		torture.streak = k % 2 == 1;
+		if (!torture_kind(file, every, &kind_plays))
 			return false;
-		}
-		printf("%s%s %u", k == 0 ? "  " : ", ", kinds[k], kind_plays);
+		if (!torture.streak)
+			printf("%s%s %u", k == 0 ? "  " : ", ", kinds[torture.kind], kind_plays);
+		else
+			printf("+%u", kind_plays);
 		*plays += kind_plays;
 	}
 	printf("  %s\n", file);
@@ -188,7 +218,7 @@ torture_story(const char *file, unsigned every, unsigned *plays)
 static int
 usage(void)
 {
-	fprintf(stderr, "usage: sim [--seed N] FILE.sim\n       sim --torture [--seed N] [--every N] FILE.sim...\n");
+	fprintf(stderr, "usage: sim [--seed N] [--fail KIND N] FILE.sim\n       sim --torture [--seed N] [--every N] FILE.sim...\n");
 	return 2;
 }
 
@@ -196,6 +226,25 @@ static bool
 number(const char *text, uint64_t *n_r)
 {
 	return text != NULL && span_u64(span_str(text), UINT32_MAX, n_r);
+}
+
+/* "write+" "12" */
+static bool
+take_failure(const char *kind, const char *n_text)
+{
+	uint64_t n;
+
+	if (kind == NULL || !number(n_text, &n))
+		return false;
+	torture.on = true;
+	torture.n = (unsigned)n;
+	torture.streak = kind[0] != '\0' && kind[strlen(kind) - 1] == '+';
+	for (unsigned k = 0; k < TORTURE_KINDS; k++)
+		if (strncmp(kind, kinds[k], strlen(kind) - torture.streak) == 0 && strlen(kinds[k]) == strlen(kind) - torture.streak) {
+			torture.kind = (enum torture)k;
+			return true;
+		}
+	return false;
 }
 
 int
@@ -213,6 +262,8 @@ main(int argc, char **argv)
 	for (; i < argc && argv[i][0] == '-'; i++) {
 		if (strcmp(argv[i], "--torture") == 0)
 			tortures = true;
+		else if (strcmp(argv[i], "--fail") == 0 && i + 2 < argc && take_failure(argv[i + 1], argv[i + 2]))
+			i += 2;
 		else if (strcmp(argv[i], "--seed") == 0 && number(argv[i + 1], &seed))
 			i++;
 		else if (strcmp(argv[i], "--every") == 0 && number(argv[i + 1], &every) && every > 0)
@@ -220,7 +271,7 @@ main(int argc, char **argv)
 		else
 			return usage();
 	}
-	if (i >= argc || (!tortures && i != argc - 1))
+	if (i >= argc || (!tortures && i != argc - 1) || (tortures && torture.on))
 		return usage();
 	if (!tortures) {
 		play(argv[i]);
