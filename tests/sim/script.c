@@ -377,6 +377,20 @@ do_kill(struct span rest)
 	world_kill(role);
 }
 
+static void
+do_fail(struct span rest)
+{
+	struct span kind = word(&rest);
+	size_t n = count_word(&rest);
+
+	no_more(rest);
+	begin();
+	if (torture_on())
+		sim_fail("fail is for scripts that expect something");
+	if (n == 0 || !torture_arm(kind, n - 1))
+		sim_fail("fail write, fsync, lookup, ipc or link, with a + for a while, and a number from 1");
+}
+
 /* ---- what is expected */
 
 static void
@@ -568,7 +582,7 @@ static const struct command {
 	{ "conf", do_conf, SET }, { "zone", do_zone, SET }, { "dns", do_dns, SET }, { "table", do_table, SET },
 	{ "host", do_host, SET }, { "disk", do_disk, SET }, { "never-clear", do_forbid, SET }, { "gone", do_gone, SET }, { "warning", do_warning, SEE },
 	{ "send", do_send, DO }, { "after", do_after, DO }, { "at", do_at, DO }, { "admin", do_admin, DO },
-	{ "kill", do_kill, DO },
+	{ "kill", do_kill, DO }, { "fail", do_fail, DO },
 	{ "log", see_log, SEE }, { "nolog", see_nolog, SEE }, { "count", see_count, SEE }, { "sent", see_sent, SEE },
 	{ "deferred", see_deferred, SEE }, { "bounced", see_bounced, SEE }, { "copies", see_copies, SEE },
 	{ "reports", see_reports, SEE }, { "report", see_report, SEE }, { "queue", see_queue, SEE }, { "files", see_files, SEE },

@@ -24,7 +24,8 @@ static uint64_t seed = 1;
 static bool failing, finished;
 
 static struct {
-	bool on, over, streak;
+	bool on;                        /* expectations do not count */
+	bool armed, streak;
 	enum torture kind;
 	unsigned n, calls;
 	int64_t until_us;               /* of a streak */
@@ -125,7 +126,7 @@ torture_on(void)
 bool
 torture_now(enum torture kind)
 {
-	if (!torture.on || torture.over || kind != torture.kind || !world_begun())
+	if (!torture.armed || kind != torture.kind || !world_begun())
 		return false;
 	if (torture.calls++ == torture.n) {
 		torture.until_us = clock_since_start_us() + STREAK_S * US_PER_S;
@@ -144,7 +145,7 @@ play(const char *file)
 	world_init();
 	script_play(file);
 	if (torture.on) {
-		torture.over = true;
+		torture.armed = false;
 		script_rest(torture.kind != TORTURE_LOOKUP);
 	}
 	clean_up();
@@ -169,7 +170,7 @@ play_one(const char *file)
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0) {
-		torture.on = true;
+		torture.on = torture.armed = true;
 		play_tortured(file);
 	}
 	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
@@ -229,22 +230,29 @@ number(const char *text, uint64_t *n_r)
 }
 
 /* "write+" "12" */
+bool
+torture_arm(struct span kind, uint64_t n)
+{
+	torture.streak = span_ends(kind, SPAN("+"));
+	kind.n -= torture.streak;
+	torture.armed = true;
+	torture.n = (unsigned)n;
+	torture.calls = 0;
+	for (unsigned k = 0; k < TORTURE_KINDS; k++)
+		if (span_eq(kind, span_str(kinds[k]))) {
+			torture.kind = (enum torture)k;
+			return true;
+		}
+	return false;
+}
+
 static bool
 take_failure(const char *kind, const char *n_text)
 {
 	uint64_t n;
 
-	if (kind == NULL || !number(n_text, &n))
-		return false;
 	torture.on = true;
-	torture.n = (unsigned)n;
-	torture.streak = kind[0] != '\0' && kind[strlen(kind) - 1] == '+';
-	for (unsigned k = 0; k < TORTURE_KINDS; k++)
-		if (strncmp(kind, kinds[k], strlen(kind) - torture.streak) == 0 && strlen(kinds[k]) == strlen(kind) - torture.streak) {
-			torture.kind = (enum torture)k;
-			return true;
-		}
-	return false;
+	return number(n_text, &n) && torture_arm(span_str(kind), n);
 }
 
 int

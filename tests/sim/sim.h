@@ -34,6 +34,8 @@ enum torture { TORTURE_WRITE, TORTURE_FSYNC, TORTURE_LOOKUP, TORTURE_IPC, TORTUR
 /* One more call of that kind: true when it is the one that fails. */
 bool torture_now(enum torture kind);
 bool torture_on(void);
+/* From now on: call `n` (from 0) of "write", "ipc", ...; with a "+" all that follow for a quarter of an hour, too. */
+bool torture_arm(struct span kind, uint64_t n);
 
 /* ---- clock.c */
 void clock_seed(uint64_t seed);

@@ -149,6 +149,7 @@ queue_start(struct role *r)
 	loop_task_init(&q->work, work, q);
 	loop_timer_init(&q->timer, r->loop, on_timer, q);
 	loop_timer_init(&q->stuck_timer, r->loop, journal_retry, q);
+	loop_timer_init(&q->tmp_timer, r->loop, submit_expire, q);
 	q->store = store_open(q->params->queue_directory, q->disk == NULL ? SYNC_THREADS : 0, r->loop,
 	    q->disk == NULL ? &store_io_disk : q->disk, &why);
 	if (q->store == NULL)
@@ -181,6 +182,7 @@ queue_release(struct role *r)
 	loop_task_cancel(&q->work);
 	loop_timer_release(&q->timer);
 	loop_timer_release(&q->stuck_timer);
+	loop_timer_release(&q->tmp_timer);
 	hmap_release(&q->messages);
 	heap_release(&q->due);
 	free(q->error_tag);

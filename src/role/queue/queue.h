@@ -143,6 +143,7 @@ struct queue {
 	struct loop_task work;          /* activate and dispatch */
 	struct loop_timer timer;
 	struct loop_timer stuck_timer;
+	struct loop_timer tmp_timer;    /* the oldest of tmps has had its time */
 	struct list sweeps, listings, tmps;
 	unsigned n_tmps;
 	struct transports *transports;
@@ -182,6 +183,7 @@ void submit_message(void *ctx, struct ipc_from from, struct ipc_queue_submit *m)
 void submit_tmp(void *ctx, struct ipc_from from, struct ipc_queue_tmp *m);
 void submit_tmp_drop(void *ctx, struct ipc_from from, struct ipc_queue_tmp_drop *m);
 void submit_peer_down(struct queue *q, uint64_t peer_id);
+void submit_expire(void *ctx);
 void submit_release(struct queue *q);
 
 /* ---- active.c */

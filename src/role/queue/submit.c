@@ -7,13 +7,14 @@
 #include "mail/qid.h"
 #include "role/queue/queue.h"
 
-enum { TMPS_MAX = 2000, FRESH_MAX = 20000 };
+enum { TMPS_MAX = 2000, FRESH_MAX = 20000, TMP_LIFE_MS = 24 * 3600 * 1000 };
 
 /* A file in tmp/ that a sender writes into. */
 struct tmp {
 	struct list node;
 	char qid[STORE_QID_MAX + 1];
 	uint64_t peer_id;
+	int64_t made_us;                /* loop's clock */
 	char name[STORE_QID_MAX + 1];
 };
 
@@ -87,8 +88,11 @@ tmp_new(struct queue *q, struct ipc_from from, struct span qid)
 	}
 	memcpy(t->qid, qid.p, qid.n);
 	t->peer_id = from.peer_id;
+	t->made_us = loop_now_us(q->loop);
 	list_push_back(&q->tmps, &t->node);
 	q->n_tmps++;
+	if (!loop_timer_pending(&q->tmp_timer))
+		loop_timer_set_ms(&q->tmp_timer, TMP_LIFE_MS);
 	lseek(fd, STORE_TMP_CONTENT, SEEK_SET);
 	return fd;
 }
@@ -126,6 +130,25 @@ submit_tmp_drop(void *ctx, struct ipc_from from, struct ipc_queue_tmp_drop *m)
 		return;
 	store_tmp_drop(q->store, t->name);
 	tmp_free(q, t);
+}
+
+/* Nobody writes a message for a day: its sender forgot it, or could not say so. */
+void
+submit_expire(void *ctx)
+{
+	struct queue *q = ctx;
+
+	LIST_EACH(n, &q->tmps) {
+		struct tmp *t = LIST_ITEM(n, struct tmp, node);
+		int64_t left_ms = TMP_LIFE_MS - (loop_now_us(q->loop) - t->made_us) / US_PER_MS;
+
+		if (left_ms > 0) {      /* the others are younger */
+			loop_timer_set_ms(&q->tmp_timer, left_ms);
+			return;
+		}
+		store_tmp_drop(q->store, t->name);
+		tmp_free(q, t);
+	}
 }
 
 void
