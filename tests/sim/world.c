@@ -251,10 +251,11 @@ sink(void *ctx, int64_t wall_us, enum log_level level, const char *tag, const ch
 void
 world_init(void)
 {
-	snprintf(dir, sizeof(dir), "/tmp/signet-sim-XXXXXX");
+	/* in memory where that is: nothing here has to survive the machine */
+	snprintf(dir, sizeof(dir), "%s/signet-sim-XXXXXX", access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : "/tmp");
 	if (mkdtemp(dir) == NULL) {
 		dir[0] = '\0';
-		sim_fail("no directory in /tmp");
+		sim_fail("no directory in /dev/shm or /tmp");
 	}
 	loop = loop_new();
 	buf_init(&conf_lines, CONF_MAX);
