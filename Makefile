@@ -5,7 +5,7 @@ ASAN ?= build-asan
 CCACHE := $(shell command -v ccache 2>/dev/null)
 JOBS ?= $(shell nproc)
 
-.PHONY: all deps run check check-trixie asan sim torture fuzz bench bench-queue install tail clean
+.PHONY: all deps run check check-all check-trixie asan sim torture fuzz bench bench-queue install tail clean
 all: deps
 	@tests/kit/build.sh $(BUILD) gcc
 
@@ -20,6 +20,11 @@ run: all
 check:
 	@tests/kit/deps.sh build check
 	@tests/kit/check.sh $(BUILD) $(ASAN)
+
+# what takes longer: the other compiler for each build, -fanalyzer, clang-tidy, cppcheck, Debian 13
+check-all:
+	@tests/kit/deps.sh build check analyze
+	@tests/kit/check-all.sh
 
 # build and test in a Debian 13 made by debootstrap (OpenSSL 3.5); needs root, not part of `make check`
 check-trixie:
@@ -61,4 +66,4 @@ tail:
 	@tests/kit/tail.sh
 
 clean:
-	rm -rf --one-file-system $(BUILD) $(ASAN) build-fuzz build-clang build-trixie run
+	rm -rf --one-file-system $(BUILD) $(ASAN) build-fuzz build-clang build-gcc-asan build-analyzer build-trixie run

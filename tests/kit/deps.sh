@@ -6,6 +6,7 @@ run="openssl swaks libnet-ssleay-perl nsd ldnsutils"
 check="clang unbound libclang-rt-14-dev openssl swaks libnet-ssleay-perl nsd ldnsutils iproute2 util-linux passwd procps gnutls-bin dovecot-core haproxy postgrey"
 # Postfix as a peer and as the measure: 3.10 or later, which bookworm has in its backports
 peers="postfix postfix-pcre postfix-cdb postfix-lmdb"
+analyze="clang-tidy cppcheck debootstrap"
 bench="openssl procps iproute2 strace nsd ldnsutils"
 want=""
 for purpose in "$@"; do
@@ -14,6 +15,7 @@ for purpose in "$@"; do
 	run) want="$want $run" ;;
 	check) want="$want $check" ;;
 	bench) want="$want $bench" ;;
+	analyze) want="$want $analyze" ;;
 	*) echo "deps.sh: unknown purpose $purpose" >&2; exit 2 ;;
 	esac
 done

@@ -222,7 +222,7 @@ conf_read_master(struct conf_loading *l, struct span text)
 {
 	struct conf_lines lines;
 	struct buf line;
-	unsigned number;
+	unsigned number = 0;
 
 	buf_init(&line, CONF_FILE_MAX);
 	conf_lines_init(&lines, text);

@@ -131,8 +131,8 @@ map_to_rest(const struct rewrite *r, struct maps *maps, const char *name, struct
 	struct span first = *addr;
 
 	for (unsigned i = 0; i < CANONICAL_STEPS; i++) {
-		struct span *list;
-		size_t count;
+		struct span *list = NULL;
+		size_t count = 0;
 		enum map_result res = rewrite_lookup(r, maps, name, *addr, propagate, &list, &count);
 
 		if (res == MAP_ABSENT)

@@ -51,7 +51,7 @@ static bool
 tables_open(struct table *t, struct fault *why)
 {
 	struct span inner, token;
-	struct parts *p;
+	struct parts *p = NULL;
 
 	if (!open_parts(t, &inner, &p, why))
 		return false;
@@ -148,7 +148,7 @@ static bool
 randmap_open(struct table *t, struct fault *why)
 {
 	struct span inner, token;
-	struct parts *p;
+	struct parts *p = NULL;
 
 	if (!open_parts(t, &inner, &p, why))
 		return false;

@@ -104,10 +104,10 @@ enum smtps_scan_state {
 struct smtps_scan {
 	enum smtps_scan_state state;
 	enum smtps_bare_lf mode;
-	bool dots : 1;                  /* DATA: dot-stuffed, ends at CRLF.CRLF */
-	bool replace_cr : 1;            /* a stray CR becomes a space */
-	bool prev_bare : 1;             /* the line before ended in a bare LF */
-	bool saw_bare : 1;
+	bool dots;                      /* DATA: dot-stuffed, ends at CRLF.CRLF */
+	bool replace_cr;                /* a stray CR becomes a space */
+	bool prev_bare;                 /* the line before ended in a bare LF */
+	bool saw_bare;
 };
 
 struct smtps_news {

@@ -61,7 +61,7 @@ tls_params_level(const struct tls_params *p, enum tls_level *level_r, struct fau
 bool
 tls_params_want_tls(const struct tls_params *p)
 {
-	enum tls_level level;
+	enum tls_level level = TLS_LEVEL_NONE;
 
 	return p->have_policy_maps || !tls_params_level(p, &level, NULL) || level > TLS_LEVEL_NONE;
 }
@@ -122,7 +122,7 @@ bool
 tls_params_check(const struct tls_params *p, struct fault *why)
 {
 	struct tls_dane_digests digests;
-	enum tls_level level;
+	enum tls_level level = TLS_LEVEL_NONE;
 	struct span sni;
 
 	if (!tls_params_level(p, &level, why))

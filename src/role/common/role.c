@@ -61,7 +61,7 @@ find_file(struct role *r, struct span path)
 	return NULL;
 }
 
-static void
+static struct role_file *
 take_file(struct role *r, struct ipc_role_file *m)
 {
 	struct role_file *f = find_file(r, m->path);
@@ -76,6 +76,7 @@ take_file(struct role *r, struct ipc_role_file *m)
 	fd_close(&f->fd);
 	f->fd = m->file;
 	m->file = -1;
+	return f;
 }
 
 int
@@ -279,11 +280,12 @@ static void
 on_file(void *ctx, struct ipc_from from, struct ipc_role_file *m)
 {
 	struct role *r = ctx;
+	struct role_file *f;
 
 	(void)from;
-	take_file(r, m);
+	f = take_file(r, m);
 	if (r->spec->file_changed != NULL)
-		r->spec->file_changed(r, find_file(r, m->path)->path);
+		r->spec->file_changed(r, f->path);
 }
 
 static void

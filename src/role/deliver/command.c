@@ -87,6 +87,8 @@ exec_line(const struct command *c)
 		exec_shell(c->line);
 	snprintf(copy, sizeof(copy), "%s", c->line);
 	split_words(copy, words, sizeof(words) / sizeof(words[0]));
+	if (words[0] == NULL)
+		exec_shell(c->line);    /* blanks */
 	execvp(words[0], words);
 	/* A word without a slash that is no program may be built into the shell ("exit 67"). */
 	if (errno == ENOENT && strchr(words[0], '/') == NULL)

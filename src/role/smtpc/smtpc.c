@@ -45,7 +45,9 @@ allow(struct dirs *d, const char *path)
 		log_warning(NULL, "too many directories of certificates: %s stays out of reach", path);
 		return;
 	}
-	d->list[d->count++] = strdup(path);
+	d->list[d->count] = strdup(path);
+	ensure(d->list[d->count] != NULL);
+	d->count++;
 	role_allow_dir(d->role, path, false);
 }
 

@@ -61,7 +61,7 @@ client_set_server(struct session *s, struct span bytes, unsigned port)
 static bool
 identify_remote(struct session *s)
 {
-	struct sockaddr_storage peer, own;
+	struct sockaddr_storage peer = { 0 }, own = { 0 };
 	socklen_t peer_n = sizeof(peer), own_n = sizeof(own);
 	struct span bytes;
 	unsigned port;

@@ -233,7 +233,7 @@ tls_policy_tune(struct session *s, struct fault *why)
 	struct arena *a = s->tls_entry != NULL ? s->tls_entry->arena : NULL;
 	struct tls_server_params t;
 
-	if (!tls_policy_decides(s))
+	if (p == NULL || !tls_policy_decides(s))
 		return true;
 	service_tls_params(s->svc, &t);
 	t.ask_ccert = tls_client_policy_asks(p, tls_server_ctx_asks_ccert(s->svc->tls));
