@@ -45,7 +45,15 @@ struct client {
 	STACK_OF(X509) *chain;
 	struct tls_info info;
 	struct buf out;
+	bool json;
+	json_t *o;                      /* the same as `out` */
 };
+
+static void
+put(json_t *o, const char *name, struct span text)
+{
+	json_object_set_new(o, name, tls_json_span(text));
+}
 
 /* --- the name --- */
 
@@ -108,8 +116,36 @@ find_entry(struct client *c)
 }
 
 static void
+entry_json(struct client *c)
+{
+	json_t *o = json_object();
+
+	if (!c->found) {
+		json_decref(o);
+		json_object_set_new(c->o, "entry", json_null());
+		put(c->o, "level", span_str(c->p->smtpd_tls_security_level));
+		return;
+	}
+	put(o, "key", c->key);
+	put(o, "value", c->hit.value);
+	put(o, "source", c->hit.file.n > 0 ? arena_printf(c->a, "%.*s:%u", SPAN_ARG(c->hit.file), c->hit.line) : c->hit.table);
+	json_object_set_new(o, "usable", json_boolean(!c->unusable));
+	if (c->unusable)
+		put(o, "reason", span_str(c->why.text));
+	json_object_set_new(c->o, "entry", o);
+	if (c->unusable)
+		return;
+	put(c->o, "level", span_str(tls_client_level_name(c->policy.level)));
+}
+
+static void
 show_entry(struct client *c)
 {
+	bool no_tls = c->found && !c->unusable && c->policy.level == TLS_CLIENT_NONE;
+
+	entry_json(c);
+	json_object_set_new(c->o, "asks_certificate", json_boolean(c->asked && !no_tls));
+	json_object_set_new(c->o, "asks_raw_key", json_boolean(c->key_would_do && !no_tls));
 	if (!c->found) {
 		buf_addf(&c->out, "entry:        none; smtpd_tls_security_level = %s decides\n", c->p->smtpd_tls_security_level);
 		return;
@@ -210,6 +246,20 @@ verify(struct client *c, X509_STORE *store, int purpose, struct span *why_r)
 }
 
 static void
+certificate_json(struct client *c, bool ok, struct span text)
+{
+	json_t *o = json_object();
+
+	json_object_set_new(o, "trusted", json_boolean(ok));
+	put(o, ok ? "authority" : "reason", text);
+	put(o, "subject", tls_dn_text(X509_get_subject_name(c->cert), c->a));
+	put(o, "issuer", tls_dn_text(X509_get_issuer_name(c->cert), c->a));
+	put(o, "cert_fingerprint", c->info.cert_fp);
+	put(o, "pkey_fingerprint", c->info.pkey_fp);
+	json_object_set_new(c->o, "certificate", o);
+}
+
+static void
 judge_certificate(struct client *c)
 {
 	const struct tls_roots_params roots = { .prefix = "smtpd_tls", .CAfile = c->p->smtpd_tls_CAfile, .CApath = c->p->smtpd_tls_CApath,
@@ -229,6 +279,7 @@ judge_certificate(struct client *c)
 	c->info.asked = true;
 	c->info.peer_trusted = ok;
 	c->info.untrusted = ok ? SPAN("") : text;
+	certificate_json(c, ok, text);
 	buf_addf(&c->out, "certificate:  %s, %s%.*s\n", ok ? "Trusted" : "Untrusted", ok ? "by " : "", SPAN_ARG(text));
 	buf_addf(&c->out, "              subject %.*s\n", SPAN_ARG(tls_dn_text(X509_get_subject_name(c->cert), c->a)));
 	buf_addf(&c->out, "              issuer %.*s\n", SPAN_ARG(tls_dn_text(X509_get_issuer_name(c->cert), c->a)));
@@ -239,6 +290,7 @@ static void
 judge_raw_key(struct client *c)
 {
 	tls_info_key(c->raw_key, c->p->smtpd_tls_fingerprint_digest, c->a, &c->info);
+	put(c->o, "raw_key", c->info.pkey_fp);
 	buf_addf(&c->out, "raw key:      Untrusted: what it is good for, its fingerprint says\n              key %.*s\n", SPAN_ARG(c->info.pkey_fp));
 }
 
@@ -271,8 +323,30 @@ ask_issuer(struct client *c, const struct tls_client_shown *s, struct tls_client
 	maps_unref(&m);
 }
 
+static json_t *
+outcome_json(const struct tls_client_verdict *v)
+{
+	json_t *o = json_object(), *steps = json_array();
+
+	json_object_set_new(o, "accepted", json_boolean(v->ok));
+	if (!v->ok) {
+		json_object_set_new(o, "code", json_integer((json_int_t)v->code));
+		put(o, "dsn", span_str(v->dsn));
+		put(o, "reason", v->why);
+	}
+	for (size_t i = 0; i < v->n_trail; i++) {
+		json_t *step = json_object();
+
+		put(step, "rule", span_str(v->trail[i].rule));
+		put(step, "result", v->trail[i].result);
+		json_array_append_new(steps, step);
+	}
+	json_object_set_new(o, "steps", steps);
+	return o;
+}
+
 static void
-show_outcome(struct client *c, const char *what, const struct tls_client_shown *s)
+show_outcome(struct client *c, const char *what, const char *name, const struct tls_client_shown *s)
 {
 	struct tls_client_issuer issuer;
 	struct tls_client_verdict v;
@@ -281,6 +355,7 @@ show_outcome(struct client *c, const char *what, const struct tls_client_shown *
 		return;
 	ask_issuer(c, s, &issuer);
 	tls_client_policy_decide(&c->policy, s, &issuer, c->a, &v);
+	json_object_set_new(c->o, name, outcome_json(&v));
 	if (v.ok)
 		buf_addf(&c->out, "%s accepted\n", what);
 	else
@@ -295,7 +370,13 @@ static void
 on_said(void *ctx, const char *list, const char *word, struct span arg, struct span says)
 {
 	struct client *c = ctx;
+	json_t *o = json_object();
 
+	put(o, "list", span_str(list));
+	put(o, "word", span_str(word));
+	put(o, "argument", arg);
+	put(o, "says", says);
+	json_array_append_new(json_object_get(c->o, "restrictions"), o);
 	buf_addf(&c->out, "%s: %s%s%.*s %.*s\n", list, word, arg.n > 0 ? " " : "", SPAN_ARG(arg), SPAN_ARG(says));
 }
 
@@ -367,7 +448,32 @@ show_key_alone(struct client *c, const struct tls_client_shown *tls)
 	key.cert = NULL;
 	key.trusted = false;
 	key.cert_fp = key.untrusted = SPAN("");
-	show_outcome(c, "key alone:   ", &key);
+	show_outcome(c, "key alone:   ", "key_alone", &key);
+}
+
+static void
+client_json(struct client *c)
+{
+	put(c->o, "address", span_str(c->address));
+	put(c->o, "name", c->name.n > 0 ? c->name : SPAN("unknown"));
+	put(c->o, "name_source", span_str(c->name_why));
+	put(c->o, "service", span_str(c->svc->name));
+	json_object_set_new(c->o, "certificate", json_null());
+	json_object_set_new(c->o, "restrictions", json_array());
+}
+
+static int
+print(struct client *c)
+{
+	char *text;
+
+	if (!c->json)
+		return cli_print(c->cli, &c->out);
+	text = json_dumps(c->o, JSON_INDENT(1));
+	buf_clear(&c->out);
+	buf_addf(&c->out, "%s\n", text != NULL ? text : "");
+	free(text);
+	return cli_print(c->cli, &c->out);
 }
 
 static int
@@ -381,6 +487,7 @@ run(struct client *c)
 	if (c->bits != NULL && !span_u64(span_str(c->bits), 4096, &bits))
 		return cli_usage(c->cli, "--bits needs a number");
 	find_name(c);
+	client_json(c);
 	buf_addf(&c->out, "client:       %.*s[%s] (name %s)\nservice:      %s\n", SPAN_ARG(c->name.n > 0 ? c->name : SPAN("unknown")), c->address,
 	    c->name_why, c->svc->name);
 	if (!find_entry(c))
@@ -390,12 +497,12 @@ run(struct client *c)
 	tls.name = clear.name = c->name;
 	tls.bits = c->bits != NULL ? (int)bits : 256;
 	show_credential(c, &tls);
-	show_outcome(c, "in clear:    ", &clear);
-	show_outcome(c, "with TLS:    ", &tls);
+	show_outcome(c, "in clear:    ", "in_clear", &clear);
+	show_outcome(c, "with TLS:    ", "with_tls", &tls);
 	show_key_alone(c, &tls);
 	if (!show_restrictions(c, &tls))
 		return cli_fail(c->cli, CLI_NO, "%s", c->why.text);
-	return cli_print(c->cli, &c->out);
+	return print(c);
 }
 
 static const struct conf_service *
@@ -419,6 +526,11 @@ take(struct client *c, int argc, char **argv)
 	for (int i = 1; i < argc; i += 2) {
 		size_t k = 0;
 
+		if (strcmp(argv[i], "--json") == 0) {
+			c->json = true;
+			i--;
+			continue;
+		}
 		while (k < sizeof(rows) / sizeof(rows[0]) && strcmp(argv[i], rows[k].name) != 0)
 			k++;
 		if (k == sizeof(rows) / sizeof(rows[0]) || i + 1 == argc)
@@ -437,12 +549,13 @@ tls_explain_client(struct cli *cli, int argc, char **argv)
 	int status;
 
 	if (!take(&c, argc, argv) || !dns_address_parse(span_str(c.address), bytes, &n))
-		return cli_usage(cli, "--client needs an address; --name, --cert, --bits and --service take one value each");
+		return cli_usage(cli, "--client needs an address; --name, --cert, --bits and --service take one value each, --json none");
 	c.conf = cli_conf(cli);
 	if (c.conf == NULL)
 		return CLI_NO;
 	c.a = arena_new(64u << 20);
 	buf_init(&c.out, 1u << 20);
+	c.o = json_object();
 	c.svc = find_service(&c);
 	c.p = c.svc != NULL ? c.svc->params : NULL;
 	status = c.svc != NULL ? run(&c) : cli_fail(cli, CLI_NO, "no smtpd service %s in master.cf", c.service != NULL ? c.service : "at all");
@@ -453,6 +566,7 @@ tls_explain_client(struct cli *cli, int argc, char **argv)
 	EVP_PKEY_free(c.raw_key);
 	sk_X509_pop_free(c.chain, X509_free);
 	buf_release(&c.out);
+	json_decref(c.o);
 	arena_free(&c.a);
 	conf_unref(&c.conf);
 	return status;

@@ -7,6 +7,7 @@
  *	dir /etc/signet
  *	set                                     main.cf alone; then one per kind of overrides
  *	myhostname = mail.example.com
+ *	given NAME                              set, where the default depends on compatibility_level
  *	service SET STRESS TYPE PRIVATE UNPRIV CHROOT IFUSED DISABLED WAKEUP MAXPROC VERBOSE LINE
  *	NAME, COMMAND, ARGS, TAG, FILE          one line each, as in "name relay"
  *	end
@@ -17,13 +18,23 @@
 #define HEAD "signet-conf 1"
 #define NUMBERS 12
 
+/* Its default is another one below some compatibility_level: then who said the value matters. */
+static bool
+is_compatible(const struct conf_value *v)
+{
+	return v->row != NULL && v->row->def != NULL && strstr(v->row->def, "$compatibility_level") != NULL;
+}
+
 static void
 write_set(const struct conf_set *s, struct buf *out)
 {
 	buf_add_str(out, "set\n");
 	for (const struct conf_value *v = s->first; v != NULL; v = v->next)
-		if (v->value != NULL)
+		if (v->value != NULL) {
 			buf_addf(out, "%s = %s\n", v->name, v->value);
+			if (is_compatible(v) && (v->def != NULL || v->given))
+				buf_addf(out, "given %s\n", v->name);
+		}
 }
 
 /* Which set has these params as its own? */
@@ -99,12 +110,25 @@ keyed(struct reader *r, struct span key, const char **text_r)
 }
 
 static bool
+read_given(struct reader *r, struct conf_set *set)
+{
+	struct conf_value *v = conf_set_own(set, span_from(r->line, sizeof("given ") - 1));
+
+	if (v == NULL)
+		return bad(r, "no such name");
+	v->given = true;
+	return true;
+}
+
+static bool
 read_value(struct reader *r, struct conf_set *set)
 {
 	ptrdiff_t at = span_find(r->line, SPAN(" = "));
 	const char *canonical;
 	struct conf_value *v;
 
+	if (at <= 0 && span_starts(r->line, SPAN("given ")))
+		return read_given(r, set);
 	if (at <= 0)
 		return bad(r, "no value");
 	if (conf_set_own(set, span_slice(r->line, 0, (size_t)at)) != NULL)

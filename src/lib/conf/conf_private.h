@@ -133,6 +133,7 @@ struct conf_value {
 	struct conf_ref *refs;
 	enum conf_value_phase phase;
 	bool is_default;                        /* not set, or set to what the default gives */
+	bool given;                             /* read from canonical text: it is set */
 };
 
 /*

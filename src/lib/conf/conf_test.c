@@ -5,6 +5,7 @@
 
 #include "base/arena.h"
 #include "conf/params.h"
+#include "conf/show.h"
 #include "kit/kit.h"
 
 static struct conf_report report;
@@ -374,6 +375,37 @@ canonical_text_reads_back_the_same(void **state)
 	done(&c);
 }
 
+/* Where compatibility_level chooses the default: was it set? Master knows, and so does who reads the text. */
+static void
+canonical_text_says_what_was_given(void **state)
+{
+	struct conf *c = parse("compatibility_level = 3.5\nsmtpd_tls_fingerprint_digest = md5\n",
+	    "smtp inet n - n - - smtpd\n25 inet n - n - - smtpd\n -o smtp_tls_fingerprint_digest=md5\n"), *back;
+	struct buf text;
+	struct fault why;
+
+	(void)state;
+	buf_init(&text, 8U << 20);
+	conf_write(c, &text);
+	if (!conf_read(buf_span(&text), &back, &why))
+		fail_msg("%s", why.text);
+	for (int i = 0; i < 2; i++) {
+		const struct conf *in = i == 0 ? c : back;
+		const struct conf_service *plain = conf_find_service(in, "smtp", true), *own = conf_find_service(in, "25", true);
+
+		assert_string_equal(plain->params->smtp_tls_fingerprint_digest, "md5");
+		assert_true(conf_is_given(plain, "smtpd_tls_fingerprint_digest"));
+		assert_true(conf_is_given(own, "smtpd_tls_fingerprint_digest"));
+		assert_false(conf_is_given(plain, "smtp_tls_fingerprint_digest"));
+		assert_true(conf_is_given(own, "smtp_tls_fingerprint_digest"));
+		assert_false(conf_is_given(own, "lmtp_tls_fingerprint_digest"));
+	}
+	assert_false(conf_read(SPAN("signet-conf 1\ndir /\nset\ngiven nothing\nend\n"), &back, &why));
+	buf_release(&text);
+	conf_unref(&back);
+	done(&c);
+}
+
 static void
 canonical_text_cut_anywhere_is_refused(void **state)
 {
@@ -405,7 +437,8 @@ main(void)
 		KIT_TEST(service_name_can_be_used_in_values),
 		KIT_TEST(networks_follow_their_style),
 		KIT_TEST(canonical_text_reads_back_the_same),
-		KIT_TEST(canonical_text_cut_anywhere_is_refused),
+		KIT_TEST(canonical_text_says_what_was_given),
+	KIT_TEST(canonical_text_cut_anywhere_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -62,3 +62,11 @@ conf_items_free(struct conf_item **items)
 	free(*items);
 	*items = NULL;
 }
+
+bool
+conf_is_given(const struct conf_service *s, const char *name)
+{
+	const struct conf_value *v = conf_set_find(s->set, span_str(name));
+
+	return v != NULL && (v->def != NULL || v->given);
+}

@@ -17,3 +17,5 @@ struct conf_item {
 /* Every name this service sees, sorted. Free with conf_items_free. */
 struct conf_item *conf_items(const struct conf_service *s, size_t *count_r);
 void conf_items_free(struct conf_item **items);
+/* Is it set in main.cf or master.cf? Processes know that only of parameters whose default depends on compatibility_level. */
+bool conf_is_given(const struct conf_service *s, const char *name);

@@ -248,6 +248,12 @@ log_tls_no_dump(const struct log *l, struct span namaddr, int limit)
 }
 
 void
+log_tls_md5_default(const struct log *l, const char *parameter)
+{
+	log_info(l, "using backwards-compatible default setting %s=md5 to compute certificate fingerprints", parameter);
+}
+
+void
 log_tls_setting_up(const struct log *l, bool server, struct span namaddr)
 {
 	log_info(l, "setting up TLS connection %s %.*s", server ? "from" : "to", SPAN_ARG(log_esc(namaddr)));

@@ -86,6 +86,8 @@ void log_tls_trace(const struct log *l, const char *text);
 void log_tls_trace_peer(const struct log *l, struct span namaddr, const char *text);
 /* "NAMADDR: no dump of this session: tls_trace_rate_limit is <limit> for each second". Ours, not Postfix's. */
 void log_tls_no_dump(const struct log *l, struct span namaddr, int limit);
+/* "using backwards-compatible default setting <parameter>=md5 to compute certificate fingerprints" */
+void log_tls_md5_default(const struct log *l, const char *parameter);
 /* "setting up TLS connection to|from NAMADDR" */
 void log_tls_setting_up(const struct log *l, bool server, struct span namaddr);
 /* "NAMADDR: TLS cipher list "<list>"" */

@@ -106,6 +106,8 @@ test_other_lines(void **state)
 	LOGGED("MX.example.org[192.0.2.1]:25: matched peername: mx.example.org");
 	log_tls_matched_fingerprint(NULL, PEER, SPAN("0A:FF"));
 	LOGGED("MX.example.org[192.0.2.1]:25: Matched fingerprint: 0AFF");
+	log_tls_md5_default(NULL, "smtpd_tls_fingerprint_digest");
+	LOGGED("using backwards-compatible default setting smtpd_tls_fingerprint_digest=md5 to compute certificate fingerprints");
 	log_tls_no_dump(NULL, PEER, 1);
 	LOGGED("MX.example.org[192.0.2.1]:25: no dump of this session: tls_trace_rate_limit is 1 for each second");
 	log_tls_matched_dane(NULL, PEER, SPAN("EE certificate at depth 0: 3 1 1 00FF"));

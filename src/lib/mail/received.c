@@ -140,6 +140,29 @@ put_date(struct buf *out, const struct received *r, struct arena *a)
 	buf_add_str(out, "\r\n");
 }
 
+/* tls-cipher-name, dh-group */
+static bool
+is_registered_name(struct span s)
+{
+	if (s.n == 0 || !ascii_isalpha(s.p[0]))
+		return false;
+	for (size_t i = 0; i < s.n; i++)
+		if (!ascii_isalnum(s.p[i]) && s.p[i] != '_' && s.p[i] != '-')
+			return false;
+	return true;
+}
+
+/* RFC 8314 section 4.3: for whom the message was submitted must be able to see how it came. */
+static void
+put_tls_clause(struct buf *out, const struct received *r)
+{
+	if (!r->tls_used || !is_registered_name(r->tls_suite))
+		return;
+	buf_addf(out, "\r\n\ttls %.*s", SPAN_ARG(r->tls_suite));
+	if (is_registered_name(r->tls_group))
+		buf_addf(out, " group %.*s", SPAN_ARG(r->tls_group));
+}
+
 static void
 put_client(struct buf *out, const struct received *r, struct arena *a)
 {
@@ -159,6 +182,7 @@ put_client(struct buf *out, const struct received *r, struct arena *a)
 		buf_add_span(out, address_external(r->only_rcpt, a));
 		buf_addc(out, '>');
 	}
+	put_tls_clause(out, r);
 }
 
 void

@@ -42,6 +42,7 @@ struct received {
 	enum received_with with;
 	bool smtputf8, authenticated, tls_used;
 	const struct received_tls *tls; /* NULL: no TLS comments wanted */
+	struct span tls_suite, tls_group;       /* of a submission under TLS: registered names; "" = no clause (RFC 8314 section 4.3) */
 	struct span login;              /* "" unless smtpd_sasl_authenticated_header */
 	struct span only_rcpt;          /* internal form; "" unless there is exactly one */
 };

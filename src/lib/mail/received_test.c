@@ -80,6 +80,22 @@ test_tls_comments(void **state)
 	    "\t(Client CN \"evil? (???" "?)\", Issuer \"CA\" (verified OK))\r\n"
 	    "\t(Authenticated sender: joe)\r\n"
 	    "\tby mx.example.org (Postfix) with ESMTPSA id 4Pw1y93jKXz3w; " DATE);
+	r.tls = NULL;
+	r.login = SPAN("");
+	r.tls_suite = SPAN("TLS_AES_256_GCM_SHA384");
+	r.tls_group = SPAN("x25519");
+	r.only_rcpt = SPAN("b@example.org");
+	check(&r, "Received: from client.example (client.example [192.0.2.1])\r\n"
+	    "\tby mx.example.org (Postfix) with ESMTPSA id 4Pw1y93jKXz3w\r\n"
+	    "\tfor <b@example.org>\r\n\ttls TLS_AES_256_GCM_SHA384 group x25519; " DATE);
+	r.tls_group = SPAN("0x1234");   /* no name that is registered */
+	check(&r, "Received: from client.example (client.example [192.0.2.1])\r\n"
+	    "\tby mx.example.org (Postfix) with ESMTPSA id 4Pw1y93jKXz3w\r\n"
+	    "\tfor <b@example.org>\r\n\ttls TLS_AES_256_GCM_SHA384; " DATE);
+	r.tls_suite = SPAN("(NONE)");
+	check(&r, "Received: from client.example (client.example [192.0.2.1])\r\n"
+	    "\tby mx.example.org (Postfix) with ESMTPSA id 4Pw1y93jKXz3w\r\n"
+	    "\tfor <b@example.org>; " DATE);
 }
 
 static void

@@ -95,6 +95,7 @@ get_exchange(SSL *ssl, struct arena *a, struct tls_info *info)
 
 	tls_exchange_get(ssl, &x);
 	info->group = keep(a, x.group);
+	info->suite = keep(a, SSL_CIPHER_standard_name(SSL_get_current_cipher(ssl)));
 	info->forward_secret = x.forward_secret;
 	info->post_quantum = x.post_quantum;
 }

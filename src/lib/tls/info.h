@@ -15,6 +15,7 @@ struct tls_info {
 	bool forward_secret : 1;        /* of struct tls_exchange */
 	bool post_quantum : 1;
 	struct span group;
+	struct span suite;              /* as IANA registered it: "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"; "" = not known */
 	bool peer_trusted : 1;          /* server side: its chain verified */
 	bool asked : 1;                 /* server side: we asked for one */
 	bool key_would_do : 1;          /* server side: and a raw public key may be shown instead */

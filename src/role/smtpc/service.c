@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/panic.h"
+#include "conf/show.h"
 #include "log/lines_tls.h"
 #include "maps/maps.h"
 #include "maps/strlist.h"
@@ -32,6 +33,8 @@ open_tls(struct service *svc)
 		fatal("service %s: %s_tls_loglevel: %s", svc->name, svc->prefix, why.text);
 	if (!tls_params_want_tls(&svc->hop.tls))
 		return;
+	svc->md5_by_default = strcmp(p->smtp_tls_fingerprint_digest, "md5") == 0 &&
+	    !conf_is_given(svc->cs, svc->lmtp ? "lmtp_tls_fingerprint_digest" : "smtp_tls_fingerprint_digest");
 	if (svc->tls_log & LOG_TLS_VERBOSE) {
 		struct log l = { .tag = svc->cs->log_tag };
 

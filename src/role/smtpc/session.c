@@ -133,6 +133,10 @@ log_summary(struct conn *c, const struct tls_verdict *v)
 	struct hop_telling tell = { .summary = log & LOG_TLS_SUMMARY, .peercert = log & LOG_TLS_PEERCERT,
 		.matches = log & LOG_TLS_CERTMATCH, .untrusted = log & LOG_TLS_UNTRUSTED, .sessions = log & LOG_TLS_CACHE };
 
+	if (c->svc->md5_by_default && ((log & LOG_TLS_PEERCERT) || c->decision.level == TLS_LEVEL_FINGERPRINT)) {
+		log_tls_md5_default(&l, c->svc->lmtp ? "lmtp_tls_fingerprint_digest" : "smtp_tls_fingerprint_digest");
+		c->svc->md5_by_default = false;
+	}
 	if (log != 0)
 		hop_log_verdict(&l, &c->l.stream, &c->decision, v, span_str(c->l.peer_port), &tell, c->arena);
 }

@@ -34,6 +34,7 @@ struct service {
 	struct fault tls_fault;
 	unsigned tls_log;               /* enum log_tls_feature */
 	struct log_tls_rate dumps;
+	bool md5_by_default;            /* the digest of fingerprints is md5, and nobody has said so: to be told once */
 	struct maps *passwords, *generic, *discard_by_address;
 	struct maps *header_checks, *reply_filter, *status_filter;
 	struct maps *loglevels;         /* smtp_tls_loglevel_maps */

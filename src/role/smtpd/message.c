@@ -323,6 +323,10 @@ received_header(struct message *m)
 		received_tls(s, &tls);
 		r.tls = &tls;
 	}
+	if (s->tls != NULL && r.authenticated) {        /* a submission */
+		r.tls_suite = s->tls->suite;
+		r.tls_group = s->tls->group;
+	}
 	buf_init(&out, 16384);
 	received_write(&r, m->arena, &out);
 	m->headers[m->n_headers++] = arena_dup(m->arena, buf_span(&out));

@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/fd.h"
 #include "base/panic.h"
+#include "conf/show.h"
 #include "log/lines_tls.h"
 #include "role/common/chains.h"
 #include "role/smtpd/policy_pool.h"
@@ -134,6 +135,8 @@ open_tls(struct smtpd *d, struct service *svc, struct fault *why)
 	if (p->smtpd_tls_enable_rpk && !tls_rpk_available())
 		log_warning(&svc->log, "service %s: smtpd_tls_enable_rpk: raw public keys need OpenSSL 3.2 or later, this is %s: "
 		    "clients show certificates as ever", svc->name, OpenSSL_version(OPENSSL_VERSION));
+	svc->md5_by_default = strcmp(p->smtpd_tls_fingerprint_digest, "md5") == 0 &&
+	    !conf_is_given(svc->cs, "smtpd_tls_fingerprint_digest");
 	if (svc->tls_log & LOG_TLS_VERBOSE)
 		log_tls_initializing(&svc->log, true);
 	svc->tls_wanted = true;

@@ -99,6 +99,10 @@ log_peer(struct session *s)
 {
 	const struct tls_info *t = s->tls;
 
+	if (s->svc->md5_by_default && (t->peer_cert || t->peer_rpk)) {
+		log_tls_md5_default(&s->log, "smtpd_tls_fingerprint_digest");
+		s->svc->md5_by_default = false;
+	}
 	if (wants(s, LOG_TLS_VERBOSE) && t->peer_cert)
 		log_tls_names(&s->log, t->peer_subject, t->peer_issuer);
 	if (wants(s, LOG_TLS_PEERCERT) && t->peer_cert)

@@ -59,6 +59,7 @@ struct service {
 	unsigned tls_log;               /* bits of enum log_tls_feature */
 	struct maps *loglevels;         /* smtpd_tls_loglevel_maps */
 	struct log_tls_rate dumps;
+	bool md5_by_default;            /* smtpd_tls_fingerprint_digest is md5, and nobody has said so: to be told once */
 	bool tls_wanted;                /* then a change of certificate files may cure it */
 	struct hmap sni;                /* answers of keeper, until files change */
 	struct maps *tls_policy_maps;

@@ -1,4 +1,5 @@
 """signet tls explain --client: which entry a client gets, what it demands, what a certificate would be here, what restrictions would say."""
+import json
 import re
 
 import kit
@@ -37,5 +38,18 @@ def run(env):
     kit.check("encryption too weak 112 less than 128" in out and "permit_tls_clientcerts says nothing" in out, out)
     kit.check("cannot be understood: " in explain("198.18.0.12") and "STARTTLS is not offered" in explain("198.18.0.13"), "bad and none")
     kit.check("entry:        none; smtpd_tls_security_level = may decides" in explain("198.18.0.99", "--name", "else.example"), "no entry")
+    # the same for programs
+    o = json.loads(explain("198.18.0.11", "--json", "--cert", partner[0]))
+    kit.check((o["name"], o["name_source"], o["level"], o["asks_certificate"]) == ("mx.partner.example", "confirmed by DNS", "verify", True), o)
+    kit.check(o["entry"] == {"key": "mx.partner.example", "value": "verify match=hostname bits=128 action=5xx", "source": table + ":1", "usable": True}, o)
+    kit.check(o["certificate"]["trusted"] and o["certificate"]["cert_fingerprint"] == env.fingerprint(partner[0]), o)
+    kit.check(not o["in_clear"]["accepted"] and o["in_clear"]["code"] == 554 and o["in_clear"]["dsn"] == "5.7.0" and o["with_tls"]["accepted"], o)
+    kit.check({"rule": "match", "result": "mx.partner.example"} in o["with_tls"]["steps"], o)
+    says = {r["word"]: r["says"] for r in o["restrictions"]}
+    kit.check(says["reject_plaintext_session"] == "says nothing" and says["permit_tls_all_clientcerts"] == "permits" and "too weak 256" in says["tls_require"], o)
+    o = json.loads(s.cli("tls", "explain", "--json", "--client", "198.18.0.12"))
+    kit.check(not o["entry"]["usable"] and "secure" in o["entry"]["reason"] and o["certificate"] is None and "with_tls" not in o, o)
+    o = json.loads(explain("198.18.0.99", "--name", "else.example", "--json"))
+    kit.check(o["entry"] is None and o["level"] == "may", o)
     kit.check("needs an address" in explain("not-an-address", check_status=False) and "no certificate in PEM" in explain("198.18.0.1", "--cert", table, check_status=False), "usage")
     s.stop()

@@ -170,6 +170,7 @@ def run(env):
     s.wait_log(r"%s: removed" % qid)
     got = sink.messages[-1]["data"].decode()
     kit.check("(Authenticated sender: joe)" in got and "with ESMTPSA id" in got, got)
+    kit.check(re.search(r"\r\n\ttls TLS_[A-Z0-9_]+ group [A-Za-z0-9_-]+; ", got), "the clause of RFC 8314 section 4.3: %s" % got)
     # who did not log in, or did so before STARTTLS, is a stranger
     c = session(587)
     c.docmd("MAIL", "FROM:<joe@here.example>")
