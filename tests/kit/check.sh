@@ -54,8 +54,8 @@ done
 sim "$build" --torture 25
 sim "$asan" --torture 80
 part "fuzz corpora replayed" tests/kit/fuzz.sh replay "$asan"
-run_e2e() { # the release build, then those that attack memory with sanitizers
-	SIGNET_BUILD=$PWD/$1 python3 tests/e2e/run.py -j "$(nproc)" 2>&1 | tee "$log/e2e" | grep -v '^e2e:'
+run_e2e() { # run_e2e BUILD TEST...
+	SIGNET_BUILD=$PWD/$1 python3 tests/e2e/run.py -j "$(nproc)" "${@:2}" 2>&1 | tee "$log/e2e" | grep -v '^e2e:'
 	local line
 	line=$(grep '^e2e:' "$log/e2e" | tail -1)
 	[ -n "$line" ] || { failed=$((failed + 1)); echo "FAIL  the end-to-end runner gave no result"; return; }
@@ -65,6 +65,8 @@ run_e2e() { # the release build, then those that attack memory with sanitizers
 }
 part "dialogues" env SIGNET_BUILD="$PWD/$build" python3 tests/dialog/run.py
 run_e2e "$build"
+echo "hostile peers, with sanitizers ($asan):"
+run_e2e "$asan" t-73-hostile-tls t-92-dovecot-trouble
 if [ "$skipped" -gt 0 ]; then
 	echo "$skipped end-to-end tests were skipped"
 	[ -z "${CI:-}" ] || failed=$((failed + skipped))
