@@ -8,11 +8,13 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "conf/params.h"
+#include "role/common/confine.h"
 #include "signet/cli.h"
 
 enum { ARENA_MAX = 256 << 20, SESSIONS_MAX = 100 };
@@ -151,6 +153,23 @@ gather(struct probe *p)
 	return ok;
 }
 
+/* What strangers send is for nobody with rights: from here on we are who delivers. Files, tables and the daemon's socket are open. */
+static bool
+become_nobody(struct probe *p)
+{
+	struct fault why;
+
+	confine_no_dumps();
+	if (geteuid() == 0) {
+		p->user = confine_user_for(p->conf->params->mail_owner, "net");
+		if (!confine_user(p->user, &why))
+			return fault_set(&p->why, "4.3.5", "parameter mail_owner: %s", why.text);
+		confine_no_dumps();     /* a change of ids resets it */
+	}
+	confine_no_new_privs();
+	return true;
+}
+
 /* ---- one server */
 
 /* -l dane that comes to less, for one of these reasons: posttls-finger then asks for `secure`. NULL: it stays as it is. */
@@ -198,6 +217,8 @@ usable(struct probe *p, struct probe_server *s)
 		s->why = d->skip_fault;
 	else if (!(d->try_tls || d->wrapper) || tls_client_ctx_usable(p->tls, d, &s->why))
 		return true;
+	else if (p->user != NULL)       /* whoever asks may be able to read what a delivery is not */
+		fault_prefix(&s->why, "as user %s", p->user);
 	s->result = PROBE_NOT_MET;
 	return false;
 }
@@ -236,7 +257,8 @@ try_servers(struct probe *p)
 
 		try_server(p, &p->hop.list[i]);
 		s = &p->servers[p->n_servers - 1];
-		p->why = s->why;
+		if (s->result != PROBE_NONE || p->result == PROBE_NONE)
+			p->why = s->why;
 		if (s->result == PROBE_NOT_MET)
 			p->result = PROBE_NOT_MET;
 		if (s->connected && s->result != PROBE_NONE) {
@@ -280,6 +302,8 @@ run(struct probe *p)
 		return status;
 	if (gather(p)) {
 		probe_show_policy(p);
+		if (!become_nobody(p))
+			return cli_fail(p->cli, CLI_NO, "probe: %s", p->why.text);
 		try_servers(p);
 	} else if (is_mistake(p)) {
 		return cli_fail(p->cli, CLI_USAGE, "probe: %.*s", SPAN_ARG(p->hop.warnings[0]));

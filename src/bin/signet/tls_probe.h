@@ -81,6 +81,7 @@ struct probe {
 	struct hop hop, hop_secure;
 	struct tls_client_ctx *tls;
 	struct fault tls_fault;
+	const char *user;               /* that we became; NULL = nobody else */
 	struct probe_server servers[PROBE_SERVERS_MAX];
 	size_t n_servers;
 	enum probe_result result;

@@ -29,6 +29,15 @@ confine_user_exists(const char *user)
 	return getpwnam(user) != NULL;
 }
 
+const char *
+confine_user_for(const char *mail_owner, const char *suffix)
+{
+	static char own[80];
+
+	snprintf(own, sizeof(own), "%s-%s", mail_owner, suffix);
+	return confine_user_exists(own) ? own : mail_owner;
+}
+
 bool
 confine_user(const char *user, struct fault *why)
 {

@@ -13,6 +13,8 @@ struct confine_dir {
 };
 
 bool confine_user_exists(const char *user);
+/* `mail_owner`-`suffix` where the administrator made that user, else `mail_owner`. In a static buffer. */
+const char *confine_user_for(const char *mail_owner, const char *suffix);
 /* Become `user` for good (no supplementary groups). False with a fault when that cannot be done. */
 bool confine_user(const char *user, struct fault *why);
 /*

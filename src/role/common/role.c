@@ -618,16 +618,13 @@ role_detach(struct role *r)
 static const char *
 user_of(struct role *r)
 {
-	static char own[80];
-
 	if (!r->spec->network && !r->spec->keys)
 		return r->conf->params->mail_owner;
 	/*
 	 * The roles that parse what strangers send, and the one that holds the keys, have users of
 	 * their own where the administrator made them.
 	 */
-	snprintf(own, sizeof(own), "%s-%s", r->conf->params->mail_owner, r->spec->keys ? "keeper" : "net");
-	return confine_user_exists(own) ? own : r->conf->params->mail_owner;
+	return confine_user_for(r->conf->params->mail_owner, r->spec->keys ? "keeper" : "net");
 }
 
 static void

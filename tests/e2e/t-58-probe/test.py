@@ -5,6 +5,7 @@ import concurrent.futures
 import functools
 import json
 import os
+import pwd
 import re
 import ssl
 import subprocess
@@ -43,7 +44,7 @@ class World:
     def odd(self, ctx=None, port=25, **kw):
         address = self.address()
         kw.setdefault("keywords", tls_kit.STARTTLS)
-        self.env.sink(address, port, tls=ctx, **kw)
+        self.last = self.env.sink(address, port, tls=ctx, **kw)
         return address
 
     # ---- names
@@ -170,6 +171,8 @@ def build(env):
     w.host("garbage.example", w.odd(script={"STARTTLS": lambda conn, line: conn.sendall(b"220 go\r\n" + b"no TLS at all\r\n" * 20)}))
     w.host("none.example", well)
     w.host("typo.example", well)
+    w.host("watched.example", w.odd(keywords=("PIPELINING",)))
+    w.watch = w.last
     w.host("balanced.example", w.odd(tls_kit.context(*rsa, tickets=0), script={"EHLO": Balanced()}))
     w.host("picky.example", w.odd(tls_kit.Picky(tls_kit.context(*rsa, tickets=0), lambda hello: "close" if hello.ticket else None)))
     w.host("closed.example", w.odd(greeting="554 5.3.2 no mail here"))
@@ -544,6 +547,27 @@ def mistakes(env, w):
     kit.check(got == 2 and "needs a destination" in err and "signet tls probe" in err, err)
 
 
+def rights(env, w):
+    """Root becomes the user of the client before strangers speak; a file that only root reads is no good for a delivery either."""
+    seen = []
+    def who(conn, line):
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open("/proc/%s/status" % pid) as f, open("/proc/%s/cmdline" % pid) as g:
+                    status, argv = f.read(), g.read()
+            except OSError:             # it has ended
+                continue
+            if "watched.example" in argv and status.startswith("Name:\tsignet\n"):
+                seen.append(re.search(r"^Uid:(.*)$\s^Gid:(.*)$", status, re.M).groups() + (re.search(r"^NoNewPrivs:\t(\d)", status, re.M).group(1),))
+    w.watch.script["EHLO"] = who
+    got, out, err = command(w, "-c", "-l", "may", "watched.example")
+    owner = pwd.getpwnam(kit.owner() + "-net" if kit.owner() + "-net" in [u.pw_name for u in pwd.getpwall()] else kit.owner())
+    kit.check(got == 0 and seen == [("\t%d" % owner.pw_uid * 4, "\t%d" % owner.pw_gid * 4, "1")], "%s %s%s" % (seen, out, err))
+    secret = env.write("secret-ca.pem", open(w.ca).read(), 0o600)
+    got, out, err = command(w, "-c", "-l", "secure", "-A", secret, "secure.example")
+    kit.check(got == 1 and "as user %s: %s: Permission denied" % (owner.pw_name, secret) in out, "%d %s%s" % (got, out, err))
+
+
 def dns_down(w):
     w.s.stop()
     got, out, err = command(w, "d311.example")
@@ -578,4 +602,5 @@ def run(env):
     lines(w)
     options(w)
     mistakes(env, w)
+    rights(env, w)
     dns_down(w)
