@@ -548,7 +548,7 @@ def mistakes(env, w):
 
 
 def rights(env, w):
-    """Root becomes the user of the client before strangers speak; a file that only root reads is no good for a delivery either."""
+    """Root becomes the user of the client before strangers speak; a configured file that only root reads is no good for a delivery."""
     seen = []
     def who(conn, line):
         for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -565,6 +565,8 @@ def rights(env, w):
     kit.check(got == 0 and seen == [("\t%d" % owner.pw_uid * 4, "\t%d" % owner.pw_gid * 4, "1")], "%s %s%s" % (seen, out, err))
     secret = env.write("secret-ca.pem", open(w.ca).read(), 0o600)
     got, out, err = command(w, "-c", "-l", "secure", "-A", secret, "secure.example")
+    kit.check(got == 0 and "Verified" in out, "what is given with -A is read by whoever gives it: %s%s" % (out, err))
+    got, out, err = command(w, "-c", "-l", "secure", "-o", "smtp_tls_trust_anchor_file=" + secret, "secure.example")
     kit.check(got == 1 and "as user %s: %s: Permission denied" % (owner.pw_name, secret) in out, "%d %s%s" % (got, out, err))
 
 
