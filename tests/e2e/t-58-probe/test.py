@@ -247,7 +247,7 @@ def facts(text):
     else:
         f["word"] = "unreached"
     find("cert", r"cert fingerprint=([0-9A-F:]+)")
-    find("pkey", r"pkey fingerprint=([0-9A-F:]+)")
+    find("pkey", r"(?:pkey|raw public key) fingerprint=([0-9A-F:]+)")
     find("tlsa", r"Matched DANE (.*)$")
     find("name", r"matched peername: (.*)$")
     find("digest", r"Matched fingerprint: (.*)$")
@@ -258,17 +258,26 @@ def facts(text):
     return f
 
 
+# The same for both: what EHLO says, and groups that the defaults of Postfix and Signet do not have in common.
+SAME = ["-o", "myhostname=probe.test", "-o", "tls_eecdh_auto_curves=X25519 prime256v1 secp384r1"]
+
+
 def finger(env, w, argv):
     mount = 'mount --bind "$0" /etc/resolv.conf && exec posttls-finger "$@"'
-    r = subprocess.run(["unshare", "-m", "sh", "-c", mount, env.path("resolv.conf"), "-o", "myhostname=probe.test"] + argv, stdout=subprocess.PIPE,
+    r = subprocess.run(["unshare", "-m", "sh", "-c", mount, env.path("resolv.conf")] + SAME + argv, stdout=subprocess.PIPE,
                        stderr=subprocess.STDOUT, text=True, env=dict(os.environ, MAIL_CONFIG=w.pf.conf), timeout=60)
     return r.stdout
 
 
 def probe(w, argv):
-    r = subprocess.run([os.path.join(kit.BUILD, "src", "signet"), "-c", w.s.conf, "tls", "probe", "-o", "myhostname=probe.test"] + argv, stdout=subprocess.PIPE,
+    r = subprocess.run([os.path.join(kit.BUILD, "src", "signet"), "-c", w.s.conf, "tls", "probe"] + SAME + argv, stdout=subprocess.PIPE,
                        stderr=subprocess.STDOUT, text=True, timeout=60)
     return r.returncode, r.stdout
+
+
+def raw_keys():
+    """Has the library raw public keys (RFC 7250)? Both then ask for them where DANE records are all "3 1 x"."""
+    return tuple(map(int, re.search(r"OpenSSL (\d+)\.(\d+)", kit.sh("openssl", "version")).groups())) >= (3, 2)
 
 
 def cases(env, w):
@@ -276,14 +285,17 @@ def cases(env, w):
     ca, fp, key = ["-F", w.ca], env.fingerprint(w.good[0]), env.pubkey_fingerprint(w.good[0])
     dane, only, secure, verify = ["-l", "dane"], ["-l", "dane-only"], ["-l", "secure"] + ca, ["-l", "verify"] + ca
     V, U, T, A = "Verified", "Untrusted", "Trusted", "Anonymous"
-    rows = []
+    rows, raw = [], raw_keys()
     add = lambda argv, word, status, differ=None: rows.append((argv, word, status, differ))
+    shown = ("raw-keys-at-secure", dict.fromkeys(("cert", "exchange"), ...)) if raw else None
     for usage in ("310", "311", "312", "300", "301", "302"):
         add(dane + ["d%s.example" % usage], V, 0)
-    for name, word in (("dwrong", U), ("dmixed", V), ("dagile", U), ("dagiletoo", V), ("dlate", V), ("dlateta", U), ("ta", V), ("taname", V), 
-                       ("good", U), ("mx.good", V), ("a.wild", V), ("taother", U), ("taee", V), ("u0", U), ("u1", U), ("usel", U), ("umatch", U), ("ushort", U),
-                       ("ugarbage", U), ("uok", V), ("real", V), ("alias", V), ("alias2", V), ("viaalias", V), ("drecord", V), ("six", V), ("two", V)):
+    for name, word in (("dwrong", U), ("dmixed", V), ("dagiletoo", V), ("dlate", V), ("dlateta", U), ("ta", V), ("taname", V), 
+                       ("good", U), ("mx.good", V), ("a.wild", V), ("taother", U), ("taee", V), ("u0", U), ("u1", U), ("uok", V), ("real", V), ("alias", V), ("alias2", V), ("viaalias", V), ("drecord", V), ("six", V), ("two", V)):
         add(dane + [name + ".example"], word, 0 if word == V else 1)
+    add(dane + ["dagile.example"], V if raw else U, 1, ("agility-of-raw-keys", {"word": U, "tlsa": None}) if raw else None)
+    for name in ("usel", "umatch", "ushort", "ugarbage"):
+        add(dane + [name + ".example"], U, 1, shown)
     add(dane + ["tawrongname.example"], U, 1, ("record-without-name", {"tlsa": ...}))
     for dest, word, status in (("insecure.plain", U, 1), ("half.plain", T, 0), ("dnone.example", U, 1), ("dbogus.example", "unreached", 1), ("dbroken.example", "unreached", 1),
                                ("forged", "unreached", 75), ("notls.example", "clear", 1), ("[bare.example]", U, 1), ("[mx.d311.example]", V, 0), ("[port.example]:2525", V, 0),
@@ -294,7 +306,7 @@ def cases(env, w):
     add(dane + ca + ["secure.example"], V, 0)                           # no records: secure, and that holds
     add(only + ["d311.example"], V, 0)
     add(only + ["dnone.example"], U, 1)
-    add(only + ["half.plain"], T, 1, ("dane-only-behind-unsigned-mx", {"word": U, "tlsa": None}))
+    add(only + ["half.plain"], T, 1, ("dane-only-behind-unsigned-mx", dict(shown[1] if raw else {}, word=U, tlsa=None)))
     add(["-l", "dane", "-M", "encrypt", "half.plain"], U, 0)
     add(["-l", "dane", "-M", "may", "half.plain"], U, 1)
     add(dane + ["-f", "insecure.plain"], U, 1)
@@ -325,6 +337,8 @@ def cases(env, w):
     add(["-l", "fingerprint", "dnone.example", ":".join(["AA"] * 32)], U, 1)
     add(["-l", "fingerprint", "-d", "sha1", "dnone.example", env.fingerprint(w.good[0], "sha1")], V, 0)
     add(["-l", "fingerprint", "-d", "sha512", "dnone.example", env.pubkey_fingerprint(w.good[0], "sha512")], V, 0)
+    add(["-l", "fingerprint", "-x", "dnone.example", key], V, 0)
+    add(["-l", "encrypt", "-x", "dnone.example"], U, 0)
     # levels that demand nobody
     add(["-l", "none", "dnone.example"], "clear", 0)
     add(["-l", "may", "dnone.example"], U, 0)
@@ -393,11 +407,13 @@ def compare(env, w, row, document):
     got, text = probe(w, argv)
     theirs, ours = facts(theirs_text), facts(text)
     wrong = []
-    if theirs["word"] != word:
-        wrong.append("posttls-finger says %s, not %s" % (theirs["word"], word))
     if got != status:
         wrong.append("exit status %d, not %d" % (got, status))
     expected = dict(theirs)
+    if "num=62:hostname mismatch" in theirs_text and theirs["word"] == "Trusted" and word == "Untrusted":
+        theirs["word"] = expected["word"] = "Untrusted"         # by the version of their library: "trusted-but-wrong-name"
+    if theirs["word"] != word:
+        wrong.append("posttls-finger says %s, not %s" % (theirs["word"], word))
     if differ:
         if "**%s**" % differ[0] not in document:
             wrong.append("%s is not in %s" % (differ[0], DOC))
@@ -478,11 +494,11 @@ def as_delivered(w):
 
 
 def as_json(env, w):
-    o = ask(w, "-C", "-r", "1", "d310.example")
+    o = ask(w, "-C", "-r", "1", "d300.example")
     (server,) = o["servers"]
     session = server["session"]
     kit.check(o["policy"] == "met" and o["configured"] and server["decision"]["level"] == "dane" and session["trust"] == "Verified" and session["protocol"] == "TLSv1.3"
-              and session["matched_tlsa"].startswith("EE certificate at depth 0: 3 1 0 ") and session["sni"] == "mx.d310.example"
+              and session["matched_tlsa"].startswith("EE certificate at depth 0: 3 0 0 ") and session["sni"] == "mx.d300.example"
               and session["cert_fingerprint"] == env.fingerprint(w.alone[0]) and session["pkey_fingerprint"] == env.pubkey_fingerprint(w.alone[0])
               and server["reconnected"]["resumed"] and server["decision"]["tlsa"][0]["usable"], json.dumps(o, indent=1))
     with open(w.alone[0]) as f:
