@@ -8,7 +8,7 @@ set -eu
 top=$(cd "$(dirname "$0")/../.." && pwd)
 dir=$(realpath -m "${1:-$top/build-trixie}")
 root=$dir/root
-tests=${TRIXIE_TESTS:-t-01 t-02 t-19 t-6}
+tests=${TRIXIE_TESTS:-t-01 t-02 t-19 t-58 t-6}
 # every *_test of lib/tls and the client role, by the names that meson gives them
 units=${TRIXIE_UNITS:-tls smtpc}
 
@@ -46,7 +46,7 @@ mount -t tmpfs tmpfs "$root/tmp"
 mount --bind "$top" "$root/src"
 mount -o remount,bind,ro "$root/src"
 
-packages="ccache $(sed -n 's/^build="\(.*\)"/\1/p' "$top/tests/kit/deps.sh") openssl swaks libnet-ssleay-perl nsd ldnsutils iproute2 util-linux passwd procps gnutls-bin postfix postfix-pcre postfix-cdb postfix-lmdb"
+packages="ccache $(sed -n 's/^build="\(.*\)"/\1/p' "$top/tests/kit/deps.sh") openssl swaks libnet-ssleay-perl nsd ldnsutils iproute2 util-linux passwd procps gnutls-bin unbound postfix postfix-pcre postfix-cdb postfix-lmdb"
 missing=$(chroot "$root" dpkg-query -W -f '${Package} ${Status}\n' 2>/dev/null | awk -v want="$packages" '
 	/ install ok installed$/ { have[$1] = 1 }
 	END { n = split(want, w, " "); for (i = 1; i <= n; i++) if (!(w[i] in have)) printf "%s ", w[i] }')

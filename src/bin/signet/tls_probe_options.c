@@ -115,21 +115,21 @@ bad(const struct cli *cli, const char *what, const char *value)
 
 static const struct word_row {
 	const char *words;
-	bool peercert, matches, summary, cache, steps, handshake, all;
+	bool peercert, matches, summary, untrusted, cache, steps, handshake, all;
 } log_words[] = {
 	{ "0 none", .peercert = false },
 	{ "1 routine summary", .summary = true },
-	{ "2 debug", .peercert = true, .matches = true, .summary = true, .cache = true, .steps = true },
-	{ "3 ssl-expert", .peercert = true, .matches = true, .summary = true, .cache = true, .steps = true, .handshake = true },
-	{ "4 ssl-developer", .peercert = true, .matches = true, .summary = true, .cache = true, .steps = true, .handshake = true, .all = true },
+	{ "2 debug", .peercert = true, .matches = true, .summary = true, .untrusted = true, .cache = true, .steps = true },
+	{ "3 ssl-expert", .peercert = true, .matches = true, .summary = true, .untrusted = true, .cache = true, .steps = true, .handshake = true },
+	{ "4 ssl-developer", .peercert = true, .matches = true, .summary = true, .untrusted = true, .cache = true, .steps = true, .handshake = true, .all = true },
 	{ "ssl-debug", .steps = true },
 	{ "ssl-handshake-packet-dump", .handshake = true },
 	{ "ssl-session-packet-dump", .handshake = true, .all = true },
-	{ "untrusted", .peercert = false },             /* always said */
+	{ "untrusted", .untrusted = true },             /* where somebody must be proven it is said anyhow */
 	{ "peercert", .peercert = true },
 	{ "certmatch", .matches = true },
 	{ "cache", .cache = true },
-	{ "verbose", .peercert = true, .matches = true, .cache = true },
+	{ "verbose", .peercert = true, .matches = true, .untrusted = true, .cache = true },
 };
 
 static bool
@@ -145,6 +145,7 @@ take_log_word(struct probe_options *o, struct span word)
 			o->tell.peercert |= w->peercert;
 			o->tell.matches |= w->matches;
 			o->tell.summary |= w->summary;
+			o->tell.untrusted |= w->untrusted;
 			o->cache |= w->cache;
 			o->steps |= w->steps;
 			o->handshake_bytes |= w->handshake;

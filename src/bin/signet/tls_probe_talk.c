@@ -191,13 +191,12 @@ say_session(struct talk *t, const struct tls_verdict *v)
 
 	if (!t->first)
 		tell.peercert = tell.matches = false;
-	if ((!t->first || t->p->o.cache) && t->resumed)
-		log_tls_reusing(&l, peer(t), false);
-	else if (t->p->o.cache)
+	tell.sessions = !t->first || t->p->o.cache;
+	if (t->p->o.cache && !t->resumed)
 		probe_say(t->p, "%s: new session", t->l.peer_port);
-	hop_log_verdict(&l, &t->l.stream, &t->decision, v, peer(t), &tell, t->a);
 	if (probe_tells(t->p))
 		hop_log_mismatch(&l, &t->decision, v, peer(t));
+	hop_log_verdict(&l, &t->l.stream, &t->decision, v, peer(t), &tell, t->a);
 	if (tell.summary && stream_exchange(&t->l.stream, &x) && !x.forward_secret)
 		log_tls_no_forward_secrecy(&l, peer(t), SSL_get_cipher_name(t->l.stream.ssl));
 }

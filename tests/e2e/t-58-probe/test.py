@@ -517,6 +517,8 @@ def lines(w):
     kit.check(out.count("BEGIN CERTIFICATE") == 1 and "TLS connection" not in out and "fingerprint=" not in out, out)
     _, out, _ = command(w, "-c", "-L", "summary,ssl-debug", "-l", "encrypt", "dnone.example")
     kit.check("SSL_connect:" in out and "TLS connection established" in out and "subject_CN" not in out, out)
+    _, out, _ = command(w, "-c", "-L", "untrusted,cache", "-l", "encrypt", "dnone.example")
+    kit.check("certificate verification failed for dnone.example[" in out and "new session" in out and "TLS connection established" not in out, out)
     _, out, _ = command(w, "-c", "-L", "ssl-handshake-packet-dump", "-l", "encrypt", "dnone.example")
     kit.check(re.search(r"^write \(\d+ bytes\)$", out, re.M) and re.search(r"^0000 16 03 01 ", out, re.M), out[:2000])
     _, out, _ = command(w, "-c", "-v", "d311.example")
