@@ -304,7 +304,7 @@ ask_issuer(struct client *c, const struct tls_client_shown *s, struct tls_client
 	struct map_hit hit;
 
 	*issuer = (struct tls_client_issuer){ .state = TLS_ANSWER_NONE };
-	if (c->policy.issuer_maps.n == 0 || s->cert == NULL)
+	if (!tls_client_issuer_wanted(&c->policy, s))
 		return;
 	issuer->state = TLS_ANSWER_FAILED;
 	if (maps_open(c->policy.issuer_maps, MAPS_STRICT, &env, &m, &issuer->why))

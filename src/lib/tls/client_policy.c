@@ -363,6 +363,12 @@ check_all(struct decider *d)
 	return check_present(d) && (d->p->level == TLS_CLIENT_VERIFY ? check_verify(d) : check_fingerprint(d));
 }
 
+bool
+tls_client_issuer_wanted(const struct tls_client_policy *p, const struct tls_client_shown *s)
+{
+	return p->issuer_maps.n > 0 && s->cert != NULL && s->trusted;
+}
+
 struct span
 tls_client_issuer_key(const struct tls_client_shown *s, struct arena *a)
 {

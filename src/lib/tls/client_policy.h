@@ -102,6 +102,8 @@ struct tls_client_verdict {
 	size_t n_trail;
 };
 
+/* Is issuer_maps to be asked about what was shown? */
+bool tls_client_issuer_wanted(const struct tls_client_policy *p, const struct tls_client_shown *s);
 /* The key for issuer_maps ("/C=../O=.."); empty without certificate. */
 struct span tls_client_issuer_key(const struct tls_client_shown *s, struct arena *a);
 

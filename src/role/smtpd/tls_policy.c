@@ -280,7 +280,7 @@ ask_issuer(struct session *s, const struct tls_client_shown *shown, struct tls_c
 	struct maps *maps;
 
 	*issuer = (struct tls_client_issuer){ .state = TLS_ANSWER_NONE };
-	if (p->issuer_maps.n == 0 || shown->cert == NULL || !shown->trusted)
+	if (!tls_client_issuer_wanted(p, shown))
 		return MAP_FOUND;
 	issuer->state = TLS_ANSWER_FAILED;
 	maps = issuer_maps(s->svc, p->issuer_maps, &issuer->why);
