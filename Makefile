@@ -38,8 +38,9 @@ asan: deps
 sim: all
 	@SIGNET_BUILD=$$PWD/$(BUILD) tests/sim/run.py
 
-# every write, sync, lookup, message and tie between roles fails in turn (`make check` tries some of them)
+# the scripts with other random numbers; then every write, sync, lookup, message and tie between roles fails in turn (`make check` tries some of them)
 torture: all
+	@SIGNET_BUILD=$$PWD/$(BUILD) tests/sim/run.py --seeds 20
 	@SIGNET_BUILD=$$PWD/$(BUILD) tests/sim/run.py --torture
 
 # FUZZ_SECONDS each target, new inputs into tests/fuzz/

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Play the simulator's scripts: run.py [NAME...]; with --torture [EVERY] the stories of tests/sim/torture, each again and
+"""Play the simulator's scripts: run.py [NAME...], with --seeds N each with the seeds 1 to N; with --torture [EVERY] the stories of tests/sim/torture, each again and
 again with one failure more (every EVERY-th only). SIGNET_BUILD says which build (default build). Scripts are in tests/sim/*.sim."""
 import concurrent.futures
 import glob
@@ -24,6 +24,14 @@ def scripts(folder, names):
     return wanted
 
 
+def play_seeds(path, options, seeds):
+    for seed in range(1, seeds + 1):
+        result = play(path, [*options, "--seed", str(seed)])
+        if not result[0]:
+            break
+    return result
+
+
 def play(path, options):
     begun = time.monotonic()
     try:
@@ -40,13 +48,16 @@ def main(args):
         args, options, what = args[1:], ["--torture"], "torture"
         if args and args[0].isdigit():
             options += ["--every", args.pop(0)]
+    seeds = 1
+    if args[:1] == ["--seeds"] and len(args) > 1 and args[1].isdigit() and int(args[1]) > 0:
+        seeds, args = int(args[1]), args[2:]
     paths = scripts(os.path.join(HERE, "torture") if what == "torture" else HERE, args)
     # the stories of torture are scripts like the others, too
     if what == "sim" and not args:
         paths += scripts(os.path.join(HERE, "torture"), [])
     passed = failed = 0
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        for path, (ok, text, took) in zip(paths, pool.map(lambda p: play(p, options), paths)):
+        for path, (ok, text, took) in zip(paths, pool.map(lambda p: play_seeds(p, options, seeds), paths)):
             name = "%s/%s" % (what, os.path.relpath(path, HERE)[:-4].replace("torture/", "" if what == "torture" else "torture-"))
             if ok and what == "torture":
                 text = text.splitlines()[0].strip().rsplit("  ", 1)[0]

@@ -11,9 +11,9 @@ struct retry_params {
 };
 
 /*
- * Wall time of the next attempt: after a pause as long as the message is old, within the
- * limits, spread by an eighth to both sides so that what came together does not stay
- * together. `random` is any 32-bit number.
+ * Wall time of the next attempt: after a pause as long as the message is old, spread by an eighth to
+ * both sides so that what came together does not stay together; a spread that would leave the limits
+ * lies beside them instead. `random` is any 32-bit number.
  */
 int64_t retry_next_us(const struct retry_params *p, int64_t arrival_us, int64_t now_us, uint32_t random);
 
