@@ -102,6 +102,7 @@ clock_run_until(struct loop *l, int64_t until_us)
 	running = l;
 	loop_run(l);
 	running = NULL;
+	world_bury();
 }
 
 int64_t

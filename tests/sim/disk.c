@@ -80,6 +80,8 @@ disk_cut(bool on)
 static int
 refused(bool is_sync)
 {
+	if (!cut && torture_now(TORTURE_CRASH))
+		world_crash();
 	if (cut)
 		return -EIO;
 	if (torture_now(is_sync ? TORTURE_FSYNC : TORTURE_WRITE))

@@ -2,7 +2,7 @@
  * sim [--seed N] FILE.sim                  play one script
  * sim [--seed N] --fail KIND N FILE.sim    the same, and call N of that kind fails (KIND+: and what follows)
  * sim --torture [--every N] FILE.sim...    play each again and again, failing the n-th write, sync, lookup, message
- *                                          between roles and tie between them in turn: that one alone, and all of its
+ *                                          between roles, tie between them, and life of the queue in turn: that one alone, and all of its
  *                                          kind for a quarter of an hour. Expectations do not count then, the account
  *                                          of every accepted message does
  */
@@ -31,7 +31,7 @@ static struct {
 	int64_t until_us;               /* of a streak */
 } torture;
 
-static const char *const kinds[TORTURE_KINDS] = { "write", "fsync", "lookup", "ipc", "link" };
+static const char *const kinds[TORTURE_KINDS] = { "write", "fsync", "lookup", "ipc", "link", "crash" };
 
 /* ---- the end */
 

@@ -30,7 +30,7 @@ extern struct arena *sim_arena;                 /* lives as long as the process 
 const char *sim_time_text(int64_t since_start_us);
 
 /* Calls that may be made to fail: the n-th of a kind (torture). */
-enum torture { TORTURE_WRITE, TORTURE_FSYNC, TORTURE_LOOKUP, TORTURE_IPC, TORTURE_LINK, TORTURE_KINDS };
+enum torture { TORTURE_WRITE, TORTURE_FSYNC, TORTURE_LOOKUP, TORTURE_IPC, TORTURE_LINK, TORTURE_CRASH, TORTURE_KINDS };
 /* One more call of that kind: true when it is the one that fails. */
 bool torture_now(enum torture kind);
 bool torture_on(void);
@@ -42,7 +42,7 @@ void clock_seed(uint64_t seed);
 int64_t clock_since_start_us(void);
 /* The real world still works for us (a thread): do not let time pass. */
 void clock_set_busy(bool (*busy)(void));
-/* Let the loop run until nothing is left to do at that time, or until loop_stop(). */
+/* Let the loop run until nothing is left to do at that time, or until loop_stop() or a crash of the queue: look at the clock. */
 void clock_run_until(struct loop *l, int64_t since_start_us);
 
 /* ---- net.c */
@@ -80,6 +80,10 @@ void world_begin(void);                         /* the roles, with the configura
 const char *world_dir(void);
 struct loop *world_loop(void);
 void world_kill(struct span role);
+/* The queue dies here: nothing more reaches the disk, and when the loop has stopped it is gone. */
+void world_crash(void);
+/* After the loop has stopped. */
+void world_bury(void);
 /* "hold", "release", ... of `signet queue`; false when the queue said no. */
 bool world_admin(struct span op, struct span which);
 size_t world_files(const char *folder);         /* in a folder of the script's directory: "spool/mail", "spool/tmp", "mail/bob/new" */

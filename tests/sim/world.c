@@ -22,7 +22,7 @@ static struct conf *conf;
 static struct role queue, smtpc, local, smtpd, resolver, lookup, deliver, control;
 static char dir[64];
 static struct buf conf_lines;
-static bool begun, mute;
+static bool begun, mute, crash;
 static struct role_listener door;
 static struct loop_hook hook;
 static struct loop_task disk_task;
@@ -202,6 +202,23 @@ world_kill(struct span role)
 	begun = true;
 	mute = false;
 	disk_cut(false);
+}
+
+void
+world_crash(void)
+{
+	disk_cut(true);
+	crash = true;
+	loop_stop(loop);
+}
+
+void
+world_bury(void)
+{
+	if (!crash)
+		return;
+	crash = false;
+	world_kill(SPAN("queue"));
 }
 
 /* ---- configuration */
