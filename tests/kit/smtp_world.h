@@ -65,6 +65,7 @@ struct world {
 	unsigned fail_handshakes, stall_handshakes;     /* the next ones: closed, never answered */
 	struct buf heard;               /* commands of every client, one line each */
 	struct buf content;             /* of the last message */
+	unsigned bare_lf;               /* lines that did not end in CRLF */
 	bool answered;
 	unsigned n_answers;
 	struct arena *arena;
@@ -176,9 +177,13 @@ world_lines(struct world_client *c)
 	ptrdiff_t lf;
 
 	while (!c->shaking && (lf = span_index(buf_span(&c->in), '\n')) >= 0) {
-		struct span line = span_trim(span_slice(buf_span(&c->in), 0, (size_t)lf));
+		struct span line = span_slice(buf_span(&c->in), 0, (size_t)lf);
 		char copy[1200];
 
+		if (span_ends(line, SPAN("\r")))
+			line.n--;
+		else
+			c->w->bare_lf++;
 		snprintf(copy, sizeof(copy), "%.*s", SPAN_ARG(line));
 		buf_consume(&c->in, (size_t)lf + 1);
 		if (!world_line(c, span_str(copy))) {

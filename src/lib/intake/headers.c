@@ -214,26 +214,6 @@ note_primary(struct work *w)
 
 /* --- one header --- */
 
-/* Line ends of wire form for a table's text that has '\n' or none. */
-static struct span
-wire_text(struct span text, struct arena *a)
-{
-	struct span result;
-	struct buf b;
-
-	buf_init(&b, size_add(size_mul(text.n, 2), 2));
-	for (size_t k = 0; k < text.n; k++) {
-		if (text.p[k] == '\n')
-			buf_addc(&b, '\r');
-		if (text.p[k] != '\r')
-			buf_addc(&b, text.p[k]);
-	}
-	buf_add_str(&b, "\r\n");
-	result = arena_dup(a, buf_span(&b));
-	buf_release(&b);
-	return result;
-}
-
 static bool
 is_dropped(const struct work *w)
 {
@@ -255,7 +235,7 @@ apply(struct work *w)
 	if (w->check.action == CHECK_IGNORE || w->check.action == CHECK_STRIP)
 		return;
 	if (w->check.action == CHECK_PREPEND)
-		intake_emit(i, wire_text(w->check.text, i->scratch));
+		intake_emit(i, header_wire_text(w->check.text, i->scratch));
 	if (w->where == MIME_PRIMARY)
 		note_primary(w);
 	if (!i->in.conf->p->disable_mime_input_processing)
@@ -291,7 +271,7 @@ intake_flush_header(struct intake *i)
 	if (intake_check_find(i, checks_for(&w), w.text, true, &w.check) == INTAKE_WAIT)
 		return INTAKE_WAIT;
 	if (w.check.action == CHECK_REPLACE) {
-		w.header = wire_text(w.check.text, i->scratch);
+		w.header = header_wire_text(w.check.text, i->scratch);
 		parse(&w);
 	}
 	if (rewrite(&w) == INTAKE_WAIT)

@@ -62,6 +62,25 @@ line_length(struct span s)
 	return lf < 0 ? s.n : (size_t)lf + 1;
 }
 
+struct span
+header_wire_text(struct span text, struct arena *a)
+{
+	struct span result;
+	struct buf b;
+
+	buf_init(&b, size_add(size_mul(text.n, 2), 2));
+	for (size_t k = 0; k < text.n; k++) {
+		if (text.p[k] == '\n')
+			buf_addc(&b, '\r');
+		if (text.p[k] != '\r')
+			buf_addc(&b, text.p[k]);
+	}
+	buf_add_str(&b, "\r\n");
+	result = arena_dup(a, buf_span(&b));
+	buf_release(&b);
+	return result;
+}
+
 bool
 header_next(struct span *rest, struct span *header_r)
 {

@@ -23,6 +23,9 @@ struct span header_unfold(struct span value, struct arena *a);
 /* As the checks see a header: lines joined by '\n', no CR, no last line end. In `a`. */
 struct span header_check_text(struct span header, struct arena *a);
 
+/* The way back: a table's text, lines joined by '\n' or CRLF, in wire form with its last CRLF; other CRs go. In `a`. */
+struct span header_wire_text(struct span text, struct arena *a);
+
 /*
  * Walk a block of headers: the next logical header at the front of `*rest`, with all its
  * lines. False at the end: at a blank line, at a line that is no header, or when nothing is left.

@@ -1,6 +1,6 @@
 /*
- * Content for the engine: the inline copy or the queue's file, behind rewritten headers when there are
- * any, and converted when the server lacks 8BITMIME (RFC 6152 section 3) or a line is too long (RFC 5322 section 2.1.1).
+ * Content for the engine: the inline copy or the queue's file, changed where checks and rewriting (checks.c) want it,
+ * and converted when the server lacks 8BITMIME (RFC 6152 section 3) or a line is too long (RFC 5322 section 2.1.1).
  */
 #include <string.h>
 
@@ -11,8 +11,7 @@
 #define PIECE ((size_t)64 * 1024)
 
 struct content_state {
-	struct span head;               /* goes out first, in place of `head_replaces` bytes */
-	bool head_given;
+	size_t edit;                    /* the next of checks_edits() */
 	uint64_t at;                    /* of the original content */
 	struct buf in, out;
 	struct mime_qp *filter;         /* NULL: as it is */
@@ -23,11 +22,7 @@ static struct content_state *
 state_new(struct delivery *d)
 {
 	struct content_state *s = ARENA_NEW(d->arena, struct content_state);
-	uint64_t replaced = 0;
 
-	s->head = generic_head(d, &replaced);
-	s->head_given = s->head.n == 0;
-	s->at = replaced;
 	buf_init(&s->in, PIECE);
 	buf_init(&s->out, MIME_QP_ROOM(PIECE) * 2);
 	return s;
@@ -40,21 +35,23 @@ state_release(struct content_state *s)
 	buf_release(&s->out);
 }
 
-/* The next raw piece; empty at the end. False when the file cannot be read. */
+/* The next raw piece; empty at the end, or where an edit only removes. False when the file cannot be read. */
 static bool
 raw_next(struct delivery *d, struct content_state *s, struct span *piece_r)
 {
-	uint64_t left = d->size > s->at ? d->size - s->at : 0;
+	const struct content_edits *e = checks_edits(d);
+	uint64_t stop = s->edit < e->n ? e->list[s->edit].at : d->size;
+	uint64_t left = stop > s->at ? stop - s->at : 0;
 	size_t n = left < PIECE ? (size_t)left : PIECE;
 
-	if (!s->head_given) {
-		s->head_given = true;
-		*piece_r = s->head;
+	if (s->edit < e->n && left == 0) {
+		*piece_r = span_of(e->text.p + e->list[s->edit].text_at, e->list[s->edit].text_n);
+		s->at += e->list[s->edit++].n;
 		return true;
 	}
 	if (d->file < 0) {
-		*piece_r = span_from(d->content, (size_t)s->at);
-		s->at = d->size;
+		*piece_r = span_slice(d->content, (size_t)s->at, (size_t)stop);
+		s->at = stop;
 		return true;
 	}
 	buf_clear(&s->in);
@@ -69,7 +66,18 @@ raw_next(struct delivery *d, struct content_state *s, struct span *piece_r)
 static bool
 raw_ended(const struct delivery *d, const struct content_state *s)
 {
-	return s->head_given && s->at >= d->size;
+	return s->edit == checks_edits(d)->n && s->at >= d->size;
+}
+
+static uint64_t
+raw_bytes(const struct delivery *d)
+{
+	const struct content_edits *e = checks_edits(d);
+	uint64_t bytes = d->size;
+
+	for (size_t i = 0; i < e->n; i++)
+		bytes += e->list[i].text_n - e->list[i].n;
+	return bytes;
 }
 
 /* ---- long lines */
@@ -163,8 +171,6 @@ content_prepare(struct delivery *d, struct conn *c, struct fault *why)
 	bool eightbit = (c->l.engine.caps.bits & SMTPC_CAP_8BITMIME) != 0 ||
 	    (d->env.smtputf8 && (c->l.engine.caps.bits & SMTPC_CAP_SMTPUTF8) != 0);
 	bool convert = d->env.eightbit && !eightbit;
-	uint64_t replaced = 0;
-	struct span head = generic_head(d, &replaced);
 
 	if (convert && d->svc->p->disable_mime_output_conversion)
 		return fault_set(why, "5.6.3", "8-bit content, but 8BITMIME was not offered by host %s", c->l.peer);
@@ -174,7 +180,7 @@ content_prepare(struct delivery *d, struct conn *c, struct fault *why)
 	d->cstate = state_new(d);
 	if (convert || has_long_lines(d))
 		d->cstate->filter = filter_new(d, convert);
-	d->tx.bytes = d->size - replaced + head.n;
+	d->tx.bytes = raw_bytes(d);
 	d->tx.exact = d->cstate->filter == NULL;
 	d->tx.body_8bit = d->env.eightbit && !convert;
 	return true;
@@ -214,8 +220,10 @@ content_give(struct conn *c)
 		smtpc_content(&c->l.engine, piece, s->ended);
 		return true;
 	}
-	if (!raw_next(d, s, &piece))
-		return false;
+	do {
+		if (!raw_next(d, s, &piece))
+			return false;
+	} while (piece.n == 0 && !raw_ended(d, s));
 	smtpc_content(&c->l.engine, piece, raw_ended(d, s));
 	return true;
 }

@@ -27,6 +27,7 @@ release(struct delivery *d)
 
 	ensure(d->conn == NULL);
 	content_release(d);
+	checks_release(d);
 	asks_free(&d->native);
 	asks_free(&d->asks);
 	loop_task_cancel(&d->task);
@@ -119,7 +120,7 @@ xforward_of(struct delivery *d)
 	return xf;
 }
 
-/* The transaction, the same for every server; generic_run may change the addresses before. */
+/* The transaction, the same for every server; generic_envelope may change the addresses before. */
 static void
 make_tx(struct delivery *d)
 {
@@ -321,16 +322,17 @@ static bool
 stage_begin(struct delivery *d)
 {
 	struct fault why;
-	enum map_result policy, login, generic;
+	enum map_result policy, login, generic, checks;
 
 	hop_begin(&d->facts, d->hops[d->hop]);
 	policy = hop_table(&d->facts);
 	fault_clear(&why);
 	login = sasl_login_by_hop(d, d->facts.key, &why);
-	generic = generic_run(d, &why);
-	if (policy == MAP_WAIT || login == MAP_WAIT || generic == MAP_WAIT)
+	generic = generic_envelope(d, &why);
+	checks = checks_run(d, &why);
+	if (policy == MAP_WAIT || login == MAP_WAIT || generic == MAP_WAIT || checks == MAP_WAIT)
 		return false;
-	if (login == MAP_DEFER || generic == MAP_DEFER) {
+	if (login == MAP_DEFER || generic == MAP_DEFER || checks == MAP_DEFER) {
 		fault_set(&why, "4.3.0", "Temporary lookup error");
 		return postpone(d, &why);
 	}

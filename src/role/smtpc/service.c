@@ -68,6 +68,9 @@ open_maps(const struct smtpc_role *s, struct service *svc)
 	open_map(s, svc, p->smtp_tls_loglevel_maps, 0, &svc->loglevels);
 	open_map(s, svc, p->smtp_discard_ehlo_keyword_address_maps, 0, &svc->discard_by_address);
 	open_map(s, svc, p->smtp_header_checks, 0, &svc->header_checks);
+	open_map(s, svc, p->smtp_mime_header_checks, 0, &svc->mime_header_checks);
+	open_map(s, svc, p->smtp_nested_header_checks, 0, &svc->nested_header_checks);
+	open_map(s, svc, p->smtp_body_checks, 0, &svc->body_checks);
 	open_map(s, svc, p->smtp_reply_filter, 0, &svc->reply_filter);
 	open_map(s, svc, p->smtp_delivery_status_filter, 0, &svc->status_filter);
 	if (svc->hop.policy != NULL && svc->hop.per_site != NULL)
@@ -126,6 +129,9 @@ service_release(struct service *svc)
 	maps_unref(&svc->loglevels);
 	maps_unref(&svc->discard_by_address);
 	maps_unref(&svc->header_checks);
+	maps_unref(&svc->mime_header_checks);
+	maps_unref(&svc->nested_header_checks);
+	maps_unref(&svc->body_checks);
 	maps_unref(&svc->reply_filter);
 	maps_unref(&svc->status_filter);
 	strlist_free(&svc->always_cache);

@@ -36,7 +36,8 @@ struct service {
 	struct log_tls_rate dumps;
 	bool md5_by_default;            /* the digest of fingerprints is md5, and nobody has said so: to be told once */
 	struct maps *passwords, *generic, *discard_by_address;
-	struct maps *header_checks, *reply_filter, *status_filter;
+	struct maps *header_checks, *mime_header_checks, *nested_header_checks, *body_checks;
+	struct maps *reply_filter, *status_filter;
 	struct maps *loglevels;         /* smtp_tls_loglevel_maps */
 	struct strlist *always_cache, *mechanisms, *mydestination;
 	unsigned discard;               /* EHLO keywords */
@@ -133,8 +134,8 @@ struct delivery {
 	struct span why_peer;           /* of the server that was just left: why.c */
 	bool why_sent;
 	struct content_state *cstate;
-	struct generic_state *gstate;
-	bool said_checks;
+	struct checks *checks;
+	bool generic_done;
 	enum { LINES_UNKNOWN, LINES_FIT, LINES_LONG } long_lines;
 	struct span tx_sender, *rcpt_out;       /* as the server sees them */
 };
@@ -297,8 +298,26 @@ bool content_give(struct conn *c);              /* answers SMTPC_CONTENT; false:
 void content_release(struct delivery *d);
 
 /* generic.c */
-enum map_result generic_run(struct delivery *d, struct fault *why);
-struct span generic_head(const struct delivery *d, uint64_t *replaced_r);       /* new header block; bytes it replaces */
+enum map_result generic_envelope(struct delivery *d, struct fault *why);
+/* The value of a header as the outside shall see it; `a` takes at most twice this much. */
+#define GENERIC_SCRATCH_BUDGET ((size_t)64 << 20)
+enum map_result generic_value(struct delivery *d, struct asks *asks, struct arena *a, struct span value, struct buf *out,
+    struct fault *why);
+
+/* checks.c: what is to be changed in the content on its way out; in order, never overlapping */
+struct content_edit {
+	uint64_t at, n;                 /* bytes of the original that go */
+	size_t text_at, text_n;         /* what stands there instead */
+};
+struct content_edits {
+	struct content_edit *list;
+	size_t n, cap;
+	struct buf text;
+};
+/* MAP_FOUND: the edits are known. */
+enum map_result checks_run(struct delivery *d, struct fault *why);
+const struct content_edits *checks_edits(const struct delivery *d);
+void checks_release(struct delivery *d);
 
 /* native.c: name lookups by the system's ways (smtp_host_lookup = native), done by the resolver role */
 struct asks_link *native_link(struct smtpc_role *s);

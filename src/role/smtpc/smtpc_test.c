@@ -459,6 +459,137 @@ checks_and_filters(void **state)
 	world_close(&w);
 }
 
+/* A message with every place where the four tables look. */
+#define PARTS "From: me@internal.example\r\nX-Top: 1\r\nX-Part: 1\r\nX-Inner: 1\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" \
+    "X-Top: 1\r\nsecret line\r\n--b\r\nX-Top: 1\r\nX-Part: 1\r\n folded\r\nX-Inner: 1\r\n\r\nX-Part: 1\r\nsecret line\r\nsecret line\r\nkept\r\n" \
+    "--b\r\nContent-Type: message/rfc822\r\nContent-Old: 1\r\n\r\nX-Top: 1\r\nX-Part: 1\r\nX-Inner: 1\r\nFrom: me@internal.example\r\n\r\nold line\r\n--b--\r\nlast line"
+#define PARTS_OUT "From: out@example.com\nX-Part: 1\nX-Inner: 1\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n" \
+    "X-Top: 1\n--b\nX-Top: 1\nX-New: 1\n folded\nX-Inner: 1\n\nX-Part: 1\nkept\n" \
+    "--b\nContent-Type: message/rfc822\nContent-New: 1\n\nX-Top: 1\nX-Part: 1\nX-Before: inner\nX-Inner: 1\nFrom: me@internal.example\n\nnew line\n--b--\n..dot\nlast line\n"
+
+static const char parts_conf[] = "smtp_generic_maps = inline:{ {me@internal.example=out@example.com} }\n"
+    "smtp_header_checks = inline:{ {X-Top: 1=IGNORE} }\n"
+    "smtp_mime_header_checks = pcre:{ {/^X-Part: (.*)/ REPLACE X-New: $$1} {/^Content-Old: 1/ REPLACE Content-New: 1} }\n"
+    "smtp_nested_header_checks = inline:{ {X-Inner: 1=PREPEND X-Before: inner} }\n"
+    "smtp_body_checks = inline:{ {secret line=STRIP told} {old line=REPLACE new line} {last line=PREPEND .dot} }\n";
+
+static void
+checks_look_at_their_own_part(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_open(&w, parts_conf, NULL);
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .content = PARTS "\r\n" });
+	assert_outcome(&w, 0, "0 2.0.0");
+	assert_span(buf_span(&w.content), PARTS_OUT);
+	assert_true(kit_logged("QID1: strip: body secret line: told"));
+	assert_true(kit_logged("QID1: replace: header X-Part: 1? folded: X-New: 1? folded"));
+	assert_true(kit_logged("QID1: prepend: header X-Inner: 1: X-Before: inner"));
+	assert_false(kit_logged("strip: header"));
+	world_close(&w);
+}
+
+/* The same from a file, at every offset against the window that is read at once. */
+static void
+checks_of_a_large_message(void **state)
+{
+	char path[] = "/tmp/signet-test-XXXXXX";
+	struct world w;
+	struct buf text, want;
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_true(fd >= 0);
+	buf_init(&text, 1 << 20);
+	buf_init(&want, 1 << 20);
+	buf_add_str(&text, PARTS "\r\n");
+	buf_add_str(&want, PARTS_OUT);
+	for (int i = 0; i < 9000; i++) {
+		buf_addf(&text, "%.*s%s\r\n", i % 61, "0123456789012345678901234567890123456789012345678901234567890", i % 7 ? "" : "\r\nsecret line");
+		buf_addf(&want, "%.*s\n", i % 61, "0123456789012345678901234567890123456789012345678901234567890");
+	}
+	assert_int_equal(fd_write_all(fd, text.p, text.n), 0);
+	close(fd);
+	world_open(&w, parts_conf, NULL);
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .file = fd_open(AT_FDCWD, path, O_RDONLY, 0), .size = text.n });
+	assert_outcome(&w, 0, "0 2.0.0");
+	assert_span(buf_span(&w.content), buf_cstr(&want));
+	world_close(&w);
+	unlink(path);
+	buf_release(&text);
+	buf_release(&want);
+}
+
+/* A header that is longer than what is read of a file at once is still one header. */
+static void
+generic_addresses_of_a_very_long_header(void **state)
+{
+	char path[] = "/tmp/signet-test-XXXXXX";
+	struct world w;
+	struct buf text, want;
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_true(fd >= 0);
+	buf_init(&text, 1 << 20);
+	buf_init(&want, 1 << 20);
+	buf_add_str(&text, "X-Gone: 1\r\n");
+	for (int i = 0; i < 2500; i++) {
+		buf_addf(&text, "%s me@internal.example,\r\n", i % 500 ? "" : "To:");
+		buf_addf(&want, "%s out@example.com,\n", i % 500 ? "" : "To:");
+	}
+	for (int i = 0; i < 3000; i++)
+		buf_addf(&text, "%s 0123456789 0123456789 0123456789\r\n", i == 0 ? "X-Gone:" : "");
+	buf_add_str(&text, "\r\nbody\r\n");
+	buf_add_str(&want, "\nbody\n");
+	assert_int_equal(fd_write_all(fd, text.p, text.n), 0);
+	close(fd);
+	world_open(&w, "header_address_token_limit = 100000\nsmtp_generic_maps = inline:{ {me@internal.example=out@example.com} }\n"
+	    "smtp_header_checks = regexp:{ {/^X-Gone:/ IGNORE} }\n", NULL);
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .file = fd_open(AT_FDCWD, path, O_RDONLY, 0), .size = text.n });
+	assert_outcome(&w, 0, "0 2.0.0");
+	assert_span(buf_span(&w.content), buf_cstr(&want));
+	world_close(&w);
+	unlink(path);
+	buf_release(&text);
+	buf_release(&want);
+}
+
+/* What was matched may have line ends of its own; outside every line ends in CRLF. */
+static void
+folds_survive_a_replacement(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_open(&w, "smtp_header_checks = pcre:{ {/^Subject: (.*)/ REPLACE Subject: [out] $$1} {/^X-Pre: (.*)/ PREPEND X-Copy: $$1} }\n", NULL);
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .content = "Subject: one\r\n two\r\nX-Pre: a\r\n\tb\r\n\r\nx\r\n" });
+	assert_span(buf_span(&w.content), "Subject: [out] one\n two\nX-Copy: a\n\tb\nX-Pre: a\n\tb\n\nx\n");
+	assert_int_equal(w.bare_lf, 0);
+	world_close(&w);
+}
+
+static void
+what_checks_cannot_do_outside(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_open(&w, "smtp_header_checks = inline:{ {X-A: 1=REJECT no}, {X-B: 1=REDIRECT a@b.org} }\nsmtp_body_checks = inline:{ {x=HOLD} {typo=REPLAC y} }\n", NULL);
+	expect_log("inline:{ {X-A: 1=REJECT no}, {X-B: 1=REDIRECT a@b.org} }: \"REJECT no\" is not possible when mail is delivered and changes nothing: it belongs in header_checks");
+	expect_log("\"REDIRECT a@b.org\" is not possible");
+	expect_log("\"HOLD\" is not possible when mail is delivered and changes nothing: it belongs in body_checks");
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .content = "X-A: 1\r\nX-B: 1\r\n\r\nx\r\n" });
+	assert_outcome(&w, 0, "0 2.0.0");
+	assert_span(buf_span(&w.content), "X-A: 1\nX-B: 1\n\nx\n");
+	assert_false(kit_logged("reject: header"));
+	expect_log("unknown action \"REPLAC\"");
+	world_mail(&w, (struct world_mail){ .nexthop = HOP, .content = "\r\ntypo\r\n" });
+	assert_outcome(&w, 0, "1 4.3.0 Temporary lookup error");
+	world_close(&w);
+}
+
 static void
 own_services_have_their_own_parameters(void **state)
 {
@@ -721,6 +852,11 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(login),
 	KIT_TEST(generic_addresses),
 	KIT_TEST(checks_and_filters),
+	KIT_TEST(checks_look_at_their_own_part),
+	KIT_TEST(checks_of_a_large_message),
+	KIT_TEST(generic_addresses_of_a_very_long_header),
+	KIT_TEST(folds_survive_a_replacement),
+	KIT_TEST(what_checks_cannot_do_outside),
 	KIT_TEST(own_services_have_their_own_parameters),
 	KIT_TEST(many_at_once),
 	KIT_TEST(effects_of_parameters),
