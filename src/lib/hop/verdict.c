@@ -48,6 +48,8 @@ log_matches(const struct log *l, const struct tls_decision *d, const struct tls_
 		log_tls_matched_fingerprint(l, peer, span_str(v->matched_name));
 	else if (v->matched_name[0] != '\0')
 		log_tls_matched_name(l, peer, span_str(v->matched_name));
+	if (v->by_tafile)
+		log_tls_matched_depth(l, peer, v->anchor_depth);
 	if (v->dane_match[0] != '\0')
 		log_tls_matched_dane(l, peer, span_str(v->dane_match));
 	if (v->anchor[0] != '\0')
@@ -66,6 +68,13 @@ log_untrusted(const struct log *l, const struct tls_verdict *v, const struct tls
 		log_tls_verify_failed(l, v->reason_who, peer, v->reason);
 }
 
+/* The CN, or the name that matched where there is none. */
+static struct span
+shown_subject(const struct tls_decision *d, const struct tls_verdict *v, const struct tls_info *info)
+{
+	return info->peer_cn.n == 0 && d->level != TLS_LEVEL_FINGERPRINT ? span_str(v->matched_name) : info->peer_cn;
+}
+
 void
 hop_log_verdict(const struct log *l, struct stream *s, const struct tls_decision *d, const struct tls_verdict *v,
     struct span peer_port, const struct hop_telling *tell, struct arena *a)
@@ -81,7 +90,7 @@ hop_log_verdict(const struct log *l, struct stream *s, const struct tls_decision
 	if (tell->matches && !info.resumed)
 		log_matches(l, d, v, peer_port);
 	if (tell->peercert && info.peer_cert)
-		log_tls_peercert(l, peer_port, info.peer_cn, info.issuer_cn, info.cert_fp, info.pkey_fp);
+		log_tls_peercert(l, peer_port, shown_subject(d, v, &info), info.issuer_cn, info.cert_fp, info.pkey_fp);
 	if (tell->peercert && info.peer_rpk)
 		log_tls_rawkey(l, peer_port, info.pkey_fp);
 	if (tell->summary)

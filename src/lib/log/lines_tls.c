@@ -193,6 +193,12 @@ log_tls_matched_dane(const struct log *l, struct span namaddrport, struct span m
 }
 
 void
+log_tls_matched_depth(const struct log *l, struct span namaddrport, int depth)
+{
+	log_info(l, "%.*s: Matched trust anchor at depth %d", SPAN_ARG(log_esc(namaddrport)), depth);
+}
+
+void
 log_tls_matched_anchor(const struct log *l, struct span namaddrport, struct span fp)
 {
 	log_info(l, "%.*s: Matched trust anchor fingerprint: %.*s", SPAN_ARG(log_esc(namaddrport)), SPAN_ARG(fp));

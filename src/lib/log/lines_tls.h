@@ -69,6 +69,8 @@ void log_tls_matched_name(const struct log *l, struct span namaddrport, struct s
 void log_tls_matched_fingerprint(const struct log *l, struct span namaddrport, struct span fp);
 /* "NAMADDRPORT: Matched DANE <match>"; `match` is "EE certificate at depth 0: 3 1 1 <hex>" */
 void log_tls_matched_dane(const struct log *l, struct span namaddrport, struct span match);
+/* "NAMADDRPORT: Matched trust anchor at depth <n>" (tafile=) */
+void log_tls_matched_depth(const struct log *l, struct span namaddrport, int depth);
 /* "NAMADDRPORT: Matched trust anchor fingerprint: <hex>" (rootca=, ours) */
 void log_tls_matched_anchor(const struct log *l, struct span namaddrport, struct span fp);
 /* "NAMADDRPORT: unusable TLSA RR: u s m <hex>", a warning */

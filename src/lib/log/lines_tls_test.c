@@ -112,6 +112,8 @@ test_other_lines(void **state)
 	LOGGED("MX.example.org[192.0.2.1]:25: no dump of this session: tls_trace_rate_limit is 1 for each second");
 	log_tls_matched_dane(NULL, PEER, SPAN("EE certificate at depth 0: 3 1 1 00FF"));
 	LOGGED("MX.example.org[192.0.2.1]:25: Matched DANE EE certificate at depth 0: 3 1 1 00FF");
+	log_tls_matched_depth(NULL, PEER, 1);
+	LOGGED("MX.example.org[192.0.2.1]:25: Matched trust anchor at depth 1");
 	log_tls_matched_anchor(NULL, PEER, SPAN("AA:BB"));
 	LOGGED("MX.example.org[192.0.2.1]:25: Matched trust anchor fingerprint: AA:BB");
 	expect_log("MX.example.org[192.0.2.1]:25: unusable TLSA RR: 3 1 1 00");

@@ -100,6 +100,7 @@ verify_walk(X509_STORE *store, const struct tls_decision *d, const struct tls_pe
 		X509_STORE_CTX_set_verify_cb(ctx, verify_note_error);
 		if (X509_verify_cert(ctx) <= 0 && w->error == X509_V_OK)
 			w->error = X509_V_ERR_UNSPECIFIED;
+		w->anchor_depth = sk_X509_num(X509_STORE_CTX_get0_chain(ctx)) - 1;
 		verify_check_depth(ctx, d, w);
 	}
 	X509_STORE_CTX_free(ctx);
@@ -235,11 +236,12 @@ check_chain(struct tls_verdict *v, const struct tls_decision *d, struct tls_clie
 	else if (d->n_rootca > 0)
 		verify_rootca(v, d, ctx, peer, now_s, &w);
 	else if (d->n_tafiles > 0)
-		(void)walk_tafiles(d, ctx, peer, now_s, &w);
+		v->by_tafile = walk_tafiles(d, ctx, peer, now_s, &w) && w.error == X509_V_OK;
 	else
 		verify_walk(ctx->roots, d, peer, now_s, false, &w);
 	v->chain_ok = w.error == X509_V_OK;
 	v->untrusted = !v->chain_ok;
+	v->anchor_depth = w.anchor_depth;
 	v->error = w.error;
 	v->depth = w.depth;
 	if (!v->chain_ok)

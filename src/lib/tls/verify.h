@@ -28,6 +28,8 @@ struct tls_verdict {
 	char matched_name[256]; /* or the fingerprint that matched */
 	uint8_t dane_usage;     /* of the TLSA record that matched; 0 = none */
 	char dane_match[256];   /* "EE certificate at depth 0: 3 1 1 0A1B..." */
+	bool by_tafile : 1;     /* a certificate or key of tafile= is what the chain ends in ... */
+	int anchor_depth;       /* ... at this depth */
 	char anchor[200];       /* rootca= fingerprint that the chain contains */
 	char found[512];        /* names in the certificate */
 	char wanted[512];       /* names we would have accepted */

@@ -7,6 +7,7 @@
 struct walk {
 	int error, depth;
 	X509 *at;               /* where; released by the caller */
+	int anchor_depth;       /* how many issuers the chain came to have */
 	struct stream *trace;   /* as in struct tls_peer */
 };
 

@@ -31,7 +31,7 @@ THEIRS = (
     ("ciphers", r'(TLS cipher list ").*"', r'\1..."', ""),
     ("port", r"(session [^&]+&[^&]+&[^&]+&[\d.]+)(&\d&&)[0-9A-F]{64}", r"\1\2KEY", ""),
     ("where", r"^(warning: [^\[]+)\[[\d.]+\](:25: all TLSA records unusable)", r"\1[ADDR]\2", ""),
-    ("digest", r"^fingerprint: digest as private-use TLSA record: .*$", None, "fingerprints are compared without TLSA records"),
+    ("digest", r"^(fingerprint: digest as private-use|TA cert as) TLSA record: .*$", None, "no TLSA records are made of fingerprints and anchors"),
     ("text", r"^(Read|Write) \d+ chars: .*$", None, "what is said under TLS, passwords too, is in no log of ours"),
     ("once", r"^initializing the client-side TLS engine$", None, "Signet's engine begins with the process"),
     ("unnamed", r"^server certificate verification failed for mx\.daneunus\S+: num=62:.*$", None, "encrypt asks for no name (RFC 7672 2.2)"),
@@ -60,6 +60,20 @@ def expired(env):
     env.openssl("ca", "-batch", "-notext", "-config", "ca.cnf", "-cert", "ca.pem", "-keyfile", "ca.key", "-in", "expired.csr", "-out", "expired.pem",
                 "-startdate", "200101000000Z", "-enddate", "210101000000Z")
     return env.path("expired.pem"), env.path("expired.key")
+
+
+def nameless(env):
+    """A certificate whose subject has no CN, of an authority that has none."""
+    def new(name, *more):
+        env.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", name + ".key", "-out", name + ".pem",
+                    "-days", "20", "-subj", "/O=Organisation " + name, *more)
+    new("o")
+    env.openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "nocn.key", "-out", "nocn.csr", "-subj", "/O=Nameless")
+    ext = env.write("nocn.ext", "subjectAltName=DNS:mx.nocn.test\n")
+    env.openssl("x509", "-req", "-in", "nocn.csr", "-CA", "o.pem", "-CAkey", "o.key", "-CAcreateserial", "-out", "nocn.pem", "-extfile", ext, "-days", "20")
+    with open(env.ca(), "a") as f:
+        f.write(open(env.path("o.pem")).read())
+    return env.path("nocn.pem"), env.path("nocn.key")
 
 
 def resolver(env):
@@ -241,6 +255,8 @@ def client(env):
     servers.domain("sec.test", many, "secure")
     servers.domain("fp.test", many, "fingerprint match=%s" % env.fingerprint(many[0]))
     servers.domain("badfp.test", many, "fingerprint match=%s" % env.fingerprint(wrong[0]))
+    servers.domain("ta.test", env.cert("mx.ta.test", ca="doe"), "secure match=mx.ta.test tafile=" + env.write("gw/etc/ta.pem", open(env.ca("doe")).read()))
+    servers.domain("nocn.test", nameless(env), "verify")
     servers.domain("dane.test", nobody, "dane", [zones.tlsa(env, nobody[0])])
     servers.domain("danebad.test", nobody, "dane", [zones.tlsa(env, many[0])])
     servers.domain("danenone.test", many, "dane")
@@ -250,7 +266,7 @@ def client(env):
     servers.start()
     c = Clients(env, servers)
     for name in [p.split()[0] for p in servers.policy]:
-        for word in ("1", "2") if name in ("enc.test", "old.test", "good.test", "sec.test", "fp.test", "danenone.test") else ("0", "1", "2"):
+        for word in ("1", "2") if name in ("enc.test", "old.test", "good.test", "sec.test", "fp.test", "ta.test", "nocn.test", "danenone.test") else ("0", "1", "2"):
             c.compare(name, word)       # the lines of level 0 are those of failures
     for word in WORDS:
         for name in ("doe.test", "dane.test"):
@@ -309,7 +325,7 @@ def dumps(c):
 def fields(c):
     """tls= (section 13.3): what was asked, what came of it."""
     for name, want in (("none", "none"), ("may", "may"), ("enc", "encrypt"), ("bare", "may:none"), ("must", "!encrypt"), ("fails", "!encrypt"),
-                       ("good", "verify"), ("wrong", "!verify"), ("sec", "secure"), ("fp", "fingerprint"), ("badfp", "!fingerprint"),
+                       ("good", "verify"), ("wrong", "!verify"), ("sec", "secure"), ("ta", "secure"), ("fp", "fingerprint"), ("badfp", "!fingerprint"),
                        ("dane", "dane"), ("danebad", "!dane"), ("danenone", "dane:may"), ("daneunus", "dane:encrypt")):
         got = c.field[name + ".test"]
         kit.check(got == {want}, "%s: tls=%s, not %s" % (name, got, want))
