@@ -266,7 +266,7 @@ probe_show_chain(struct probe *p, const struct probe_server *s)
 void
 probe_show_result(struct probe *p)
 {
-	const struct probe_server *s = p->n_servers > 0 ? &p->servers[p->n_servers - 1] : NULL;
+	const struct probe_server *s = &p->servers[p->n_servers > 0 ? p->n_servers - 1 : 0];
 
 	switch (p->result) {
 	case PROBE_MET:
