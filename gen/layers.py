@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Check that includes point one way: base <- ipc, conf, log, mail, dns, sasl <- maps, smtp, store, tls <- route, intake, hop <- role <- bin,
+"""Check that includes point one way: base <- ipc, conf, log, mail, dns, sasl <- maps, smtp, store, tls <- route, intake, hop <- explain, role <- bin,
 and that no role includes another (they meet in table/messages.tab)."""
 import os
 import re
 import sys
 
 LEVEL = {"base": 0, "ipc": 1, "conf": 1, "log": 1, "mail": 1, "dns": 1, "sasl": 1, "maps": 2, "smtp": 2, "store": 2, "tls": 2,
-         "route": 3, "intake": 3, "hop": 3, "role": 4, "bin": 5, "signet": 5}
+         "route": 3, "intake": 3, "hop": 3, "explain": 4, "role": 4, "bin": 5, "signet": 5}
 # a library may also use these of its own level
 PEERS = {"maps": {"tls", "smtp"} - {"tls", "smtp"}, "intake": {"route"}, "dns": set()}
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"')

@@ -25,7 +25,7 @@ struct explain {
 	bool json, lmtp;
 	const char *facts_in, *facts_out, *service;
 	const char *what;
-	struct tls_way way;
+	struct explain_way way;
 	struct route *route;
 	struct route_answer answer;
 	struct hop_service svc;
@@ -125,11 +125,9 @@ gather(struct explain *e)
 /* ---- files */
 
 static bool
-read_facts(struct explain *e, struct tls_recorded *r)
+read_facts(struct explain *e, struct explain_recorded *r)
 {
 	struct buf text;
-	json_error_t error;
-	json_t *j = NULL, *facts;
 	int err;
 	bool ok = false;
 
@@ -137,15 +135,10 @@ read_facts(struct explain *e, struct tls_recorded *r)
 	err = fd_read_file(AT_FDCWD, e->facts_in, &text);
 	if (err < 0)
 		fault_set(&e->why, NULL, "%s: %s", e->facts_in, fd_error(err));
-	else if ((j = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, &error)) == NULL)
-		fault_set(&e->why, NULL, "%s:%d: %s", e->facts_in, error.line, error.text);
-	else {
-		facts = json_object_get(j, "facts");
-		ok = tls_facts_read(facts != NULL ? facts : j, e->a, r, &e->why);
-	}
-	if (j != NULL && !ok)
+	else
+		ok = explain_facts_load(buf_span(&text), e->a, r, &e->why);
+	if (err >= 0 && !ok)
 		fault_prefix(&e->why, "%s", e->facts_in);
-	json_decref(j);
 	buf_release(&text);
 	return ok;
 }
@@ -157,8 +150,8 @@ save_facts(struct explain *e)
 	char *text = NULL;
 	int fd, err;
 
-	json_object_set_new(o, "way", tls_way_json(&e->way));
-	json_object_set_new(o, "facts", tls_facts_json(&e->hop));
+	json_object_set_new(o, "way", explain_way_json(&e->way));
+	json_object_set_new(o, "facts", explain_facts_json(&e->hop));
 	text = json_dumps(o, JSON_INDENT(1));
 	json_decref(o);
 	fd = text == NULL ? -ENOMEM : fd_open(AT_FDCWD, e->facts_out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
@@ -177,12 +170,12 @@ show_text(struct explain *e, const struct hop *h)
 	int status;
 
 	buf_init(&out, OUT_MAX);
-	tls_show_way(&out, &e->way);
-	tls_show_hop(&out, h);
+	explain_show_way(&out, &e->way);
+	explain_show_hop(&out, h);
 	if (e->unreachable)
 		buf_addf(&out, "%-15s no server to go to: %s %s\n", "verdict", e->why.dsn, e->why.text);
 	for (size_t i = 0; i < h->count; i++)
-		tls_show_host(&out, h, &h->list[i], i + 1, e->a);
+		explain_show_host(&out, h, &h->list[i], i + 1, e->a);
 	status = cli_print(e->cli, &out);
 	buf_release(&out);
 	return status;
@@ -196,15 +189,15 @@ show_json(struct explain *e, const struct hop *h)
 	char *text;
 	int status;
 
-	json_object_set_new(o, "way", tls_way_json(&e->way));
+	json_object_set_new(o, "way", explain_way_json(&e->way));
 	if (e->unreachable) {
 		json_object_set_new(o, "dsn", json_string(e->why.dsn));
-		json_object_set_new(o, "reason", tls_json_span(span_str(e->why.text)));
+		json_object_set_new(o, "reason", explain_json_span(span_str(e->why.text)));
 	}
 	for (size_t i = 0; i < h->count; i++)
-		json_array_append_new(servers, tls_host_json(h, &h->list[i], e->a));
+		json_array_append_new(servers, explain_host_json(h, &h->list[i], e->a));
 	json_object_set_new(o, "servers", servers);
-	json_object_set_new(o, "facts", tls_facts_json(h));
+	json_object_set_new(o, "facts", explain_facts_json(h));
 	text = json_dumps(o, JSON_INDENT(1));
 	json_decref(o);
 	buf_init(&out, OUT_MAX);
@@ -219,7 +212,7 @@ show_json(struct explain *e, const struct hop *h)
 static int
 run(struct explain *e)
 {
-	struct tls_recorded recorded;
+	struct explain_recorded recorded;
 
 	if (e->facts_in != NULL) {
 		if (!read_facts(e, &recorded))

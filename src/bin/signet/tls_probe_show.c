@@ -18,7 +18,7 @@ static void
 put_line(struct probe *p, struct span line)
 {
 	if (p->lines != NULL && json_array_size(p->lines) < LINES_MAX)
-		json_array_append_new(p->lines, tls_json_span(line));
+		json_array_append_new(p->lines, explain_json_span(line));
 	if (p->lines != NULL)
 		return;
 	if (printf("%s%.*s\n", p->cli->linked_as != NULL ? "posttls-finger: " : "", SPAN_ARG(line)) < 0 || fflush(stdout) != 0)
@@ -160,7 +160,7 @@ show_all(struct probe *p, const struct probe_server *s, struct arena *a)
 
 	buf_init(&out, OUT_MAX);
 	tls_show_hop(&out, s->hop);
-	tls_show_host(&out, s->hop, s->addr, p->n_servers, a);
+	explain_show_host(&out, s->hop, s->addr, p->n_servers, a);
 	for (rest = buf_span(&out); rest.n > 0;) {
 		(void)span_cut(rest, '\n', &line, &rest);
 		if (line.n > 0)
@@ -173,7 +173,7 @@ static void
 show_level(struct probe *p, const struct probe_server *s, struct arena *a)
 {
 	const struct hop_address *addr = s->addr;
-	struct span level = tls_show_level(&s->decision, a);
+	struct span level = explain_show_level(&s->decision, a);
 
 	if (addr->family == AF_UNIX)
 		probe_say(p, "%.*s: TLS level %.*s", SPAN_ARG(log_esc(addr->text)), SPAN_ARG(level));
@@ -285,7 +285,7 @@ static void
 set(json_t *o, const char *name, struct span s)
 {
 	if (s.n > 0)
-		json_object_set_new(o, name, tls_json_span(s));
+		json_object_set_new(o, name, explain_json_span(s));
 }
 
 static void
@@ -357,7 +357,7 @@ reconnected_json(const struct probe_server *s)
 	json_t *o = json_object(), *names = json_array();
 
 	for (size_t i = 0; i < s->n_names; i++)
-		json_array_append_new(names, tls_json_span(s->names[i]));
+		json_array_append_new(names, explain_json_span(s->names[i]));
 	json_object_set_new(o, "times", json_integer(s->reconnected));
 	json_object_set_new(o, "resumed", json_boolean(s->resumed));
 	json_object_set_new(o, "servers", names);
@@ -369,7 +369,7 @@ server_json(const struct probe_server *s, struct arena *a)
 {
 	json_t *o = json_object();
 
-	json_object_set_new(o, "decision", tls_host_json(s->hop, s->addr, a));
+	json_object_set_new(o, "decision", explain_host_json(s->hop, s->addr, a));
 	json_object_set_new(o, "connected", json_boolean(s->connected));
 	set(o, "name", s->name);
 	json_object_set_new(o, "starttls_offered", json_boolean(s->offered));

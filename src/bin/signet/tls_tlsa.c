@@ -155,10 +155,10 @@ show_needed(struct tlsa *t, struct span qname)
 		X509_NAME_oneline(X509_get_subject_name(t->list[i].cert), subject, sizeof(subject));
 		buf_addf(&t->out, "; %s: %.*s\n%.*s. IN TLSA %.*s\n", whose_names[t->list[i].whose], SPAN_ARG(log_esc(span_str(subject))), SPAN_ARG(qname),
 		    SPAN_ARG(text));
-		json_object_set_new(o, "certificate", tls_json_span(span_str(subject)));
+		json_object_set_new(o, "certificate", explain_json_span(span_str(subject)));
 		json_object_set_new(o, "whose", json_string(whose_names[t->list[i].whose]));
-		json_object_set_new(o, "name", tls_json_span(qname));
-		json_object_set_new(o, "record", tls_json_span(text));
+		json_object_set_new(o, "name", explain_json_span(qname));
+		json_object_set_new(o, "record", explain_json_span(text));
 		json_array_append_new(t->records, o);
 	}
 }
@@ -191,7 +191,7 @@ show_published(struct tlsa *t, const struct dns_answer *d)
 		if (o != NULL)
 			o->covered = d->status == DNS_SECURE;
 		buf_addf(&t->out, "; published: %.*s  %s\n", SPAN_ARG(text), what);
-		json_object_set_new(j, "record", tls_json_span(text));
+		json_object_set_new(j, "record", explain_json_span(text));
 		json_object_set_new(j, "matches", json_string(what));
 		json_array_append_new(t->published, j);
 	}

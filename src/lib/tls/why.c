@@ -142,8 +142,8 @@ trail(struct buf *out, const struct tls_decision *d)
 	return i == d->n_trail;
 }
 
-void
-tls_why_write_peer(struct buf *out, const struct tls_why_peer *p)
+static bool
+server(struct buf *out, const struct tls_why_peer *p)
 {
 	const struct tls_decision *d = p->decision;
 	bool whole;
@@ -155,7 +155,21 @@ tls_why_write_peer(struct buf *out, const struct tls_why_peer *p)
 		buf_addf(out, ",\"port\":%u", p->port);
 	whole &= member(out, "asked", span_str(tls_level_name(d->asked)), 16);
 	whole &= member(out, "level", span_str(tls_level_name(d->level)), 16);
-	whole &= member(out, "tls", span_str(p->tls), 40);
+	return member(out, "tls", span_str(p->tls), 40) && whole;
+}
+
+void
+tls_why_write_brief(struct buf *out, const struct tls_why_peer *p)
+{
+	(void)server(out, p);
+}
+
+void
+tls_why_write_peer(struct buf *out, const struct tls_why_peer *p)
+{
+	const struct tls_decision *d = p->decision;
+	bool whole = server(out, p);
+
 	whole &= member(out, "sni", d->sni, 64);
 	if (d->invalid || d->skip_host)
 		whole &= member(out, "unusable", span_str(d->invalid ? d->fault.text : d->skip_fault.text), 150);
@@ -167,21 +181,62 @@ tls_why_write_peer(struct buf *out, const struct tls_why_peer *p)
 		buf_add_str(out, ",\"cut\":true");
 }
 
-void
+/* An address and what it takes around it; what is longer than any address can be is cut. */
+static bool
+put_recipient(struct buf *out, struct span to, bool first, size_t room)
+{
+	struct buf one;
+	bool ok;
+
+	buf_init(&one, TLS_WHY_RCPT_MAX + 3);
+	(void)tls_why_string(&one, to, TLS_WHY_RCPT_MAX);
+	ok = one.n + (first ? sizeof(",\"to\":[]") - 1 : 1) <= room;
+	if (ok)
+		buf_addf(out, "%s%.*s", first ? ",\"to\":[" : ",", SPAN_ARG(buf_span(&one)));
+	buf_release(&one);
+	return ok;
+}
+
+/* How many were listed. The line must not grow beyond TLS_WHY_MAX, its end included. */
+static size_t
+recipients(struct buf *out, const struct tls_why *w)
+{
+	const size_t end = sizeof("]}\n") - 1 + (w->last ? sizeof(",\"unlisted\":4294967295") - 1 : 0);
+	size_t n;
+
+	for (n = 0; n < w->n_to; n++)
+		if (out->n + end > TLS_WHY_MAX || !put_recipient(out, w->to[n], n == 0, TLS_WHY_MAX - end - out->n))
+			break;
+	if (n > 0)
+		buf_addc(out, ']');
+	if (w->last && n < w->n_to)
+		buf_addf(out, ",\"unlisted\":%zu", w->n_to - n);
+	return n;
+}
+
+size_t
 tls_why_write(struct buf *out, const struct tls_why *w)
 {
+	size_t listed;
+
 	buf_addf(out, "{\"time\":%lld,\"queue_id\":", (long long)(w->wall_us / US_PER_S));
 	tls_why_string(out, w->qid, 24);
 	buf_add_str(out, ",\"nexthop\":");
 	tls_why_string(out, w->nexthop, 80);
 	buf_addf(out, ",\"recipients\":%u", w->rcpts);
+	if (w->continued)
+		buf_add_str(out, ",\"continued\":true");
 	if (w->peer.n > 0 && w->peer.n <= TLS_WHY_PEER_MAX + 12) {
 		buf_addc(out, ',');
 		buf_add_span(out, w->peer);
+	} else if (w->tried > 0) {
+		buf_addf(out, ",\"tried\":%u", w->tried);
 	}
 	buf_addf(out, ",\"outcome\":\"%s\",\"dsn\":", w->outcome);
 	tls_why_string(out, w->dsn, 12);
 	buf_add_str(out, ",\"text\":");
 	tls_why_string(out, w->text, 110);
+	listed = recipients(out, w);
 	buf_add_str(out, "}\n");
+	return listed;
 }

@@ -11,7 +11,7 @@
 #include "tls/policy.h"
 #include "tls/verify.h"
 
-enum { TLS_WHY_MAX = 1000, TLS_WHY_PEER_MAX = 640 };
+enum { TLS_WHY_MAX = 1000, TLS_WHY_PEER_MAX = 640, TLS_WHY_RCPT_MAX = 320 };
 
 /*
  * Members about one server: host, address, port, the decision with its trail, and, when a handshake took place, what came
@@ -28,15 +28,25 @@ struct tls_why_peer {
 };
 void tls_why_write_peer(struct buf *out, const struct tls_why_peer *p);
 
-/* The whole line with its end. `peer` = what tls_why_write_peer() made, empty when no server was reached. */
+/*
+ * The whole line with its end: one outcome, and the recipients that it is about. `peer` = what tls_why_write_peer() made,
+ * empty when no server was reached. As many of `to` as fit are written; how many is returned, the rest belongs into the
+ * next record (`continued`). In the `last` one the others are at least counted ("unlisted").
+ */
 struct tls_why {
 	int64_t wall_us;
 	struct span qid, nexthop, peer;
-	unsigned rcpts;
-	const char *outcome;            /* "sent", "deferred", "bounced", "next server" */
+	const struct span *to;
+	size_t n_to;
+	unsigned rcpts;                 /* that the outcome is about, in all records together */
+	unsigned tried;                 /* servers before, when `peer` is empty */
+	bool continued, last;
+	const char *outcome;            /* "sent", "deferred", "bounced", "next server", "same server again", "not recorded" */
 	struct span dsn, text;
 };
-void tls_why_write(struct buf *out, const struct tls_why *w);
+size_t tls_why_write(struct buf *out, const struct tls_why *w);
+/* Of the same server, when a record about it is there already: host, address, port, level, tls. */
+void tls_why_write_brief(struct buf *out, const struct tls_why_peer *p);
 
 /* `s` as a JSON string of at most `max` bytes within the quotes: control and non-UTF-8 bytes become '?'. True when it was cut. */
 bool tls_why_string(struct buf *out, struct span s, size_t max);

@@ -544,11 +544,11 @@ deliver_session_over(struct delivery *d, const struct fault *why, unsigned flags
 	outcome_collect(d);
 	if (why != NULL && (flags & FAIL_SAME_AGAIN) == 0)
 		apply_fault(d, why, flags);
+	why_session(d, why, (flags & FAIL_SAME_AGAIN) != 0);
 	if (outcome_all_decided(d)) {
 		finish(d);
 		return;
 	}
-	why_next(d, why);
 	if ((flags & FAIL_SAME_AGAIN) == 0)
 		d->addr++;
 	d->stage = d->resolved ? STAGE_ADDRESS : STAGE_RESOLVE;

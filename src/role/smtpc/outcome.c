@@ -132,6 +132,7 @@ remember(struct delivery *d, size_t i)
 	const struct smtpc_rcpt *r = &d->tx_rcpts[i];
 
 	take_reply(d, i);
+	o->passed_over = true;
 	o->text = r->text;
 	snprintf(o->dsn, sizeof(o->dsn), "%s", r->dsn);
 	fault_clear(&d->fault);

@@ -91,6 +91,7 @@ session_connect_failed(struct conn *c, const char *reason)
 	struct fault why;
 
 	fault_set(&why, "4.4.1", "%s", text);
+	why_note(d, c);
 	conn_free(c);
 	deliver_session_over(d, &why, FAIL_THROTTLE);
 }
@@ -108,18 +109,20 @@ may_retry_in_clear(const struct conn *c)
 	    (d->probe || waited >= c->svc->p->minimal_backoff_time_ms * US_PER_MS);
 }
 
-/* The same address once more: with plainer TLS, or in clear. */
+/* The same address once more: with plainer TLS, or in clear. `reason` is for the record. */
 static bool
-retry(struct conn *c, bool clear)
+retry(struct conn *c, bool clear, const char *dsn, const char *reason)
 {
 	struct delivery *d = c->d;
+	struct fault why;
 
+	fault_set(&why, dsn, "%s", reason);
 	take_facts(d, c);
 	d->retried = arena_dup(d->arena, c->l.addr.text);
 	d->retried_port = c->l.addr.port;
 	conn_free(c);
 	d->clear_now = clear;
-	deliver_session_over(d, NULL, FAIL_SAME_AGAIN);
+	deliver_session_over(d, &why, FAIL_SAME_AGAIN);
 	return false;
 }
 
@@ -149,9 +152,9 @@ handshake_failed(struct conn *c, const char *reason)
 	hop_log_handshake_failed(&l, &c->l.stream, span_str(c->l.peer_port), reason);
 	tls_state(c, tls_level_needs_tls(c->decision.level) ? "!" : "", tls_level_needs_tls(c->decision.level) ? "" : "?");
 	if (ladder_again(c))
-		return retry(c, false);
+		return retry(c, false, "4.7.5", "Cannot start TLS: handshake failure; again with plainer TLS");
 	if (may_retry_in_clear(c))
-		return retry(c, true);
+		return retry(c, true, "4.7.5", "Cannot start TLS: handshake failure; again in clear");
 	return give_up(c, "4.7.5", "Cannot start TLS: handshake failure",
 	    c->decision.level == TLS_LEVEL_MAY ? 0 : FAIL_THROTTLE, false);
 }
@@ -452,7 +455,7 @@ on_failed(struct conn *c)
 	if (e->failed_at == SMTPC_STARTTLS && strcmp(e->fault.dsn, "4.4.2") == 0)
 		return handshake_failed(c, "no answer to STARTTLS");
 	if (c->tls_done && may_retry_in_clear(c) && strcmp(e->fault.dsn, "4.4.2") == 0)
-		return retry(c, true);
+		return retry(c, true, e->fault.dsn, e->fault.text);
 	if (c->tls_state[0] == '\0')
 		tls_state(c, "", "?");
 	snprintf(dsn, sizeof(dsn), "%s", e->fault.dsn);

@@ -114,6 +114,7 @@ smtpc_state_open(struct role *r)
 	list_init(&s->conns);
 	list_init(&s->idle);
 	s->ladder = tls_ladder_new(LADDER_HOSTS);
+	buf_init(&s->why_waiting, WHY_WAITING_MAX);
 	own_addresses_find(s);
 	services_open(s);
 }
@@ -131,6 +132,7 @@ smtpc_state_free(struct role *r)
 		conn_free(LIST_ITEM(s->conns.next, struct conn, node));
 	services_release(s);
 	tls_ladder_free(&s->ladder);
+	buf_release(&s->why_waiting);
 	if (s->native != NULL)
 		asks_link_free(&s->native);
 	hop_own_release(&s->own);
@@ -163,6 +165,13 @@ smtpc_drain(struct role *r, bool stop)
 }
 
 static void
+smtpc_peer_up(struct role *r, struct ipc_peer *p)
+{
+	if (ipc_peer_role(p) == IPC_ROLE_LOG)
+		why_log_up(r->state, p);
+}
+
+static void
 smtpc_status(struct role *r, struct buf *json)
 {
 	const struct smtpc_role *s = r->state;
@@ -180,5 +189,6 @@ const struct role_spec smtpc_role = {
 	.start = client_keys_start,
 	.take_peer = client_keys_take_channel,
 	.drain = smtpc_drain,
+	.peer_up = smtpc_peer_up,
 	.status = smtpc_status,
 };

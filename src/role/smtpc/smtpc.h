@@ -58,6 +58,8 @@ enum outcome_status { OUT_NONE, OUT_SENT, OUT_DEFERRED, OUT_BOUNCED };
 struct outcome {
 	enum outcome_status status;
 	bool softened;                  /* soft_bounce */
+	bool passed_over;               /* not decided; what the server of this session said is below */
+	bool told;                      /* why.c: there is a record */
 	unsigned flags;                 /* of DELIVER_DONE */
 	char dsn[10];
 	struct span text, reply, mta;   /* mta: host that spoke, empty = ourselves */
@@ -131,8 +133,9 @@ struct delivery {
 	struct span mta;                /* its name */
 	struct span relay;              /* for the log */
 	struct span tls_state;          /* tls= field */
-	struct span why_peer;           /* of the server that was just left: why.c */
-	bool why_sent;
+	struct span why_peer, why_brief;        /* of the server that was just left: why.c */
+	struct span *why_to;            /* room for the recipients of a record */
+	unsigned why_records, why_tried;
 	struct content_state *cstate;
 	struct checks *checks;
 	bool generic_done;
@@ -168,6 +171,8 @@ struct conn {
 	bool authenticated;
 };
 
+enum { WHY_WAITING_MAX = 512 * 1024 };
+
 struct smtpc_role {
 	struct role *role;
 	struct loop *loop;
@@ -183,6 +188,7 @@ struct smtpc_role {
 		uint64_t sent, sent_forward_secret;     /* deliveries under TLS */
 	} tls;
 	struct hop_own own;             /* inet_interfaces, proxy_interfaces */
+	struct buf why_waiting;         /* records, while there is no logger */
 	uint64_t why_lost;              /* records that were not sent since the last complaint */
 	int64_t why_complained_us;
 	struct asks_link *native;       /* questions with native = true */
@@ -287,10 +293,12 @@ void reuse_close_all(struct smtpc_role *s);
 void why_note(struct delivery *d, struct conn *c);
 /* A server that is passed over because its policy cannot be used. */
 void why_unusable(struct delivery *d, const struct hop_address *addr, const struct tls_decision *dec);
-/* The noted server is out (`why` may be NULL), another follows. */
-void why_next(struct delivery *d, const struct fault *why);
-/* The outcomes are decided. */
+/* The session with the noted server is over: what became of whom there. `why` may be NULL. */
+void why_session(struct delivery *d, const struct fault *why, bool again);
+/* All outcomes are decided. */
 void why_over(struct delivery *d);
+/* The logger is (again) there. */
+void why_log_up(struct smtpc_role *s, struct ipc_peer *log);
 
 /* content.c */
 bool content_prepare(struct delivery *d, struct conn *c, struct fault *why);

@@ -1,7 +1,9 @@
-"""signet tls why: records of deliveries that went well, were deferred by a mismatch, by a policy that cannot be used, that tried two servers; hostile
-certificates; retention, size limit, off; damaged files; a directory that cannot be written costs no mail."""
+"""signet tls why: records of deliveries that went well, were deferred by a mismatch, by a policy that cannot be used, that tried two servers; messages with
+several recipients, destinations and outcomes; hostile certificates; retention, size limit, off; damaged files; a directory that cannot be written costs no mail."""
 import json
 import os
+import re
+import signal
 import ssl
 import subprocess
 import time
@@ -10,12 +12,14 @@ import kit
 
 ZONE = ["ok.example. MX 10 mx.ok.example.", "mx.ok.example. A 127.0.0.2", "bad.example. MX 10 mx.bad.example.", "mx.bad.example. A 127.0.0.3",
         "two.example. MX 10 mx.bad.example.", "two.example. MX 20 mx.ok.example.", "clear.example. A 127.0.0.4", "null.example. MX 0 .",
-        "typo.example. A 127.0.0.4", "evil.example. A 127.0.0.5"]
+        "typo.example. A 127.0.0.4", "evil.example. A 127.0.0.5", "mixed.example. MX 10 mx1.mixed.example.", "mixed.example. MX 20 mx2.mixed.example.",
+        "mx1.mixed.example. A 127.0.0.6", "mx2.mixed.example. A 127.0.0.7", "down.example. MX 10 mx.down.example.", "mx.down.example. A 127.0.0.99", "busy.example. A 127.0.0.8"]
 POLICY = "ok.example secure match=mx.ok.example\nbad.example secure match=mx.bad.example\ntwo.example verify\ntypo.example secur\n"
 MAIN = """\
 smtp_tls_security_level = may
 smtp_tls_CAfile = %s
 smtp_tls_policy_maps = texthash:%s
+smtp_connection_cache_on_demand = no
 minimal_backoff_time = 600s
 queue_run_delay = 600s
 """
@@ -25,7 +29,7 @@ def server(env, address, cert=None, key=None):
     ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if cert:
         ctx.load_cert_chain(cert, key)
-    env.sink(address, keywords=("PIPELINING", "STARTTLS") if cert else ("PIPELINING",), tls=ctx)
+    return env.sink(address, keywords=("PIPELINING", "STARTTLS") if cert else ("PIPELINING",), tls=ctx)
 
 
 def why(s, qid, *argv):
@@ -56,10 +60,17 @@ def records(env, s, cert):
               and r["trust"] == "Untrusted" and "other.invalid" in r["reason"] and r["chain"][0][0] == "other.invalid", r)
     (r,) = why(s, deliver(s, "u@clear.example"))
     kit.check(r["outcome"] == "sent" and r["tls"] == "may:none" and "protocol" not in r and "chain" not in r, r)
-    r = why(s, deliver(s, "u@typo.example"))
-    kit.check(r[0]["unusable"] == "client TLS configuration problem" and "secur" in r[0]["because"] and r[-1]["outcome"] in ("deferred", "next server"), r)
+    qid = deliver(s, "u@typo.example")
+    kit.wait_until("two records", lambda: len(why(s, qid)) == 2)
+    r = why(s, qid)
+    kit.check(r[0]["unusable"] == "client TLS configuration problem" and "secur" in r[0]["because"] and r[0]["outcome"] == "next server", r)
+    kit.check((r[1]["outcome"], r[1]["dsn"], r[1]["tried"]) == ("deferred", "4.7.5", 1) and "host" not in r[1] and r[1]["to"] == ["u@typo.example"], r)
+    kit.check("no server was left" in s.cli("tls", "why", qid), s.cli("tls", "why", qid))
     (r,) = why(s, deliver(s, "u@null.example"))
     kit.check(r["outcome"] == "bounced" and r["dsn"] == "5.1.10" and "host" not in r, r)
+    kit.check("no server was reached" in s.cli("tls", "why", deliver(s, "u@null.example")), "null MX")
+    (r,) = why(s, deliver(s, "u@down.example"))
+    kit.check((r["host"], r["tls"], r["outcome"], r["dsn"]) == ("mx.down.example", "may?", "deferred", "4.4.1") and "Connection refused" in r["text"], r)
     qid = deliver(s, "u@two.example")
     kit.wait_until("two records", lambda: len(why(s, qid)) == 2)
     first, second = why(s, qid)
@@ -77,6 +88,88 @@ def records(env, s, cert):
     return qid
 
 
+def flat(records):
+    """{recipient: [(host, outcome, dsn), ...]} in the order of the records; every record within its bounds."""
+    out = {}
+    for r in records:
+        for to in r["to"]:
+            out.setdefault(to, []).append((r.get("host"), r["outcome"], r["dsn"]))
+    return out
+
+
+def several(s):
+    """One message, recipients at several destinations, each with an outcome of its own; what the log says of each is what the records say."""
+    rcpts = ["u@ok.example", "v@ok.example", "u@bad.example", "u@clear.example", "u@null.example", "u@typo.example", "u@two.example", "no@mixed.example", "later@mixed.example",
+             "first@mixed.example", "second@mixed.example"]
+    since = s.mark()
+    qid = kit.queue_id(kit.send(rcpts=rcpts))
+    for rcpt in rcpts:
+        s.wait_log(r"%s: to=<%s>, .*status=\w+" % (qid, rcpt), since)
+    want = {
+        "u@ok.example": [("mx.ok.example", "sent", "2.0.0")], "v@ok.example": [("mx.ok.example", "sent", "2.0.0")],
+        "u@bad.example": [("mx.bad.example", "deferred", "4.7.5")], "u@clear.example": [("clear.example", "sent", "2.0.0")], "u@null.example": [(None, "bounced", "5.1.10")],
+        "u@typo.example": [("typo.example", "next server", "4.7.5"), (None, "deferred", "4.7.5")],
+        "u@two.example": [("mx.bad.example", "next server", "4.7.5"), ("mx.ok.example", "sent", "2.0.0")],
+        # the first server bounces one, takes one and puts two off; the second takes one of them
+        "no@mixed.example": [("mx1.mixed.example", "bounced", "5.1.1")], "first@mixed.example": [("mx1.mixed.example", "sent", "2.0.0")],
+        "later@mixed.example": [("mx1.mixed.example", "next server", "4.2.1"), ("mx2.mixed.example", "deferred", "4.2.2")],
+        "second@mixed.example": [("mx1.mixed.example", "next server", "4.2.1"), ("mx2.mixed.example", "sent", "2.0.0")]}
+    kit.wait_until("all records", lambda: sum(len(v) for v in flat(why(s, qid)).values()) == sum(len(v) for v in want.values()))
+    records = why(s, qid)
+    kit.check(flat(records) == want, "%s\nnot\n%s" % (json.dumps(flat(records), indent=1), json.dumps(want, indent=1)))
+    for rcpt in rcpts:
+        status, dsn = flat(records)[rcpt][-1][1:]
+        kit.check(s.has_log(r"%s: to=<%s>, .*dsn=%s, status=%s" % (qid, rcpt, dsn, status), since), "the log says something else of %s\n%s" % (rcpt, s.log()[since:]))
+    later = [r for r in records if r.get("host") == "mx2.mixed.example" and r["outcome"] == "deferred"]
+    kit.check(len(later) == 1 and later[0]["text"].startswith("host mx2.mixed.example[127.0.0.7] said: 452 4.2.2 full"), later)
+    both = [r for r in records if "u@ok.example" in r["to"]]
+    kit.check(len(both) == 1 and both[0]["recipients"] == 2 and both[0]["trust"] == "Verified", both)
+    text = s.cli("tls", "why", qid)
+    for part in ("  to           u@ok.example\n               v@ok.example\n", "outcome      bounced 5.1.1 host mx1.mixed.example[127.0.0.6] said: 550 5.1.1 nobody", "no server was left"):
+        kit.check(part in text, "no %r in\n%s" % (part, text))
+
+
+def many(s):
+    """More recipients than one record holds: they go on in the next one, and none is missing."""
+    rcpts = ["recipient-%03d-with-a-long-name@ok.example" % i for i in range(120)]
+    since = s.mark()
+    qid = kit.queue_id(kit.send(rcpts=rcpts))
+    s.wait_log(r"%s: removed" % qid, since)
+    kit.wait_until("all of them", lambda: len(flat(why(s, qid))) == 120)
+    records = why(s, qid)
+    kit.check(sorted(flat(records)) == rcpts and all(v == [("mx.ok.example", "sent", "2.0.0")] for v in flat(records).values()), records)
+    kit.check(any(r.get("continued") for r in records) and not any("unlisted" in r for r in records), [len(r["to"]) for r in records])
+    kit.check(sum(r["recipients"] for r in records if not r.get("continued")) == 120, [r["recipients"] for r in records])
+
+
+def without_logger(env, s):
+    """The logger dies while master cannot start another one: a few records wait for it, many are counted, and that is said once it is back."""
+    def kept():
+        return sum(b"@busy.example" in line for f in files(s) for line in open(os.path.join(s.data, "why", f), "rb"))
+
+    def gone():     # each client process counts its own
+        return sum(map(int, re.findall(r'the logger is behind: (\d+) records for "signet tls why" were not written', s.log()[since:])))
+
+    def send_busy(n):
+        return [kit.queue_id(kit.send(rcpts=["recipient-%03d-%s@busy.example" % (i, "x" * 40) for i in range(100)])) for _ in range(n)]
+
+    busy = env.sink("127.0.0.8", script={"RCPT": lambda conn, line: "450 4.2.1 %s is busy" % line})
+    since = s.mark()
+    (logger,) = s.pids("log")
+    os.kill(s.proc.p.pid, signal.SIGSTOP)
+    try:
+        os.kill(logger, signal.SIGKILL)
+        qid = kit.queue_id(kit.send(rcpts=["u@ok.example"]))
+        kit.wait_until("a delivery without logger", lambda: any(qid.encode() in m["data"] for m in env.ok.messages))
+        send_busy(25)
+        kit.wait_until("2500 recipients to be refused", lambda: sum(c.startswith("RCPT") for c in busy.commands) >= 2500, 60)
+    finally:
+        os.kill(s.proc.p.pid, signal.SIGCONT)
+    kit.wait_until("kept ones and counted ones to be all", lambda: kept() + gone() == 2500)
+    kit.check(kept() > 0 and gone() > 0, "%d are kept, %d were lost" % (kept(), gone()))
+    kit.wait_until("the record of %s" % qid, lambda: '"sent"' in s.cli("tls", "why", "--json", qid, check_status=False))
+
+
 def mistakes(s, qid):
     for argv, text in ((["why"], "needs a queue id"), (["why", "../etc"], "not a queue id"), (["why", "4jZdhZ63F1z23V3"], "no record of 4jZdhZ63F1z23V3: it was not delivered"),
                        (["frobnicate"], "unknown word")):
@@ -92,6 +185,9 @@ def mistakes(s, qid):
 
 def limits(env, s):
     """Old files go by age and by size; nothing is written when it is off; a directory that is no longer there costs no mail."""
+    s.stop()
+    for name in files(s):
+        os.unlink(os.path.join(s.data, "why", name))
     old = os.path.join(s.data, "why", "20200101.0")
     foreign = os.path.join(s.data, "why", "notes.txt")
     for path in (old, foreign):
@@ -103,7 +199,6 @@ def limits(env, s):
         with open(path, "w") as f:
             f.write("x" * 300000)
     s.set((MAIN % (env.ca(), env.policy)) + "tls_why_size_limit = 800000\ntls_why_retention_time = 100d\n")
-    s.stop()
     s.start()
     deliver(s, "u@clear.example")
     kit.wait_until("the old one to go", lambda: not os.path.exists(old))
@@ -134,12 +229,19 @@ def run(env):
     env.dns(ZONE)
     ca = env.ca()
     cert, key = env.cert("mx.ok.example")
-    server(env, "127.0.0.2", cert, key)
+    env.ok = server(env, "127.0.0.2", cert, key)
     server(env, "127.0.0.3", *env.cert("other.invalid"))
     server(env, "127.0.0.4")
     server(env, "127.0.0.5", *env.cert("evil.example", cn='a"],"outcome":"bounced","x":["y'))
+    mixed = {"no": "550 5.1.1 nobody", "later": "450 4.2.1 busy", "second": "450 4.2.1 busy"}
+    env.sink("127.0.0.6", script={"RCPT": lambda conn, line: mixed.get(line.split("<")[1].split("@")[0])})
+    env.sink("127.0.0.7", script={"RCPT": lambda conn, line: "452 4.2.2 full" if "<later@" in line else None})
     env.policy = env.write("policy", POLICY)
     s = env.signet("mta", MAIN % (ca, env.policy))
-    mistakes(s, records(env, s, cert))
+    qid = records(env, s, cert)
+    several(s)
+    many(s)
+    mistakes(s, qid)
+    without_logger(env, s)
     limits(env, s)
     kit.check(not s.has_log(r"(panic|fatal): "), s.log())

@@ -1,8 +1,9 @@
 /* What is shown of facts and decisions: for people, one idea a line; for programs, the same as JSON. */
+#include "explain/explain.h"
+
 #include <string.h>
 
 #include "base/log.h"
-#include "signet/tls.h"
 #include "tls/groups.h"
 #include "tls/ladder.h"
 
@@ -29,7 +30,7 @@ sub(struct buf *out, const char *label, struct span text)
 /* ---- the way */
 
 void
-tls_show_way(struct buf *out, const struct tls_way *way)
+explain_show_way(struct buf *out, const struct explain_way *way)
 {
 	line(out, "recipient", way->recipient);
 	line(out, "transport", way->transport);
@@ -39,7 +40,7 @@ tls_show_way(struct buf *out, const struct tls_way *way)
 }
 
 json_t *
-tls_way_json(const struct tls_way *way)
+explain_way_json(const struct explain_way *way)
 {
 	const struct { const char *name; struct span text; } rows[] = {
 		{ "asked", way->what }, { "recipient", way->recipient }, { "transport", way->transport }, { "nexthop", way->nexthop },
@@ -49,7 +50,7 @@ tls_way_json(const struct tls_way *way)
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (rows[i].text.n > 0)
-			json_object_set_new(o, rows[i].name, tls_json_span(rows[i].text));
+			json_object_set_new(o, rows[i].name, explain_json_span(rows[i].text));
 	return o;
 }
 
@@ -90,7 +91,7 @@ show_table(struct buf *out, const struct hop *h, struct arena *a)
 }
 
 void
-tls_show_hop(struct buf *out, const struct hop *h)
+explain_show_hop(struct buf *out, const struct hop *h)
 {
 	struct arena *a = arena_new(4u << 20);
 
@@ -150,7 +151,7 @@ digests_text(const char *digest, const struct tls_digest *v, size_t n, struct ar
 }
 
 struct span
-tls_show_level(const struct tls_decision *d, struct arena *a)
+explain_show_level(const struct tls_decision *d, struct arena *a)
 {
 	if (d->asked == d->level)
 		return span_str(tls_level_name(d->level));
@@ -238,7 +239,7 @@ show_outcomes(struct buf *out, const struct tls_decision *d, struct arena *a)
 }
 
 void
-tls_show_host(struct buf *out, const struct hop *h, const struct hop_address *addr, size_t n, struct arena *a)
+explain_show_host(struct buf *out, const struct hop *h, const struct hop_address *addr, size_t n, struct arena *a)
 {
 	struct tls_decision d;
 	bool ok = hop_decide(h, addr, a, &d);
@@ -255,7 +256,7 @@ tls_show_host(struct buf *out, const struct hop *h, const struct hop_address *ad
 		show_steps(out, &d);
 		return;
 	}
-	sub(out, "level", tls_show_level(&d, a));
+	sub(out, "level", explain_show_level(&d, a));
 	show_steps(out, &d);
 	if (!d.try_tls && !d.wrapper) {
 		sub(out, "verdict", SPAN("in clear: TLS is not tried"));
@@ -271,7 +272,7 @@ tls_show_host(struct buf *out, const struct hop *h, const struct hop_address *ad
 static void
 set(json_t *o, const char *name, struct span s)
 {
-	json_object_set_new(o, name, tls_json_span(s));
+	json_object_set_new(o, name, explain_json_span(s));
 }
 
 static const char *
@@ -341,7 +342,7 @@ demands_json(json_t *o, const struct tls_decision *d, struct arena *a)
 }
 
 json_t *
-tls_host_json(const struct hop *h, const struct hop_address *addr, struct arena *a)
+explain_host_json(const struct hop *h, const struct hop_address *addr, struct arena *a)
 {
 	json_t *o = json_object(), *warnings = json_array();
 	struct tls_decision d;
@@ -365,7 +366,7 @@ tls_host_json(const struct hop *h, const struct hop_address *addr, struct arena 
 		demands_json(o, &d, a);
 	json_object_set_new(o, "trail", steps_json(&d));
 	for (size_t i = 0; i < d.n_warnings; i++)
-		json_array_append_new(warnings, tls_json_span(d.warnings[i]));
+		json_array_append_new(warnings, explain_json_span(d.warnings[i]));
 	json_object_set_new(o, "warnings", warnings);
 	return o;
 }

@@ -2,11 +2,12 @@
  * Facts of a decision as JSON, out and in. Everything that tls_policy_decide() reads is here, so a decision made
  * from a file is the one that delivery would have made. Reading trusts nothing.
  */
+#include "explain/explain.h"
+
 #include <stddef.h>
 #include <string.h>
 
 #include "base/text.h"
-#include "signet/tls.h"
 
 /* Texts and numbers of struct tls_params. */
 static const struct {
@@ -34,7 +35,7 @@ static const char *const dane_states[] = { "absent", "failed", "found" };
 /* ---- out */
 
 json_t *
-tls_json_span(struct span s)
+explain_json_span(struct span s)
 {
 	json_t *j = json_stringn(s.p, s.n);
 	char *copy;
@@ -56,7 +57,7 @@ static void
 put(json_t *o, const char *name, struct span s)
 {
 	if (s.n > 0)
-		json_object_set_new(o, name, tls_json_span(s));
+		json_object_set_new(o, name, explain_json_span(s));
 }
 
 static void
@@ -82,7 +83,7 @@ params_json(const struct tls_params *p)
 
 		memcpy(&value, (const char *)p + texts[i].at, sizeof(value));
 		if (value != NULL)
-			json_object_set_new(o, texts[i].name, tls_json_span(span_str(value)));
+			json_object_set_new(o, texts[i].name, explain_json_span(span_str(value)));
 	}
 	put_number(o, "verifydepth", p->verifydepth);
 #define FLAG(member) put_bool(o, #member, p->member);
@@ -199,7 +200,7 @@ hosts_json(const struct hop *h)
 }
 
 json_t *
-tls_facts_json(const struct hop *h)
+explain_facts_json(const struct hop *h)
 {
 	json_t *o = json_object(), *list = json_array();
 
@@ -444,12 +445,12 @@ read_addresses(struct reading *r, const json_t *v, struct hop *h)
 }
 
 bool
-tls_facts_read(const json_t *facts, struct arena *a, struct tls_recorded *v, struct fault *why)
+explain_facts_read(const json_t *facts, struct arena *a, struct explain_recorded *v, struct fault *why)
 {
 	struct reading r = { a, why, false };
 	struct hop *h = &v->hop;
 
-	*v = (struct tls_recorded){ .hop.arena = a };
+	*v = (struct explain_recorded){ .hop.arena = a };
 	if (number(&r, facts, "format", 1) != 1)
 		return fault_set(why, NULL, "facts: not a file that `signet tls explain --save-facts` wrote, or one of a later version");
 	h->svc = &v->svc;
@@ -470,4 +471,19 @@ tls_facts_read(const json_t *facts, struct arena *a, struct tls_recorded *v, str
 	read_hosts(&r, member(&r, facts, "hosts", JSON_ARRAY, HOP_HOSTS_MAX), h);
 	read_addresses(&r, member(&r, facts, "addresses", JSON_ARRAY, HOP_ADDRESSES_MAX), h);
 	return !r.bad;
+}
+
+bool
+explain_facts_load(struct span text, struct arena *a, struct explain_recorded *r_r, struct fault *why)
+{
+	json_error_t error;
+	json_t *j = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, &error), *facts;
+	bool ok;
+
+	if (j == NULL)
+		return fault_set(why, NULL, "line %d: %s", error.line, error.text);
+	facts = json_object_get(j, "facts");
+	ok = explain_facts_read(facts != NULL ? facts : j, a, r_r, why);
+	json_decref(j);
+	return ok;
 }
