@@ -39,6 +39,13 @@ enum map_result tls_asks_run(struct tls_asks *q, enum map_result (*step)(void *c
 /* One DNS question; the answer lives until tls_asks_close. Never NULL: FAILED says why. */
 const struct dns_answer *tls_asks_dns(struct tls_asks *q, struct span name, uint16_t type);
 
+/* ---- tls_files.c: can a client process use our own files that a decision needs? */
+
+enum { TLS_HOST_ARENA_MAX = 64 << 20 };
+
+/* Fills `local` of each address, seen with the ids and the file system of the process that delivers. */
+bool tls_look_at_files(const struct conf *c, struct hop *h, struct fault *why);
+
 /* ---- the words behind `signet tls` */
 int tls_explain(struct cli *cli, int argc, char **argv);
 int tls_why_command(struct cli *cli, int argc, char **argv);

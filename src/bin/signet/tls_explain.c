@@ -119,7 +119,7 @@ gather(struct explain *e)
 	if (e->asks.asked_dns && !e->asks.connected)
 		return fault_set(&e->why, NULL, "DNS is asked by the running daemon: %s (without it: next hops by address, or --facts FILE)",
 		    e->asks.why.text);
-	return true;
+	return e->unreachable || tls_look_at_files(e->conf, &e->hop, &e->why);
 }
 
 /* ---- files */
@@ -174,8 +174,12 @@ show_text(struct explain *e, const struct hop *h)
 	explain_show_hop(&out, h);
 	if (e->unreachable)
 		buf_addf(&out, "%-15s no server to go to: %s %s\n", "verdict", e->why.dsn, e->why.text);
-	for (size_t i = 0; i < h->count; i++)
-		explain_show_host(&out, h, &h->list[i], i + 1, e->a);
+	for (size_t i = 0; i < h->count; i++) {
+		struct arena *a = arena_new(TLS_HOST_ARENA_MAX);
+
+		explain_show_host(&out, h, &h->list[i], i + 1, a);
+		arena_free(&a);
+	}
 	status = cli_print(e->cli, &out);
 	buf_release(&out);
 	return status;
@@ -194,8 +198,12 @@ show_json(struct explain *e, const struct hop *h)
 		json_object_set_new(o, "dsn", json_string(e->why.dsn));
 		json_object_set_new(o, "reason", explain_json_span(span_str(e->why.text)));
 	}
-	for (size_t i = 0; i < h->count; i++)
-		json_array_append_new(servers, explain_host_json(h, &h->list[i], e->a));
+	for (size_t i = 0; i < h->count; i++) {
+		struct arena *a = arena_new(TLS_HOST_ARENA_MAX);
+
+		json_array_append_new(servers, explain_host_json(h, &h->list[i], a));
+		arena_free(&a);
+	}
 	json_object_set_new(o, "servers", servers);
 	json_object_set_new(o, "facts", explain_facts_json(h));
 	text = json_dumps(o, JSON_INDENT(1));

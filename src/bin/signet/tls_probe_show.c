@@ -159,7 +159,7 @@ show_all(struct probe *p, const struct probe_server *s, struct arena *a)
 	struct buf out;
 
 	buf_init(&out, OUT_MAX);
-	tls_show_hop(&out, s->hop);
+	explain_show_hop(&out, s->hop);
 	explain_show_host(&out, s->hop, s->addr, p->n_servers, a);
 	for (rest = buf_span(&out); rest.n > 0;) {
 		(void)span_cut(rest, '\n', &line, &rest);

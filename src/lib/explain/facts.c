@@ -175,6 +175,7 @@ address_json(const struct hop_address *h)
 	put_bool(o, "from_mx", h->from_mx);
 	put(o, "mx_status", span_str(dns_status_name(h->mx_status)));
 	put(o, "status", span_str(dns_status_name(h->status)));
+	put(o, "local", h->local);
 	json_object_set_new(o, "table", table_json(h->table));
 	if (h->dane != NULL)
 		json_object_set_new(o, "tlsa", dane_json(h->dane));
@@ -241,9 +242,11 @@ complain(struct reading *r, const char *name, const char *what)
 	r->bad = true;
 }
 
+enum { TEXT_MAX = 4096, VALUE_MAX = 262144 };
+
 /* Missing = empty. */
 static struct span
-text(struct reading *r, const json_t *o, const char *name)
+long_text(struct reading *r, const json_t *o, const char *name, size_t max)
 {
 	const json_t *v = json_object_get(o, name);
 
@@ -253,7 +256,17 @@ text(struct reading *r, const json_t *o, const char *name)
 		complain(r, name, "is not a text");
 		return SPAN("");
 	}
+	if (json_string_length(v) > max || memchr(json_string_value(v), '\0', json_string_length(v)) != NULL) {
+		complain(r, name, "is too long, or has a NUL in it");
+		return SPAN("");
+	}
 	return arena_dup(r->a, span_of(json_string_value(v), json_string_length(v)));
+}
+
+static struct span
+text(struct reading *r, const json_t *o, const char *name)
+{
+	return long_text(r, o, name, TEXT_MAX);
 }
 
 static unsigned
@@ -320,7 +333,7 @@ static void
 read_params(struct reading *r, const json_t *o, struct tls_params *p)
 {
 	for (size_t i = 0; o != NULL && i < sizeof(texts) / sizeof(texts[0]); i++) {
-		const char *value = arena_cstr(r->a, text(r, o, texts[i].name));
+		const char *value = arena_cstr(r->a, long_text(r, o, texts[i].name, VALUE_MAX));
 
 		if (strcmp(texts[i].name, "no_dane") == 0 && value[0] == '\0')
 			value = NULL;
@@ -341,7 +354,7 @@ read_table(struct reading *r, const json_t *o, struct tls_table_answer *t)
 		return;
 	t->state = (enum tls_answer)word(r, o, "state", table_states, 4);
 	t->key = text(r, o, "key");
-	t->value = text(r, o, "value");
+	t->value = long_text(r, o, "value", VALUE_MAX);
 	t->source = text(r, o, "source");
 	if (t->state == TLS_ANSWER_FAILED)
 		fault_set(&t->why, "4.3.0", "%s", arena_cstr(r->a, text(r, o, "why")));
@@ -369,7 +382,7 @@ hex(struct reading *r, const json_t *o)
 	struct buf b;
 
 	buf_init(&b, TLS_TLSA_DATA_MAX);
-	if (text_unhex(&b, text(r, o, "data")) && !b.full)
+	if (text_unhex(&b, long_text(r, o, "data", 2 * TLS_TLSA_DATA_MAX)) && !b.full)
 		bytes = arena_dup(r->a, buf_span(&b));
 	else
 		complain(r, "data", "is not hexadecimal of a possible length");
@@ -410,6 +423,7 @@ read_address(struct reading *r, const json_t *o, struct hop_address *h)
 	h->family = numbers[word(r, o, "family", families, 3)];
 	h->port = (uint16_t)number(r, o, "port", 65535);
 	h->pref = (uint16_t)number(r, o, "preference", 65535);
+	h->local = text(r, o, "local");
 	h->literal = flag(o, "literal");
 	h->from_mx = flag(o, "from_mx");
 	h->mx_status = status(r, o, "mx_status");

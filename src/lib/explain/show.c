@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "tls/groups.h"
 #include "tls/ladder.h"
+#include "hop/outcome.h"
 
 static const char *const trust_when_matched[] = {
 	[TLS_LEVEL_NONE] = "", [TLS_LEVEL_MAY] = "Anonymous, Untrusted or Trusted", [TLS_LEVEL_ENCRYPT] = "Anonymous, Untrusted or Trusted",
@@ -112,18 +113,45 @@ explain_show_hop(struct buf *out, const struct hop *h)
 
 /* ---- one server */
 
-static struct span
-next_text(enum tls_next next, const char *dsn, const char *reason, struct arena *a)
+/* "host[address]", as in the log. */
+static const char *
+peer_name(const struct hop_address *addr, struct arena *a)
 {
-	switch (next) {
+	return addr->family == AF_UNIX ? arena_cstr(a, addr->text) :
+	    arena_printf(a, "%.*s[%.*s]", SPAN_ARG(log_esc(addr->host)), SPAN_ARG(addr->text)).p;
+}
+
+static struct span
+outcome_text(const struct tls_decision *d, enum hop_event ev, const char *peer, struct arena *a)
+{
+	struct hop_outcome o;
+
+	hop_outcome(d, ev, peer, &o);
+	switch (o.next) {
 	case TLS_NEXT_CLEAR:
-		return SPAN("the message goes in clear on this connection");
+		return arena_printf(a, "the message goes in clear on this connection (tls=%s)", o.field);
 	case TLS_NEXT_CLEAR_LATER:
-		return SPAN("plainer TLS, then the next server; in clear only for a message that has waited minimal_backoff_time and without login");
+		return arena_printf(a, "plainer TLS, then the next server (tls=%s); in clear only for a message that has waited minimal_backoff_time and "
+		    "without login", o.field);
 	case TLS_NEXT_DEFER:
-		return arena_printf(a, "the next server; when none is left the message is deferred: %s %s", dsn, reason);
+		return arena_printf(a, "the next server; when none is left the message is deferred: %s %s (tls=%s)", o.dsn, o.text, o.field);
 	}
 	return SPAN("");
+}
+
+/* Why nobody will connect to this server; dsn empty = somebody may. */
+static struct fault
+unusable(const struct hop_address *addr, const struct tls_decision *d)
+{
+	struct fault why = { 0 };
+
+	if (d->invalid)
+		why = d->fault;
+	else if (d->skip_host)
+		why = d->skip_fault;
+	else if (addr->local.n > 0)
+		fault_set(&why, "4.7.5", "%.*s", SPAN_ARG(log_esc(addr->local)));
+	return why;
 }
 
 static struct span
@@ -158,13 +186,14 @@ explain_show_level(const struct tls_decision *d, struct arena *a)
 	return arena_printf(a, "%s (asked for: %s)", tls_level_name(d->level), tls_level_name(d->asked));
 }
 
-/* The tls= field of a delivery that goes well. */
+/* Of a delivery that goes well. */
 static struct span
 field_text(const struct tls_decision *d, struct arena *a)
 {
-	if (d->asked == d->level)
-		return arena_printf(a, "tls=%s", tls_level_name(d->level));
-	return arena_printf(a, "tls=%s:%s", tls_level_name(d->asked), tls_level_name(d->level));
+	struct hop_outcome o;
+
+	hop_outcome(d, HOP_EVENT_SECURED, "", &o);
+	return arena_printf(a, "tls=%s", o.field);
 }
 
 static void
@@ -223,36 +252,36 @@ show_demands(struct buf *out, const struct tls_decision *d, struct arena *a)
 }
 
 static void
-show_outcomes(struct buf *out, const struct tls_decision *d, struct arena *a)
+show_outcomes(struct buf *out, const struct tls_decision *d, const char *peer, struct arena *a)
 {
 	if (!d->wrapper) {
-		sub(out, "no STARTTLS", next_text(d->on_no_starttls, "4.7.4", "TLS is required, but was not offered by host", a));
-		sub(out, "refused", next_text(d->on_starttls_refused, "4.7.5", "TLS is required, but host refused to start TLS", a));
+		sub(out, "no STARTTLS", outcome_text(d, HOP_EVENT_NOT_OFFERED, peer, a));
+		sub(out, "refused", outcome_text(d, HOP_EVENT_REFUSED, peer, a));
 	}
 	if (tls_ladder_has(d))
 		sub(out, "plainer TLS", tls_ladder_text(d, a));
-	sub(out, "handshake", next_text(d->on_handshake_failure, "4.7.5", "Cannot start TLS: handshake failure", a));
+	sub(out, "handshake", outcome_text(d, HOP_EVENT_HANDSHAKE, peer, a));
 	if (d->must_match || tls_level_needs_tls(d->level))
-		sub(out, "no match", next_text(d->on_mismatch, "4.7.5", "Server certificate not verified", a));
-	sub(out, "in the log", arena_printf(a, "%s TLS connection established to ...; %.*s%s", trust_when_matched[d->level],
-	    SPAN_ARG(field_text(d, a)), d->must_match ? arena_printf(a, "; on a mismatch tls=!%.*s", SPAN_ARG(span_from(field_text(d, a), 4))).p : ""));
+		sub(out, "no match", outcome_text(d, HOP_EVENT_MISMATCH, peer, a));
+	sub(out, "in the log", arena_printf(a, "%s TLS connection established to ...; %.*s", trust_when_matched[d->level],
+	    SPAN_ARG(field_text(d, a))));
 }
 
 void
 explain_show_host(struct buf *out, const struct hop *h, const struct hop_address *addr, size_t n, struct arena *a)
 {
 	struct tls_decision d;
-	bool ok = hop_decide(h, addr, a, &d);
+	struct fault why;
 
+	(void)hop_decide(h, addr, a, &d);
+	why = unusable(addr, &d);
 	if (addr->family == AF_UNIX)
 		buf_addf(out, "\nserver %zu        %.*s\n", n, SPAN_ARG(log_esc(addr->text)));
 	else
 		buf_addf(out, "\nserver %zu        %.*s[%.*s]:%u\n", n, SPAN_ARG(log_esc(addr->host)), SPAN_ARG(addr->text), addr->port);
 	show_tlsa(out, addr, &d, a);
-	if (!ok || d.skip_host) {
-		const struct fault *f = ok ? &d.skip_fault : &d.fault;
-
-		sub(out, "verdict", arena_printf(a, "not usable: %s %s; when no server is left the message is deferred", f->dsn, f->text));
+	if (why.dsn[0] != '\0') {
+		sub(out, "verdict", arena_printf(a, "not usable: %s %s; when no server is left the message is deferred", why.dsn, why.text));
 		show_steps(out, &d);
 		return;
 	}
@@ -264,7 +293,7 @@ explain_show_host(struct buf *out, const struct hop *h, const struct hop_address
 	}
 	sub(out, "connection", d.wrapper ? SPAN("TLS from the first byte") : SPAN("STARTTLS when it is offered"));
 	show_demands(out, &d, a);
-	show_outcomes(out, &d, a);
+	show_outcomes(out, &d, peer_name(addr, a), a);
 }
 
 /* ---- JSON */
@@ -287,6 +316,38 @@ next_word(enum tls_next next)
 		return "defer";
 	}
 	return "";
+}
+
+static void
+outcome_json(json_t *all, const char *name, const struct tls_decision *d, enum hop_event ev, const char *peer)
+{
+	json_t *one = json_object();
+	struct hop_outcome o;
+
+	hop_outcome(d, ev, peer, &o);
+	set(one, "next", span_str(next_word(o.next)));
+	set(one, "tls", span_str(o.field));
+	if (o.dsn[0] != '\0') {
+		set(one, "dsn", span_str(o.dsn));
+		set(one, "text", span_str(o.text));
+	}
+	json_object_set_new(all, name, one);
+}
+
+static json_t *
+outcomes_json(const struct tls_decision *d, const char *peer)
+{
+	json_t *o = json_object();
+
+	outcome_json(o, "lost", d, HOP_EVENT_LOST, peer);
+	outcome_json(o, "not_offered", d, HOP_EVENT_NOT_OFFERED, peer);
+	if (!d->try_tls && !d->wrapper)
+		return o;
+	outcome_json(o, "secured", d, HOP_EVENT_SECURED, peer);
+	outcome_json(o, "refused", d, HOP_EVENT_REFUSED, peer);
+	outcome_json(o, "handshake_failure", d, HOP_EVENT_HANDSHAKE, peer);
+	outcome_json(o, "mismatch", d, HOP_EVENT_MISMATCH, peer);
+	return o;
 }
 
 static json_t *
@@ -346,15 +407,17 @@ explain_host_json(const struct hop *h, const struct hop_address *addr, struct ar
 {
 	json_t *o = json_object(), *warnings = json_array();
 	struct tls_decision d;
-	bool ok = hop_decide(h, addr, a, &d);
+	struct fault why;
 
+	(void)hop_decide(h, addr, a, &d);
+	why = unusable(addr, &d);
 	set(o, "host", addr->host);
 	set(o, "address", addr->text);
 	json_object_set_new(o, "port", json_integer(addr->port));
-	json_object_set_new(o, "usable", json_boolean(ok && !d.skip_host));
-	if (!ok || d.skip_host) {
-		set(o, "dsn", span_str(ok ? d.skip_fault.dsn : d.fault.dsn));
-		set(o, "reason", span_str(ok ? d.skip_fault.text : d.fault.text));
+	json_object_set_new(o, "usable", json_boolean(why.dsn[0] == '\0'));
+	if (why.dsn[0] != '\0') {
+		set(o, "dsn", span_str(why.dsn));
+		set(o, "reason", span_str(why.text));
 	}
 	set(o, "asked", span_str(tls_level_name(d.asked)));
 	set(o, "level", span_str(tls_level_name(d.level)));
@@ -362,7 +425,9 @@ explain_host_json(const struct hop *h, const struct hop_address *addr, struct ar
 	json_object_set_new(o, "wrapper", json_boolean(d.wrapper));
 	json_object_set_new(o, "must_match", json_boolean(d.must_match));
 	json_object_set_new(o, "tlsa", fates_json(&d, a));
-	if (ok && !d.skip_host && (d.try_tls || d.wrapper))
+	if (why.dsn[0] == '\0')
+		json_object_set_new(o, "outcomes", outcomes_json(&d, peer_name(addr, a)));
+	if (why.dsn[0] == '\0' && (d.try_tls || d.wrapper))
 		demands_json(o, &d, a);
 	json_object_set_new(o, "trail", steps_json(&d));
 	for (size_t i = 0; i < d.n_warnings; i++)

@@ -113,6 +113,7 @@ struct hop_address {
 	enum dns_status status;         /* of the address answer; INSECURE when there was none */
 	const struct tls_table_answer *table;   /* what the policy table, or the legacy one, says for this host; from hop_host() */
 	struct tls_dane_facts *dane;    /* filled by hop_host() at DANE levels, else NULL */
+	struct span local;              /* explanations: a file of ours that this server needs cannot be used, and why; delivery sees for itself */
 };
 
 enum { HOP_HOSTS_MAX = 64, HOP_ADDRESSES_MAX = 128, HOP_WARNINGS_MAX = 8 };

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "hop/outcome.h"
 #include "log/lines_tls.h"
 #include "tls/stream.h"
 
@@ -25,18 +26,19 @@ hop_tls_state(const struct tls_decision *d, const char *prefix, const char *suff
 bool
 hop_no_starttls(const struct tls_decision *d, const char *peer, struct fault *why)
 {
-	if (d->on_no_starttls == TLS_NEXT_CLEAR)
-		return true;
-	return fault_set(why, "4.7.4", "TLS is required, but was not offered by host %s", peer);
+	struct hop_outcome o;
+
+	hop_outcome(d, HOP_EVENT_NOT_OFFERED, peer, &o);
+	return o.next == TLS_NEXT_CLEAR || fault_set(why, o.dsn, "%s", o.text);
 }
 
 bool
 hop_starttls_refused(const struct tls_decision *d, const char *peer, struct span reply, struct fault *why)
 {
-	if (d->on_starttls_refused == TLS_NEXT_CLEAR)
-		return true;
-	return fault_set(why, "4.7.5", "TLS is required, but host %s refused to start TLS: %.*s", peer,
-	    SPAN_ARG(span_slice(reply, 0, 400)));
+	struct hop_outcome o;
+
+	hop_outcome(d, HOP_EVENT_REFUSED, peer, &o);
+	return o.next == TLS_NEXT_CLEAR || fault_set(why, o.dsn, "%s: %.*s", o.text, SPAN_ARG(span_slice(reply, 0, 400)));
 }
 
 /* ---- lines */

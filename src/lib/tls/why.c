@@ -171,8 +171,8 @@ tls_why_write_peer(struct buf *out, const struct tls_why_peer *p)
 	bool whole = server(out, p);
 
 	whole &= member(out, "sni", d->sni, 64);
-	if (d->invalid || d->skip_host)
-		whole &= member(out, "unusable", span_str(d->invalid ? d->fault.text : d->skip_fault.text), 150);
+	if (p->unusable != NULL)
+		whole &= member(out, "unusable", span_str(p->unusable->text), 150);
 	for (size_t i = 0; d->invalid && i < d->n_warnings && i < 1; i++)
 		whole &= member(out, "because", d->warnings[i], 150);
 	whole &= handshake(out, p);

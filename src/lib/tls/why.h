@@ -25,6 +25,7 @@ struct tls_why_peer {
 	const struct tls_info *info;
 	SSL *ssl;
 	const char *tls;
+	const struct fault *unusable;   /* why nobody connected; NULL = somebody did */
 };
 void tls_why_write_peer(struct buf *out, const struct tls_why_peer *p);
 

@@ -94,6 +94,7 @@ test_the_longest_fits(void **state)
 			steps[i] = (struct tls_step){ "names to match (MTA-STS)", s, s };
 		for (int invalid = 0; invalid < 2; invalid++) {
 			d.invalid = invalid != 0;
+			p.unusable = d.invalid ? &d.fault : NULL;
 			fault_set(&d.fault, "4.7.5", "%.400s", fill[f] == '\xff' || fill[f] == '\xc3' ? "x" : text);
 			buf_init(&peer, 4000);
 			tls_why_write_peer(&peer, &p);

@@ -615,16 +615,30 @@ role_detach(struct role *r)
 	r->priv = NULL;
 }
 
-static const char *
-user_of(struct role *r)
+const char *
+role_user(const struct params *p, bool network, bool keys)
 {
-	if (!r->spec->network && !r->spec->keys)
-		return r->conf->params->mail_owner;
+	if (!network && !keys)
+		return p->mail_owner;
 	/*
 	 * The roles that parse what strangers send, and the one that holds the keys, have users of
 	 * their own where the administrator made them.
 	 */
-	return confine_user_for(r->conf->params->mail_owner, r->spec->keys ? "keeper" : "net");
+	return confine_user_for(p->mail_owner, keys ? "keeper" : "net");
+}
+
+void
+role_reach(const struct conf *c, void (*allow)(void *ctx, const char *path), void *ctx)
+{
+	allow(ctx, c->dir);
+	allow(ctx, "/etc");
+	allow(ctx, "/usr/share");
+}
+
+static void
+allow_reading(void *ctx, const char *path)
+{
+	role_allow_dir(ctx, path, false);
 }
 
 static void
@@ -640,7 +654,7 @@ confine(struct role *r)
 		if (!r->memory_locked)
 			log_info(NULL, "%s: %s", ipc_role_name(r->spec->role), why.text);
 	}
-	if (r->as_root && !confine_user(user_of(r), &why))
+	if (r->as_root && !confine_user(role_user(r->conf->params, r->spec->network, r->spec->keys), &why))
 		fatal("%s: parameter mail_owner: %s", ipc_role_name(r->spec->role), why.text);
 	confine_no_new_privs();
 	if (r->spec->keys)
@@ -671,11 +685,8 @@ role_main(const struct role_spec *spec)
 	read_start(r);
 	ipc_peer_add(r->hub, IPC_ROLE_MASTER, 0, CHANNEL);
 	set_maps_env(r);
-	if (!spec->keys) {
-		role_allow_dir(r, r->conf->dir, false);
-		role_allow_dir(r, "/etc", false);
-		role_allow_dir(r, "/usr/share", false);
-	}
+	if (!spec->keys)
+		role_reach(r->conf, allow_reading, r);
 	role_allow_dir(r, "/proc/self", false);
 	if (spec->open != NULL)
 		spec->open(r);

@@ -17,6 +17,11 @@
 
 struct role;
 
+/* Who a role becomes, of those that do not keep root. The name may be in a static buffer. */
+const char *role_user(const struct params *p, bool network, bool keys);
+/* The directories that every role but keeper may read. */
+void role_reach(const struct conf *c, void (*allow)(void *ctx, const char *path), void *ctx);
+
 /* A socket that master bound: services of master.cf, or our own "submit" and "control". */
 struct role_listener {
 	const char *service;    /* first column of master.cf, or "submit", "control" */

@@ -45,19 +45,14 @@ policy_decide(struct delivery *d, const struct hop_address *addr, struct arena *
 
 	trace_records(d, addr, dec_r, a);
 	hop_log_unusable(&d->log, addr, dec_r, a);
-	if (!ok) {
-		log_warnings(d, dec_r);
-		log_tls_policy_lookup(&d->log, d->facts.key, addr->host, dec_r->fault.text);
-		d->fault = dec_r->fault;
-		why_unusable(d, addr, dec_r);
-		return false;
-	}
 	log_warnings(d, dec_r);
-	if (dec_r->skip_host) {
-		log_tls_policy_lookup(&d->log, d->facts.key, addr->host, dec_r->skip_fault.text);
-		d->fault = dec_r->skip_fault;
-		why_unusable(d, addr, dec_r);
-		return false;
+	if (ok && !dec_r->skip_host) {
+		if (usable(d, addr, dec_r))
+			return true;
+	} else {
+		d->fault = ok ? dec_r->skip_fault : dec_r->fault;
+		log_tls_policy_lookup(&d->log, d->facts.key, addr->host, d->fault.text);
 	}
-	return usable(d, addr, dec_r);
+	why_unusable(d, addr, dec_r, &d->fault);
+	return false;
 }

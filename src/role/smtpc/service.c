@@ -6,6 +6,7 @@
 #include "log/lines_tls.h"
 #include "maps/maps.h"
 #include "maps/strlist.h"
+#include "role/smtpc/reach.h"
 #include "role/smtpc/smtpc.h"
 
 /* ---- our own addresses */
@@ -102,13 +103,6 @@ service_open(const struct smtpc_role *s, struct service *svc, const struct conf_
 	open_maps(s, svc);
 }
 
-static bool
-is_ours(const struct conf_service *cs)
-{
-	return cs->type != CONF_SERVICE_INET && cs->type != CONF_SERVICE_PASS && !cs->disabled &&
-	    (strcmp(cs->command, "smtp") == 0 || strcmp(cs->command, "lmtp") == 0);
-}
-
 void
 services_open(struct smtpc_role *s)
 {
@@ -116,7 +110,7 @@ services_open(struct smtpc_role *s)
 
 	s->services = ARENA_ARRAY(s->arena, struct service, c->service_count + 1);
 	for (size_t i = 0; i < c->service_count; i++)
-		if (is_ours(&c->services[i]))
+		if (smtpc_serves(&c->services[i]))
 			service_open(s, &s->services[s->n_services++], &c->services[i]);
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "hop/outcome.h"
 #include "hop/verdict.h"
 #include "log/lines_smtp.h"
 #include "log/lines_tls.h"
@@ -26,19 +27,15 @@ now_us(const struct conn *c)
 
 /* ---- the tls= field */
 
-static void
-tls_state(struct conn *c, const char *prefix, const char *suffix)
+/* What follows when this happens, and what the log says of TLS from now on. */
+static struct hop_outcome
+outcome(struct conn *c, enum hop_event ev)
 {
-	hop_tls_state(&c->decision, prefix, suffix, c->tls_state);
-}
+	struct hop_outcome o;
 
-static void
-tls_settled(struct conn *c)
-{
-	if (c->decision.level == TLS_LEVEL_NONE || c->tls_done)
-		tls_state(c, "", "");
-	else
-		tls_state(c, "", ":none");
+	hop_outcome(&c->decision, ev, c->l.peer, &o);
+	memcpy(c->tls_state, o.field, sizeof(c->tls_state));
+	return o;
 }
 
 /* ---- ends */
@@ -83,7 +80,7 @@ session_connect_failed(struct conn *c, const char *reason)
 
 	snprintf(text, sizeof(text), "connect to %s: %s", c->l.peer_port, reason);
 	log_smtp_connect_failed(&l, span_str(text));
-	tls_state(c, "", "?");
+	outcome(c, HOP_EVENT_LOST);
 	c->d->tls_state = arena_dup(c->d->arena, span_str(c->tls_state));
 	if (c->d->connected_us == 0)
 		c->d->failed_us = clock_wall_us();
@@ -148,15 +145,15 @@ static bool
 handshake_failed(struct conn *c, const char *reason)
 {
 	struct log l = conn_log(c);
+	struct hop_outcome o;
 
 	hop_log_handshake_failed(&l, &c->l.stream, span_str(c->l.peer_port), reason);
-	tls_state(c, tls_level_needs_tls(c->decision.level) ? "!" : "", tls_level_needs_tls(c->decision.level) ? "" : "?");
+	o = outcome(c, HOP_EVENT_HANDSHAKE);
 	if (ladder_again(c))
-		return retry(c, false, "4.7.5", "Cannot start TLS: handshake failure; again with plainer TLS");
+		return retry(c, false, o.dsn, "Cannot start TLS: handshake failure; again with plainer TLS");
 	if (may_retry_in_clear(c))
-		return retry(c, true, "4.7.5", "Cannot start TLS: handshake failure; again in clear");
-	return give_up(c, "4.7.5", "Cannot start TLS: handshake failure",
-	    c->decision.level == TLS_LEVEL_MAY ? 0 : FAIL_THROTTLE, false);
+		return retry(c, true, o.dsn, "Cannot start TLS: handshake failure; again in clear");
+	return give_up(c, o.dsn, o.text, c->decision.level == TLS_LEVEL_MAY ? 0 : FAIL_THROTTLE, false);
 }
 
 static bool
@@ -187,11 +184,8 @@ judge_peer(struct conn *c)
 	hop_log_mismatch(&l, &c->decision, v, span_str(c->l.peer_port));
 	log_summary(c, v);
 	ladder_done(c, v->matched);
-	tls_settled(c);
-	if (v->matched)
-		return true;
-	tls_state(c, "!", "");
-	return false;
+	outcome(c, v->matched ? HOP_EVENT_SECURED : HOP_EVENT_MISMATCH);
+	return v->matched;
 }
 
 bool
@@ -202,10 +196,11 @@ session_tls_done(struct conn *c, bool ok, const char *reason)
 	if (!ok)
 		return handshake_failed(c, reason);
 	if (!judge_peer(c)) {
-		if (wrapper)
-			return give_up(c, "4.7.5", "Server certificate not verified", FAIL_THROTTLE, false);
-		c->l.phase = HOP_LINK_TALK;
-		return give_up(c, "4.7.5", "Server certificate not verified", FAIL_THROTTLE, true);
+		const struct hop_outcome o = outcome(c, HOP_EVENT_MISMATCH);
+
+		if (!wrapper)
+			c->l.phase = HOP_LINK_TALK;
+		return give_up(c, o.dsn, o.text, FAIL_THROTTLE, !wrapper);
 	}
 	if (wrapper)
 		return begin_engine(c);
@@ -235,14 +230,11 @@ want_starttls(const struct conn *c)
 static bool
 no_starttls(struct conn *c)
 {
-	struct fault why;
+	const struct hop_outcome o = outcome(c, HOP_EVENT_NOT_OFFERED);
 
-	if (hop_no_starttls(&c->decision, c->l.peer, &why)) {
-		tls_settled(c);
+	if (o.next == TLS_NEXT_CLEAR)
 		return session_begin(c);
-	}
-	tls_state(c, "!", "");
-	return give_up(c, why.dsn, why.text, FAIL_THROTTLE, true);
+	return give_up(c, o.dsn, o.text, FAIL_THROTTLE, true);
 }
 
 static bool
@@ -278,11 +270,9 @@ on_tls_refused(struct conn *c)
 
 	if (c->l.engine.reply.code == 421)      /* going away: as if the handshake had failed */
 		return handshake_failed(c, "STARTTLS was answered by 421");
-	if (hop_starttls_refused(&c->decision, c->l.peer, c->l.engine.reply.text, &why)) {
-		tls_settled(c);
+	outcome(c, HOP_EVENT_REFUSED);
+	if (hop_starttls_refused(&c->decision, c->l.peer, c->l.engine.reply.text, &why))
 		return session_begin(c);
-	}
-	tls_state(c, "!", "");
 	return give_up(c, why.dsn, why.text, FAIL_THROTTLE, true);
 }
 
@@ -457,7 +447,7 @@ on_failed(struct conn *c)
 	if (c->tls_done && may_retry_in_clear(c) && strcmp(e->fault.dsn, "4.4.2") == 0)
 		return retry(c, true, e->fault.dsn, e->fault.text);
 	if (c->tls_state[0] == '\0')
-		tls_state(c, "", "?");
+		outcome(c, HOP_EVENT_LOST);
 	snprintf(dsn, sizeof(dsn), "%s", e->fault.dsn);
 	snprintf(text, sizeof(text), "%s", e->fault.text);
 	return give_up(c, dsn, text, FAIL_THROTTLE, false);

@@ -1,8 +1,6 @@
 /* The SMTP and LMTP client role: its page of the tree of processes. */
 #include "role/smtpc/smtpc.h"
 
-#include <dirent.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +8,7 @@
 #include "base/log.h"
 #include "base/panic.h"
 #include "role/roles.h"
+#include "role/smtpc/reach.h"
 #include "tls/ladder.h"
 #include "tls/library.h"
 
@@ -22,83 +21,13 @@ smtpc_idle_check(struct smtpc_role *s)
 	}
 }
 
-/* ---- what stays reachable behind the sandbox */
-
-enum { DIRS_MAX = 16 };
-
 /* Hosts whose TLS trouble is remembered: a few hundred bytes each. */
 enum { LADDER_HOSTS = 10000 };
 
-struct dirs {
-	struct role *role;
-	char *list[DIRS_MAX];
-	size_t count;
-};
-
 static void
-allow(struct dirs *d, const char *path)
+allow(void *ctx, const char *path)
 {
-	for (size_t i = 0; i < d->count; i++)
-		if (strcmp(d->list[i], path) == 0)
-			return;
-	if (d->count == DIRS_MAX) {
-		log_warning(NULL, "too many directories of certificates: %s stays out of reach", path);
-		return;
-	}
-	d->list[d->count] = strdup(path);
-	ensure(d->list[d->count] != NULL);
-	d->count++;
-	role_allow_dir(d->role, path, false);
-}
-
-/* The directory where the file behind `path` really is: the sandbox knows no symbolic links. */
-static void
-allow_dir_of(struct dirs *d, const char *path)
-{
-	char *real = realpath(path, NULL), *slash = real == NULL ? NULL : strrchr(real, '/');
-
-	if (slash != NULL && slash != real) {
-		*slash = '\0';
-		allow(d, real);
-	}
-	free(real);
-}
-
-/* A CApath, which OpenSSL reads when it needs to, and the places its links point to. */
-static void
-allow_capath(struct dirs *d, const char *path)
-{
-	DIR *dir = opendir(path);
-	struct dirent *e;
-	char name[PATH_MAX];
-
-	allow(d, path);
-	while (dir != NULL && (e = readdir(dir)) != NULL) {
-		if (e->d_type != DT_LNK)
-			continue;
-		snprintf(name, sizeof(name), "%s/%s", path, e->d_name);
-		allow_dir_of(d, name);
-	}
-	if (dir != NULL)
-		closedir(dir);
-}
-
-static void
-allow_dirs(struct role *r)
-{
-	struct smtpc_role *s = r->state;
-	struct dirs d = { .role = r };
-
-	for (size_t i = 0; i < s->n_services; i++) {
-		const struct params *p = s->services[i].p;
-
-		if (p->smtp_tls_CApath[0] != '\0')
-			allow_capath(&d, p->smtp_tls_CApath);
-		if (p->smtp_tls_trust_anchor_file[0] != '\0')
-			allow_dir_of(&d, p->smtp_tls_trust_anchor_file);
-	}
-	for (size_t i = 0; i < d.count; i++)
-		free(d.list[i]);
+	role_allow_dir(ctx, path, false);
 }
 
 void
@@ -151,7 +80,7 @@ smtpc_open(struct role *r)
 		fatal("%s", why.text);
 	client_keys_open(r);
 	smtpc_state_open(r);
-	allow_dirs(r);
+	smtpc_reach(r->conf, allow, r);
 }
 
 static void

@@ -292,7 +292,7 @@ void reuse_close_all(struct smtpc_role *s);
 /* The connection is about to be given up by this delivery: remember what was learned. */
 void why_note(struct delivery *d, struct conn *c);
 /* A server that is passed over because its policy cannot be used. */
-void why_unusable(struct delivery *d, const struct hop_address *addr, const struct tls_decision *dec);
+void why_unusable(struct delivery *d, const struct hop_address *addr, const struct tls_decision *dec, const struct fault *why);
 /* The session with the noted server is over: what became of whom there. `why` may be NULL. */
 void why_session(struct delivery *d, const struct fault *why, bool again);
 /* All outcomes are decided. */

@@ -213,15 +213,15 @@ why_note(struct delivery *d, struct conn *c)
 }
 
 void
-why_unusable(struct delivery *d, const struct hop_address *addr, const struct tls_decision *dec)
+why_unusable(struct delivery *d, const struct hop_address *addr, const struct tls_decision *dec, const struct fault *why)
 {
-	const struct tls_why_peer p = { .host = addr->host, .address = addr->text, .port = addr->port, .decision = dec, .tls = "" };
+	const struct tls_why_peer p = { .host = addr->host, .address = addr->text, .port = addr->port, .decision = dec, .tls = "", .unusable = why };
 
 	if (!wanted(d))
 		return;
 	d->why_peer = peer_text(d->arena, &p, false);
 	d->why_brief = peer_text(d->arena, &p, true);
-	tell(d, "next server", dec->invalid ? &dec->fault : &dec->skip_fault);
+	tell(d, "next server", why);
 }
 
 void
