@@ -61,9 +61,6 @@ static const struct support_case {
 	{ "dane of LMTP", SAFE "lmtp_tls_security_level = dane\nlmtp_dns_support_level = enabled\n",
 	    SMTPD "lmtp unix - - - - - lmtp\n", "main.cf:2: error: lmtp_tls_security_level = dane: it needs DNSSEC", false },
 	{ "dane with all it needs", SAFE DNSSEC "smtp_tls_security_level = dane\n", SMTPD SMTP, "", true },
-	/* spec 20.20: what does not do what it says is reported */
-	{ "wildcards of several labels", SAFE "tls_wildcard_matches_multiple_labels = no\n", SMTPD,
-	    "main.cf:2: error: tls_wildcard_matches_multiple_labels: this does not work yet", false },
 	{ "dane that no service uses", SAFE "smtp_tls_security_level = dane\n", SMTPD, "", true },
 	{ "address verification", SAFE "smtpd_recipient_restrictions = reject_unverified_recipient, permit\n", SMTPD,
 	    "main.cf:2: error: smtpd_recipient_restrictions: restriction reject_unverified_recipient does not work yet", false },

@@ -27,7 +27,7 @@ static const struct {
 #define FLAGS(X)                                                                                        \
 	X(use_tls) X(enforce_tls) X(enforce_peername) X(have_policy_maps) X(enable_rpk) X(connection_reuse) \
 	X(wrappermode) X(cname_overrides_servername) X(enforce_sts_mx_patterns) X(transitional_idna)        \
-	X(allow_null_ciphers) X(cn_fallback) X(force_insecure_host_tlsa_lookup)
+	X(allow_null_ciphers) X(cn_fallback) X(multi_label) X(force_insecure_host_tlsa_lookup)
 
 static const char *const table_states[] = { "not asked", "found", "absent", "failed" };
 static const char *const dane_states[] = { "absent", "failed", "found" };

@@ -98,6 +98,7 @@ hop_tls_params(const struct params *p, const char *prefix, struct tls_params *t_
 		.transitional_idna = p->enable_idna2003_compatibility,
 		.allow_null_ciphers = p->tls_null_ciphers_enable,
 		.cn_fallback = p->tls_match_subject_cn,
+		.multi_label = p->tls_wildcard_matches_multiple_labels,
 		.dane_digests = p->tls_dane_digests,
 		.dane_insecure_mx_policy = p->smtp_tls_dane_insecure_mx_policy,
 		.no_dane = conf_dane_obstacle(p, strcmp(prefix, "lmtp") == 0, NULL),

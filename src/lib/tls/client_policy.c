@@ -179,7 +179,7 @@ name_matches(const struct decider *d, struct span want, char found[256])
 		name.subdomains = true;
 		name.name = span_from(name.name, 1);
 	}
-	return tls_cert_has_name(d->s->cert, &name, true, found);
+	return tls_cert_has_name(d->s->cert, &name, TLS_NAME_CN, found);
 }
 
 /* "a, b" */

@@ -88,6 +88,28 @@ entry_is_set_aside(struct making *m, const struct tls_policy *entry)
 	return m->f->tls_required_no && span_eq(entry->policy_type, SPAN("sts"));
 }
 
+/* RFC 8461 section 2: what the domain publishes for MTA-STS must not override DANE that fails. */
+static bool
+waits_for_dane(const struct making *m, const struct tls_policy *entry)
+{
+	return span_eq(entry->policy_type, SPAN("sts")) && tls_level_is_dane(m->d->level) && m->p->no_dane == NULL && !m->f->unix_socket;
+}
+
+static void
+take_entry(struct making *m, struct tls_policy *entry)
+{
+	const struct tls_table_answer *t = &m->f->table;
+
+	m->d->policy = entry;
+	m->d->level = entry->level;
+	decide_step(m, "table entry", arena_printf(m->a, "%.*s: %s", SPAN_ARG(t->key), tls_level_name(entry->level)),
+	    t->source);
+	for (size_t i = 0; i < entry->n_ignored; i++)
+		decide_warn(m, arena_printf(m->a, "%s_tls_policy_maps, next-hop destination \"%.*s\": attribute \"%.*s\" is "
+		    "ignored at level none", m->p->prefix, SPAN_ARG(log_esc(m->f->nexthop)),
+		    SPAN_ARG(log_esc(entry->ignored[i]))));
+}
+
 static bool
 table_entry(struct making *m)
 {
@@ -107,14 +129,10 @@ table_entry(struct making *m)
 		decide_step(m, "TLS-Required: no sets an MTA-STS entry aside", level_span(m->d->level), t->source);
 		return true;
 	}
-	m->d->policy = entry;
-	m->d->level = entry->level;
-	decide_step(m, "table entry", arena_printf(m->a, "%.*s: %s", SPAN_ARG(t->key), tls_level_name(entry->level)),
-	    t->source);
-	for (size_t i = 0; i < entry->n_ignored; i++)
-		decide_warn(m, arena_printf(m->a, "%s_tls_policy_maps, next-hop destination \"%.*s\": attribute \"%.*s\" is "
-		    "ignored at level none", m->p->prefix, SPAN_ARG(log_esc(m->f->nexthop)),
-		    SPAN_ARG(log_esc(entry->ignored[i]))));
+	if (waits_for_dane(m, entry))
+		m->sts = entry;
+	else
+		take_entry(m, entry);
 	return true;
 }
 
@@ -160,7 +178,15 @@ asked_level(struct making *m)
 static bool
 decide_level(struct making *m)
 {
-	return asked_level(m) && unix_level(m) && decide_dane(m);
+	if (!asked_level(m))
+		return false;
+	if (m->sts != NULL && decide_dane_comes_first(m)) {
+		decide_step(m, "DANE comes before MTA-STS", level_span(m->d->level), SPAN("RFC 8461 section 2"));
+	} else if (m->sts != NULL) {
+		take_entry(m, m->sts);
+		m->d->asked = m->d->level;
+	}
+	return unix_level(m) && decide_dane(m);
 }
 
 /* --- names --- */
@@ -258,6 +284,8 @@ decide_names(struct making *m)
 	bool secure = d->level == TLS_LEVEL_SECURE;
 
 	d->names = ARENA_ARRAY(m->a, struct tls_name, NAMES_MAX);
+	if (d->policy != NULL && span_eq(d->policy->policy_type, SPAN("sts")))
+		d->multi_label = false;         /* RFC 8461 section 4.1 */
 	if (sts_names(m)) {
 		put_strategy(m, SPAN("hostname"));
 		decide_step(m, "names to match (MTA-STS)", SPAN("hostname"), m->source);
@@ -618,6 +646,7 @@ begin(struct making *m)
 	d->warnings = ARENA_ARRAY(m->a, struct span, WARNINGS_MAX);
 	d->wrapper = m->p->wrappermode;
 	d->cn_fallback = m->p->cn_fallback;
+	d->multi_label = m->p->multi_label;
 	d->digest_name = m->p->fingerprint_digest;
 	d->verifydepth = m->p->verifydepth;
 	d->groups_curves = span_str(m->p->eecdh_auto_curves);

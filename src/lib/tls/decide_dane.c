@@ -147,6 +147,22 @@ tls_policy_wants_tlsa(const struct tls_facts *f, enum tls_level asked)
 }
 
 bool
+decide_dane_comes_first(struct making *m)
+{
+	const struct tls_dane_facts *f = m->f->dane;
+	struct tls_dane_digests digests;
+	struct tls_tlsa *copy;
+
+	if (mx_insecure(m->f) || (f != NULL && f->state == TLS_DANE_ABSENT))
+		return false;
+	if (f == NULL || f->state == TLS_DANE_FAILED || !tls_dane_digests_parse(span_str(m->p->dane_digests), &digests, NULL))
+		return true;
+	copy = ARENA_ARRAY(m->a, struct tls_tlsa, f->count + 1);
+	memcpy(copy, f->records, f->count * sizeof(*copy));
+	return tls_dane_judge(&digests, copy, f->count < TLS_TLSA_RECORDS_MAX ? f->count : TLS_TLSA_RECORDS_MAX) > 0;
+}
+
+bool
 decide_dane(struct making *m)
 {
 	struct tls_decision *d = m->d;

@@ -12,6 +12,7 @@ struct making {
 	struct arena *a;
 	struct tls_decision *d;
 	struct span source;     /* of the table entry */
+	struct tls_policy *sts; /* the entry, when it has to wait for what DANE says */
 };
 
 void decide_step(struct making *m, const char *rule, struct span result, struct span source);
@@ -27,5 +28,7 @@ void decide_put_name(struct making *m, struct span name, bool subdomains, const 
 
 /* decide_dane.c: DANE levels become what the records allow (tls-client.md 7.1); false when the policy is unusable. */
 bool decide_dane(struct making *m);
+/* For an MTA-STS entry where DANE is asked for, too: is it DANE that counts, or its failure (RFC 8461 section 2)? */
+bool decide_dane_comes_first(struct making *m);
 /* Names for usage 2 (RFC 7672 section 3.2.2), for a decision that is still at a DANE level. */
 void decide_dane_names(struct making *m);

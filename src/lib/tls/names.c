@@ -7,10 +7,11 @@
 #include "base/log.h"
 
 bool
-tls_cert_has_name(X509 *cert, const struct tls_name *name, bool cn_fallback, char found_r[256])
+tls_cert_has_name(X509 *cert, const struct tls_name *name, unsigned how, char found_r[256])
 {
 	unsigned flags = X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
-	    (cn_fallback ? 0u : (unsigned)X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+	    ((how & TLS_NAME_CN) != 0 ? 0u : (unsigned)X509_CHECK_FLAG_NEVER_CHECK_SUBJECT) |
+	    ((how & TLS_NAME_MULTI_LABEL) != 0 ? (unsigned)X509_CHECK_FLAG_MULTI_LABEL_WILDCARDS : 0u);
 	char text[DNS_TEXT_MAX], *found = NULL;
 	size_t dot = name->subdomains ? 1 : 0;
 	bool ok;

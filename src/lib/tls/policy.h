@@ -84,6 +84,7 @@ struct tls_params {
 	bool transitional_idna : 1;     /* enable_idna2003_compatibility */
 	bool allow_null_ciphers : 1;    /* the switch of 20.12: grade `null` may be used */
 	bool cn_fallback : 1;           /* compare the subject CN when there is no dNSName (not RFC 9525) */
+	bool multi_label : 1;           /* a wildcard stands for one label or more (not RFC 9525) */
 	bool force_insecure_host_tlsa_lookup : 1;
 };
 
@@ -240,6 +241,7 @@ struct tls_decision {
 	bool connection_reuse : 1;
 	bool policy_failure : 1;        /* section 3.6: verification must fail, as `policy_failure_type` */
 	bool cn_fallback : 1;
+	bool multi_label : 1;           /* for names that the administrator wrote; never for DANE and MTA-STS */
 	struct fault skip_fault;        /* when skip_host */
 	struct span policy_failure_type;
 	enum tls_next on_no_starttls;           /* not announced */

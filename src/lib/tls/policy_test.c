@@ -38,7 +38,7 @@ static const struct tls_params defaults = {
 	.dane_insecure_mx_policy = "dane",
 	.verifydepth = 9,
 	.enforce_peername = true,
-	.enforce_sts_mx_patterns = true,
+	.enforce_sts_mx_patterns = true, .multi_label = true,
 };
 
 static void
@@ -344,8 +344,8 @@ describe(const struct tls_decision *d, struct buf *b)
 		for (size_t i = 0; i < d->n_names; i++)
 			buf_addf(b, "%s%s%.*s%s", i > 0 ? " " : "", d->names[i].subdomains ? "." : "",
 			    SPAN_ARG(d->names[i].name), d->names[i].address ? "(address)" : "");
-		buf_addf(b, "> digests=%zu rootca=%zu tafiles=%zu rpk=%d reuse=%d failure=<%.*s>", d->n_digests, d->n_rootca, d->n_tafiles,
-		    d->enable_rpk, d->connection_reuse, SPAN_ARG(d->policy_failure_type));
+		buf_addf(b, "> digests=%zu rootca=%zu tafiles=%zu rpk=%d reuse=%d multi=%d failure=<%.*s>", d->n_digests, d->n_rootca, d->n_tafiles,
+		    d->enable_rpk, d->connection_reuse, d->multi_label, SPAN_ARG(d->policy_failure_type));
 	}
 	for (size_t i = 0; i < d->n_warnings; i++)
 		buf_addf(b, " warning=<%.*s>", SPAN_ARG(d->warnings[i]));
@@ -498,6 +498,9 @@ test_decisions(void **state)
 		{ "MTA-STS: another host is passed over", "may",
 		    "secure policy_type=sts match=mx.example.org mx_host_pattern=mx.example.org", NULL,
 		    "evil.example.net", { "skip=1", "warning=<MX host evil.example.net of example.org does not match" } },
+		/* tls_wildcard_matches_multiple_labels (spec 20.20): the administrator's names, not those of MTA-STS (RFC 8461 section 4.1) */
+		{ "wildcards as configured", "may", "secure match=a.example", NULL, NULL, { "multi=1" } },
+		{ "MTA-STS: one label in certificates, too", "may", "secure policy_type=sts match=a.example", NULL, NULL, { "multi=0" } },
 		{ "MTA-STS: a wildcard is one label", "may",
 		    "secure policy_type=sts match=hostname mx_host_pattern=*.example.org", NULL, "a.b.example.org",
 		    { "skip=1" } },
@@ -507,6 +510,7 @@ test_decisions(void **state)
 		{ "MTA-STS: U-label pattern, A-label host", "may",
 		    "secure policy_type=sts match=hostname mx_host_pattern=*.b\xc3\xbc" "cher.example", NULL,
 		    "mx.xn--bcher-kva.example.", { "skip=0" } },
+		/* smtp_tls_enforce_sts_mx_patterns */
 		{ "MTA-STS: without match= the pattern is not active", "may",
 		    "secure policy_type=sts mx_host_pattern=mx.example.org", NULL, "mx.other.example", { "skip=0" } },
 	};
@@ -518,6 +522,45 @@ test_decisions(void **state)
 		p.security_level = rows[i].level;
 		run_row(&rows[i], &p, (struct tls_facts){ 0 });
 	}
+}
+
+/* An MTA-STS entry where the global level is DANE: it never overrides DANE that holds, or that fails (RFC 8461 section 2). */
+static void
+test_sts_and_dane(void **state)
+{
+#define STS "secure policy_type=sts match=x.example mx_host_pattern=*.example.org"
+	static char sha256[32];
+	static struct tls_tlsa good[] = { { .usage = 3, .selector = 1, .matching = 1, .data = { sha256, 32 } } },
+	    bad[] = { { .usage = 1, .selector = 1, .matching = 1, .data = { sha256, 32 } } };
+	static const struct tls_dane_facts holds = { .state = TLS_DANE_FOUND, .base = SPAN("mx.example.org"), .records = good, .count = 1 },
+	    unusable = { .state = TLS_DANE_FOUND, .base = SPAN("mx.example.org"), .records = bad, .count = 1 },
+	    absent = { .state = TLS_DANE_ABSENT }, failed = { .state = TLS_DANE_FAILED, .why = SPAN("bogus") };
+	static const struct {
+		struct decide_row row;
+		const struct tls_dane_facts *dane;
+		bool insecure_mx;
+	} rows[] = {
+		{ { "records that can be used come first", "dane", STS, NULL, NULL, { "level=dane asked=dane", "names=<mx.example.org" } }, &holds, false },
+		{ { "at dane-only as well", "dane-only", STS, NULL, NULL, { "level=dane-only asked=dane-only" } }, &holds, false },
+		{ { "a failed lookup is not overridden", "dane", STS, NULL, NULL, { "invalid 4.7.5 TLSA lookup error" } }, &failed, false },
+		{ { "no records: the entry", "dane", STS, NULL, NULL, { "level=secure asked=secure", "names=<mx.example.org>" } }, &absent, false },
+		{ { "no records at dane-only: the entry", "dane-only", STS, NULL, NULL, { "level=secure" } }, &absent, false },
+		{ { "none that can be used: the entry asks for more than encryption", "dane", STS, NULL, NULL, { "level=secure" } }, &unusable, false },
+		{ { "MX records without proof: the entry", "dane", STS, NULL, NULL, { "level=secure" } }, &holds, true },
+		{ { "an entry of the administrator's own replaces dane", "dane", "secure match=x.example", NULL, NULL, { "level=secure" } }, &holds, false },
+		{ { "no DANE asked for: the entry", "may", STS, NULL, NULL, { "level=secure" } }, &holds, false },
+		{ { "a host outside of the policy, with DANE", "dane", STS, NULL, "mx.other.example", { "level=dane", "skip=0" } }, &holds, false },
+		{ { "a host outside of the policy, without", "dane", STS, NULL, "mx.other.example", { "skip=1" } }, &absent, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct tls_params p = defaults;
+
+		p.security_level = rows[i].row.level;
+		run_row(&rows[i].row, &p, (struct tls_facts){ .dane = rows[i].dane, .from_mx = true, .mx_secure = !rows[i].insecure_mx });
+	}
+#undef STS
 }
 
 /* tls_required_enable: the header is in force (spec 20.8) */
@@ -718,6 +761,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_table_value_parts),
 	KIT_TEST(test_protocol_lists),
 	KIT_TEST(test_decisions),
+	KIT_TEST(test_sts_and_dane),
 	KIT_TEST(test_tls_required_no),
 	KIT_TEST(test_wrapper_mode),
 	KIT_TEST(test_unix_sockets),

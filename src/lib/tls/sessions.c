@@ -180,7 +180,7 @@ static void
 digest_decision(EVP_MD_CTX *md, struct span helo, const struct tls_decision *d)
 {
 	unsigned facts[] = { OpenSSL_version_num() > 0 ? (unsigned)OpenSSL_version_num() : 0, d->must_match, d->weak,
-		d->policy_failure, (unsigned)d->openssl_level, d->enable_rpk, (unsigned)d->verifydepth, d->cn_fallback, d->rung };
+		d->policy_failure, (unsigned)d->openssl_level, d->enable_rpk, (unsigned)d->verifydepth, d->cn_fallback, d->multi_label, d->rung };
 
 	digest_span(md, helo);
 	EVP_DigestUpdate(md, facts, sizeof(facts));

@@ -256,7 +256,8 @@ static bool
 names_match(struct tls_verdict *v, const struct tls_decision *d, X509 *leaf)
 {
 	/* for usage 2 the CN counts where there is no DNS name (RFC 7672 section 3.2.3) */
-	bool cn = d->cn_fallback || v->dane_usage == 2;
+	unsigned how = (d->cn_fallback || v->dane_usage == 2 ? TLS_NAME_CN : 0u) |
+	    (d->multi_label && !tls_level_is_dane(d->level) ? TLS_NAME_MULTI_LABEL : 0u);
 	bool address_wanted = false, address = false, name_wanted = false, name = false;
 
 	for (size_t i = 0; i < d->n_names; i++) {
@@ -264,10 +265,10 @@ names_match(struct tls_verdict *v, const struct tls_decision *d, X509 *leaf)
 
 		if (n->address) {
 			address_wanted = true;
-			address = address || tls_cert_has_name(leaf, n, false, v->matched_name);
+			address = address || tls_cert_has_name(leaf, n, 0, v->matched_name);
 		} else {
 			name_wanted = true;
-			name = name || tls_cert_has_name(leaf, n, cn, v->matched_name);
+			name = name || tls_cert_has_name(leaf, n, how, v->matched_name);
 		}
 	}
 	return (address_wanted || name_wanted) && address == address_wanted && name == name_wanted;

@@ -62,4 +62,5 @@ bool tls_dane_key_matches(const struct tls_decision *d, EVP_PKEY *key, char text
  * one label, at least two dots (RFC 9525 section 6.3). `found_r` (may be NULL) gets the
  * certificate's name that matched.
  */
-bool tls_cert_has_name(X509 *cert, const struct tls_name *name, bool cn_fallback, char found_r[256]);
+enum tls_name_flags { TLS_NAME_CN = 1, TLS_NAME_MULTI_LABEL = 2 };      /* deviations from RFC 9525 that were asked for */
+bool tls_cert_has_name(X509 *cert, const struct tls_name *name, unsigned flags, char found_r[256]);

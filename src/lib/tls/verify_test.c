@@ -148,44 +148,48 @@ test_names(void **state)
 {
 	static const struct {
 		const char *name, *cn, *san, *wanted;
-		bool cn_fallback, match;
+		bool cn_fallback, match, multi_label;
 	} rows[] = {
-		{ "exact", "x", "DNS:mx.example.org", "mx.example.org", false, true },
-		{ "the case does not matter", "x", "DNS:MX.Example.ORG", "mx.example.org", false, true },
-		{ "one of several wanted", "x", "DNS:mx.example.org", "a.example mx.example.org", false, true },
+		{ "exact", "x", "DNS:mx.example.org", "mx.example.org", false, true, false },
+		{ "the case does not matter", "x", "DNS:MX.Example.ORG", "mx.example.org", false, true, false },
+		{ "one of several wanted", "x", "DNS:mx.example.org", "a.example mx.example.org", false, true, false },
 		{ "one of several in the certificate", "x", "DNS:a.example,DNS:mx.example.org", "mx.example.org", false,
-		    true },
-		{ "another name", "x", "DNS:mx.example.net", "mx.example.org", false, false },
-		{ "a name below is another name", "x", "DNS:a.mx.example.org", "mx.example.org", false, false },
-		{ "wildcard for one label", "x", "DNS:*.example.org", "mx.example.org", false, true },
-		{ "wildcard not for two labels", "x", "DNS:*.example.org", "a.mx.example.org", false, false },
-		{ "wildcard not for the suffix itself", "x", "DNS:*.example.org", "example.org", false, false },
-		{ "wildcard over a top-level domain never", "x", "DNS:*.org", "example.org", false, false },
-		{ "part of a label never", "x", "DNS:m*.example.org", "mx.example.org", false, false },
-		{ "a wildcard in the middle never", "x", "DNS:mx.*.org", "mx.example.org", false, false },
-		{ "sub-domain", "x", "DNS:mx.example.org", ".example.org", false, true },
-		{ "sub-domain of any depth", "x", "DNS:a.b.example.org", ".example.org", false, true },
-		{ "sub-domain is not the domain", "x", "DNS:example.org", ".example.org", false, false },
-		{ "sub-domain and a wildcard", "x", "DNS:*.example.org", ".example.org", false, true },
+		    true, false },
+		{ "another name", "x", "DNS:mx.example.net", "mx.example.org", false, false, false },
+		{ "a name below is another name", "x", "DNS:a.mx.example.org", "mx.example.org", false, false, false },
+		{ "wildcard for one label", "x", "DNS:*.example.org", "mx.example.org", false, true, false },
+		{ "wildcard not for two labels", "x", "DNS:*.example.org", "a.mx.example.org", false, false, false },
+		/* tls_wildcard_matches_multiple_labels (spec 20.20) */
+		{ "wildcard for two labels when asked for", "x", "DNS:*.example.org", "a.mx.example.org", false, true, true },
+		{ "but still not for the suffix itself", "x", "DNS:*.example.org", "example.org", false, false, true },
+		{ "nor in part of a label", "x", "DNS:a*.example.org", "a.mx.example.org", false, false, true },
+		{ "wildcard not for the suffix itself", "x", "DNS:*.example.org", "example.org", false, false, false },
+		{ "wildcard over a top-level domain never", "x", "DNS:*.org", "example.org", false, false, false },
+		{ "part of a label never", "x", "DNS:m*.example.org", "mx.example.org", false, false, false },
+		{ "a wildcard in the middle never", "x", "DNS:mx.*.org", "mx.example.org", false, false, false },
+		{ "sub-domain", "x", "DNS:mx.example.org", ".example.org", false, true, false },
+		{ "sub-domain of any depth", "x", "DNS:a.b.example.org", ".example.org", false, true, false },
+		{ "sub-domain is not the domain", "x", "DNS:example.org", ".example.org", false, false, false },
+		{ "sub-domain and a wildcard", "x", "DNS:*.example.org", ".example.org", false, true, false },
 		{ "a longer name that ends alike is no sub-domain", "x", "DNS:badexample.org", ".example.org", false,
-		    false },
-		{ "subject CN does not count", "mx.example.org", NULL, "mx.example.org", false, false },
+		    false, false },
+		{ "subject CN does not count", "mx.example.org", NULL, "mx.example.org", false, false, false },
 		/* tls_match_subject_cn */
-		{ "subject CN counts when asked for", "mx.example.org", NULL, "mx.example.org", true, true },
-		{ "but never beside a dNSName", "mx.example.org", "DNS:other.example", "mx.example.org", true, false },
-		{ "an address", "x", "IP:192.0.2.1", "192.0.2.1", false, true },
-		{ "another address", "x", "IP:192.0.2.2", "192.0.2.1", false, false },
-		{ "an IPv6 address", "x", "IP:2001:db8::1", "2001:db8::1", false, true },
-		{ "the CN is no address", "192.0.2.1", NULL, "192.0.2.1", true, false },
-		{ "an address written as dNSName is no address", "x", "DNS:192.0.2.1", "192.0.2.1", false, false },
+		{ "subject CN counts when asked for", "mx.example.org", NULL, "mx.example.org", true, true, false },
+		{ "but never beside a dNSName", "mx.example.org", "DNS:other.example", "mx.example.org", true, false, false },
+		{ "an address", "x", "IP:192.0.2.1", "192.0.2.1", false, true, false },
+		{ "another address", "x", "IP:192.0.2.2", "192.0.2.1", false, false, false },
+		{ "an IPv6 address", "x", "IP:2001:db8::1", "2001:db8::1", false, true, false },
+		{ "the CN is no address", "192.0.2.1", NULL, "192.0.2.1", true, false, false },
+		{ "an address written as dNSName is no address", "x", "DNS:192.0.2.1", "192.0.2.1", false, false, false },
 		{ "an address and a name: both", "x", "DNS:mx.example.org,IP:192.0.2.1", "192.0.2.1 mx.example.org",
-		    false, true },
+		    false, true, false },
 		{ "an address and a name: one is not enough", "x", "IP:192.0.2.1", "192.0.2.1 mx.example.org", false,
-		    false },
+		    false, false },
 		{ "an address and the name below it can never match", "x", "IP:192.0.2.1", "192.0.2.1 .192.0.2.1", false,
-		    false },
-		{ "A-labels", "x", "DNS:xn--bcher-kva.example", "xn--bcher-kva.example", false, true },
-		{ "no usable name at all fails", "x", "DNS:mx.example.org", "", false, false },
+		    false, false },
+		{ "A-labels", "x", "DNS:xn--bcher-kva.example", "xn--bcher-kva.example", false, true, false },
+		{ "no usable name at all fails", "x", "DNS:mx.example.org", "", false, false, false },
 	};
 	struct tls_client_ctx *c;
 
@@ -200,6 +204,7 @@ test_names(void **state)
 
 		decision(&d, TLS_LEVEL_SECURE, names, rows[i].wanted);
 		d.cn_fallback = rows[i].cn_fallback;
+		d.multi_label = rows[i].multi_label;
 		verify(&d, c, &leaf, NULL, CERTS_NOW, &v);
 		if (v.matched != rows[i].match || v.chain_ok != true)
 			fail_msg("%s: matched %d chain %d %s", rows[i].name, v.matched, v.chain_ok, v.reason);
@@ -228,8 +233,8 @@ test_a_name_with_nul(void **state)
 	p = der;
 	bad = d2i_X509(NULL, &p, n);
 	assert_non_null(bad);
-	assert_false(tls_cert_has_name(bad, &name, true, NULL));
-	assert_false(tls_cert_has_name(bad, &whole, true, NULL));
+	assert_false(tls_cert_has_name(bad, &name, TLS_NAME_CN, NULL));
+	assert_false(tls_cert_has_name(bad, &whole, TLS_NAME_CN, NULL));
 	X509_free(bad);
 	OPENSSL_free(der);
 	kit_cert_free(&good);

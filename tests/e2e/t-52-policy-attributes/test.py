@@ -12,7 +12,7 @@ smtp_tls_security_level = may
 smtp_tls_loglevel = 2
 smtp_tls_CAfile =
 smtp_tls_policy_maps = hash:{etc}/tls_policy
-transport_maps = inline:{{ {{ brackets.example = smtp:[mx.brackets.example]:25 }} }}
+transport_maps = inline:{{ {{ brackets.example = smtp:[mx.brackets.example]:25 }} {{ stsfree.example = loose: }} {{ b.wild.example = loose: }} {{ stswild.b.example = loose: }} }}
 minimal_backoff_time = 600s
 queue_run_delay = 600s
 smtp_randomize_addresses = no
@@ -97,6 +97,17 @@ def run(env):
     # a Common Name alone does not count (RFC 9525)
     domain("cn.example", *env.cert("mx.cn.example", sans=[]), "verify tafile=" + root_ta, reason=mismatch)
 
+    # MTA-STS entries of a daemon (3.5, 20.4); smtp_tls_enforce_sts_mx_patterns and tls_wildcard_matches_multiple_labels, as configured and the other way
+    sts = "secure policy_type=sts { policy_string = version: STSv1 } { policy_string = mode: enforce } tafile=%s " % root_ta
+    unavailable = r"4\.3\.0, status=deferred \(server unavailable or unable to receive mail\)"
+    domain("sts.example", *env.cert("mx.sts.example"), sts + "match=.sts.example mx_host_pattern=*.sts.example", r"matched peername: mx\.sts\.example")
+    domain("stsname.example", *env.cert("other.stsname.example"), sts + "match=.stsname.example mx_host_pattern=*.stsname.example", reason=mismatch)
+    domain("stshost.example", *env.cert("mx.stshost.example"), sts + "match=.stshost.example mx_host_pattern=mx2.stshost.example", reason=unavailable)
+    domain("stsdeep.deep.example", *env.cert("mx.stsdeep.deep.example"), sts + "match=.deep.example mx_host_pattern=*.deep.example", reason=unavailable)
+    domain("stsfree.example", *env.cert("other.stsfree.example"), sts + "match=.stsfree.example mx_host_pattern=mx2.stsfree.example", r"matched peername: other\.stsfree\.example")
+    domain("a.wild.example", *env.cert("x", sans=["*.wild.example"]), "verify tafile=" + root_ta, reason=mismatch)
+    domain("b.wild.example", *env.cert("x", sans=["*.wild.example"]), "verify tafile=" + root_ta, r"matched peername: \*\.wild\.example")
+    domain("stswild.b.example", *env.cert("x", sans=["*.b.example"]), sts + "match=hostname mx_host_pattern=mx.stswild.b.example", reason=mismatch)
     # the rest
     domain("sni.example", *env.cert("x.invalid", ca=None), "encrypt servername=nexthop", r"SNI hostname: sni\.example")
     domain("nosni.example", *env.cert("x.invalid", ca=None), "encrypt servername=none", r"Untrusted TLS connection established to mx\.nosni")
@@ -118,7 +129,9 @@ def run(env):
     env.dns(records)
     env.write("gw/etc/tls_policy", "\n".join(table) + "\n")
     s.main_cf += env.dns_params
-    s.set(MAIN.format(etc=s.conf))
+    s.set(MAIN.format(etc=s.conf),
+          kit.MASTER_CF.format(smtp="127.0.0.1:25") +
+          "loose unix - - n - - smtp -o smtp_tls_enforce_sts_mx_patterns=no -o tls_wildcard_matches_multiple_labels=yes\n")
     s.start()
 
     qids = {name: kit.queue_id(kit.send(rcpts="u@" + name)) for name in list(good) + list(bad)}

@@ -61,6 +61,10 @@ mycert.example  encrypt
 mycertmay.example may
 rootless.example secure match=mx.rootless.example
 multi.example   secure match=.multi.example
+stsdane.example secure policy_type=sts match=.stsdane.example mx_host_pattern=*.stsdane.example
+stsdanebad.example secure policy_type=sts match=.stsdanebad.example mx_host_pattern=*.stsdanebad.example
+stsonly.example secure policy_type=sts match=.stsonly.example mx_host_pattern=*.stsonly.example
+stsmx.example   secure policy_type=sts match=.stsmx.example mx_host_pattern=mx2.stsmx.example
 """
 
 MAIN = """\
@@ -242,6 +246,12 @@ def build(env):
     sc.several("halfway.example", [("garbage", other, True, []), ("ok", other, True, right)])
     sc.several("addresses.example", [(["down", "closed", "ok", "ok"], other, True, right)])
     sc.several("alldown.example", [(["down", "down"], None, True, []), ("down", None, True, [])])
+    # an MTA-STS entry with DANE: what it wants never overrides records that fail
+    sc.add("stsdane.example", cert=other, records=right)
+    sc.add("stsdanebad.example", records=wrong, matches=False)
+    sc.add("stsonly.example")
+    host1, host2 = env.cert("mx1.stsmx.example"), env.cert("mx2.stsmx.example")
+    sc.several("stsmx.example", [("ok", host1, True, []), ("ok", host2, True, [])])
     multi = env.cert("mx2.multi.example")
     sc.several("multi.example", [("ok", good, False, []), (["454", "ok"], multi, True, [])])
     # next hops of other forms, and names without a server
@@ -400,7 +410,7 @@ def run(env):
     statuses = {check_delivery(s, sc, name, explained[name], sent[name]): name for name in sc.domains}
     # the scenarios are as different as they should be
     for want in (("none", "2.0.0"), ("may", "2.0.0"), ("may:none", "2.0.0"), ("may?", "4.7.5"), ("!encrypt", "4.7.4"), ("!encrypt", "4.7.5"), ("!secure", "4.7.5"), ("dane", "2.0.0"),
-                 ("!dane", "4.7.5"), ("!dane", "4.7.4"), ("dane:encrypt", "2.0.0"), ("!dane:encrypt", "4.7.4"), ("dane:halfdane", "2.0.0"), ("may?", "4.4.1"), ("dane?", "4.4.1"), (None, "5.1.10")):
+                 ("!dane", "4.7.5"), ("!dane", "4.7.4"), ("dane:encrypt", "2.0.0"), ("!dane:encrypt", "4.7.4"), ("dane:halfdane", "2.0.0"), ("dane:may?", "4.4.1"), ("dane?", "4.4.1"), ("dane:may", "2.0.0"), (None, "5.1.10")):
         kit.check(want in statuses, "no scenario ended with %s: %s" % (want, statuses))
     text = s.cli("tls", "explain", "u@typo.example")
     kit.check('typo.example: "secur" (%s:14)' % env.policy in text and "not usable: 4.7.5 client TLS configuration problem" in text
