@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
 #include "base/log.h"
@@ -19,9 +20,10 @@ enum { CERTS_MAX = 32, OUT_MAX = 4 << 20 };
 
 enum whose { CURRENT, NEXT, ISSUER };
 
-/* A certificate that a record may speak of. */
+/* A certificate, or a bare key, that a record may speak of. */
 struct ours {
-	X509 *cert;
+	X509 *cert;                     /* NULL: only a key */
+	EVP_PKEY *key;
 	enum whose whose;
 	bool covered;                   /* some record that is proven matches it */
 };
@@ -48,7 +50,7 @@ static bool
 add(struct tlsa *t, X509 *cert, enum whose whose)
 {
 	for (size_t i = 0; i < t->n; i++)
-		if (X509_cmp(t->list[i].cert, cert) == 0)
+		if (t->list[i].cert != NULL && X509_cmp(t->list[i].cert, cert) == 0)
 			return true;
 	if (t->n == CERTS_MAX)
 		return fault_set(&t->why, NULL, "more than %d certificates", CERTS_MAX);
@@ -91,45 +93,98 @@ take_params(struct tlsa *t, const struct params *p)
 	return ok;
 }
 
-/* Those of main.cf, and of every SMTP server with values of its own. */
+/* Those of every SMTP server that runs; master_service_disable may keep some from it. */
 static bool
 take_current(struct tlsa *t)
 {
-	if (!take_params(t, t->conf->params))
-		return false;
-	for (size_t i = 0; i < t->conf->service_count; i++)
-		if (strcmp(t->conf->services[i].command, "smtpd") == 0 && t->conf->services[i].params != t->conf->params &&
-		    !take_params(t, t->conf->services[i].params))
+	size_t servers = 0;
+
+	for (size_t i = 0; i < t->conf->service_count; i++) {
+		const struct conf_service *cs = &t->conf->services[i];
+
+		if (strcmp(cs->command, "smtpd") != 0 || cs->disabled)
+			continue;
+		servers++;
+		if (!take_params(t, cs->params))
 			return false;
+	}
+	if (servers == 0)
+		return fault_set(&t->why, NULL, "master.cf has no smtpd service, or master_service_disable has them all");
 	return t->n > 0 || fault_set(&t->why, NULL, "no certificate is configured (smtpd_tls_chain_files, smtpd_tls_cert_file)");
 }
 
-/* A certificate that will be used one day; its key need not be there. */
+static bool
+add_key(struct tlsa *t, EVP_PKEY *key, enum whose whose)
+{
+	if (t->n == CERTS_MAX)
+		return fault_set(&t->why, NULL, "more than %d certificates", CERTS_MAX);
+	EVP_PKEY_up_ref(key);
+	t->list[t->n++] = (struct ours){ .key = key, .whose = whose };
+	return true;
+}
+
+/* A new private key that has no certificate yet: only its public half counts. */
+static EVP_PKEY *
+read_private_key(const char *path)
+{
+	static char none[] = "";
+	BIO *in = BIO_new_file(path, "r");
+	EVP_PKEY *key = in == NULL ? NULL : PEM_read_bio_PrivateKey(in, NULL, NULL, none);
+
+	BIO_free(in);
+	return key;
+}
+
+/* A certificate, or a key, that will be used one day. */
 static bool
 take_next(struct tlsa *t)
 {
 	struct tls_anchors next;
+	EVP_PKEY *key;
 	bool ok;
 
 	if (t->next == NULL)
 		return true;
-	if (!tls_anchors_load(t->next, &next, &t->why))
-		return false;
-	ok = sk_X509_num(next.certs) > 0 ? add(t, sk_X509_value(next.certs, 0), NEXT) :
-	    fault_set(&t->why, NULL, "%s: no certificate in it", t->next);
+	if (!tls_anchors_load(t->next, &next, &t->why)) {
+		key = read_private_key(t->next);
+		ok = key != NULL && add_key(t, key, NEXT);
+		EVP_PKEY_free(key);
+		return ok;
+	}
+	ok = sk_X509_num(next.certs) > 0 ? add(t, sk_X509_value(next.certs, 0), NEXT) : add_key(t, next.keys[0], NEXT);
 	tls_anchors_release(&next);
 	return ok;
 }
 
+/* Subject, or what kind of key it is. */
+static struct span
+name_of(struct tlsa *t, const struct ours *o)
+{
+	char subject[256] = "";
+
+	if (o->cert == NULL)
+		return arena_printf(t->a, "a key without certificate (%s, %d bits)", EVP_PKEY_get0_type_name(o->key), EVP_PKEY_get_bits(o->key));
+	X509_NAME_oneline(X509_get_subject_name(o->cert), subject, sizeof(subject));
+	return arena_dup(t->a, log_esc(span_str(subject)));
+}
+
 /* ---- records */
 
-/* What a record with these numbers says about the certificate. */
+static int
+encode(const struct ours *o, unsigned selector, unsigned char **der_r)
+{
+	if (o->cert == NULL)
+		return selector == 1 ? i2d_PUBKEY(o->key, der_r) : 0;
+	return selector == 0 ? i2d_X509(o->cert, der_r) : i2d_X509_PUBKEY(X509_get_X509_PUBKEY(o->cert), der_r);
+}
+
+/* What a record with these numbers says about it; empty = no such record can. */
 static struct span
-association(struct tlsa *t, X509 *cert, unsigned selector, unsigned matching)
+association(struct tlsa *t, const struct ours *o, unsigned selector, unsigned matching)
 {
 	unsigned char *der = NULL, digest[EVP_MAX_MD_SIZE];
 	unsigned n_digest = 0;
-	int n = selector == 0 ? i2d_X509(cert, &der) : i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
+	int n = encode(o, selector, &der);
 	struct span s = SPAN("");
 
 	if (n <= 0)
@@ -146,16 +201,14 @@ static void
 show_needed(struct tlsa *t, struct span qname)
 {
 	for (size_t i = 0; i < t->n; i++) {
-		char subject[256] = "";
 		const struct tls_tlsa r = { .usage = t->list[i].whose == ISSUER ? 2 : 3, .selector = 1, .matching = 1,
-			.data = association(t, t->list[i].cert, 1, 1) };
+			.data = association(t, &t->list[i], 1, 1) };
+		struct span name = name_of(t, &t->list[i]);
 		struct span text = tls_tlsa_text(&r, t->a);
 		json_t *o = json_object();
 
-		X509_NAME_oneline(X509_get_subject_name(t->list[i].cert), subject, sizeof(subject));
-		buf_addf(&t->out, "; %s: %.*s\n%.*s. IN TLSA %.*s\n", whose_names[t->list[i].whose], SPAN_ARG(log_esc(span_str(subject))), SPAN_ARG(qname),
-		    SPAN_ARG(text));
-		json_object_set_new(o, "certificate", explain_json_span(span_str(subject)));
+		buf_addf(&t->out, "; %s: %.*s\n%.*s. IN TLSA %.*s\n", whose_names[t->list[i].whose], SPAN_ARG(name), SPAN_ARG(qname), SPAN_ARG(text));
+		json_object_set_new(o, t->list[i].cert != NULL ? "certificate" : "key", explain_json_span(name));
 		json_object_set_new(o, "whose", json_string(whose_names[t->list[i].whose]));
 		json_object_set_new(o, "name", explain_json_span(qname));
 		json_object_set_new(o, "record", explain_json_span(text));
@@ -171,9 +224,12 @@ match(struct tlsa *t, const struct dns_record *r)
 {
 	if (r->selector > 1 || r->matching > 2 || (r->usage != 2 && r->usage != 3))
 		return NULL;
-	for (size_t i = 0; i < t->n; i++)
-		if ((t->list[i].whose == ISSUER) == (r->usage == 2) && span_eq(association(t, t->list[i].cert, r->selector, r->matching), r->data))
+	for (size_t i = 0; i < t->n; i++) {
+		struct span data = association(t, &t->list[i], r->selector, r->matching);
+
+		if ((t->list[i].whose == ISSUER) == (r->usage == 2) && data.n > 0 && span_eq(data, r->data))
 			return &t->list[i];
+	}
 	return NULL;
 }
 
@@ -222,11 +278,8 @@ all_covered(struct tlsa *t)
 
 	for (size_t i = 0; i < t->n; i++)
 		if (t->list[i].whose == CURRENT && !t->list[i].covered && !covered_by_issuer(t, t->list[i].cert)) {
-			char subject[256] = "";
-
 			all = false;
-			X509_NAME_oneline(X509_get_subject_name(t->list[i].cert), subject, sizeof(subject));
-			buf_addf(&t->out, "; missing: a record for the certificate %.*s\n", SPAN_ARG(log_esc(span_str(subject))));
+			buf_addf(&t->out, "; missing: a record for the certificate %.*s\n", SPAN_ARG(name_of(t, &t->list[i])));
 		}
 	return all;
 }
@@ -335,8 +388,10 @@ tls_tlsa_command(struct cli *cli, int argc, char **argv)
 	t.published = json_array();
 	buf_init(&t.out, OUT_MAX);
 	status = run(&t);
-	for (size_t i = 0; i < t.n; i++)
+	for (size_t i = 0; i < t.n; i++) {
 		X509_free(t.list[i].cert);
+		EVP_PKEY_free(t.list[i].key);
+	}
 	json_decref(t.records);
 	json_decref(t.published);
 	buf_release(&t.out);

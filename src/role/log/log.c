@@ -110,7 +110,16 @@ file_flush(void *ctx)
 		/* a full disk: nothing else can be done with these lines */
 	}
 	buf_clear(&l->out);
+}
+
+/* What the records have to complain about goes out with the rest. */
+static void
+end_of_turn(void *ctx)
+{
+	struct logger *l = ctx;
+
 	why_files_flush(&l->why);
+	file_flush(l);
 }
 
 static void
@@ -274,7 +283,7 @@ log_start(struct role *r)
 {
 	struct logger *l = r->state;
 
-	loop_hook_add(r->loop, &l->hook, file_flush, l);
+	loop_hook_add(r->loop, &l->hook, end_of_turn, l);
 	log_set_sink(own_sink, file_flush, l);
 }
 
@@ -287,7 +296,7 @@ log_drain(struct role *r, bool stop)
 	(void)stop;
 	LIST_EACH(n, &l->streams)
 		on_stream(LIST_ITEM(n, struct stream, node), LOOP_READ);
-	file_flush(l);
+	end_of_turn(l);
 	role_done(r);
 }
 
