@@ -52,7 +52,7 @@ struct client {
 static void
 put(json_t *o, const char *name, struct span text)
 {
-	json_object_set_new(o, name, tls_json_span(text));
+	json_object_set_new(o, name, explain_json_span(text));
 }
 
 /* --- the name --- */
