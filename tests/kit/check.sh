@@ -51,8 +51,8 @@ for b in "$build" "$asan"; do
 	echo "simulator ($b):"
 	sim "$b"
 done
-sim "$build" --torture 25
-sim "$asan" --torture 80
+sim "$build" --torture 40
+sim "$asan" --torture 80 bounce dane
 part "fuzz corpora replayed" tests/kit/fuzz.sh replay "$asan"
 run_e2e() { # run_e2e BUILD TEST...
 	SIGNET_BUILD=$PWD/$1 python3 tests/e2e/run.py -j "$(nproc)" "${@:2}" 2>&1 | tee "$log/e2e" | grep -v '^e2e:'

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,10 +26,11 @@ static bool failing, finished;
 
 static struct {
 	bool on;                        /* expectations do not count */
-	bool armed, streak;
+	bool armed, streak, counting;
 	enum torture kind;
 	unsigned n, calls;
 	int64_t until_us;               /* of a streak */
+	unsigned *counts;               /* calls of each kind when nothing fails; shared with the process that counts */
 } torture;
 
 static const char *const kinds[TORTURE_KINDS] = { "write", "fsync", "lookup", "ipc", "link", "crash" };
@@ -126,6 +128,8 @@ torture_on(void)
 bool
 torture_now(enum torture kind)
 {
+	if (torture.counting && world_begun())
+		torture.counts[kind]++;
 	if (!torture.armed || kind != torture.kind || !world_begun())
 		return false;
 	if (torture.calls++ == torture.n) {
@@ -145,7 +149,7 @@ play(const char *file)
 	world_init();
 	script_play(file);
 	if (torture.on) {
-		torture.armed = false;
+		torture.armed = torture.counting = false;
 		script_rest(torture.kind != TORTURE_LOOKUP);
 	}
 	clean_up();
@@ -170,7 +174,8 @@ play_one(const char *file)
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0) {
-		torture.on = torture.armed = true;
+		torture.on = true;
+		torture.armed = !torture.counting;
 		play_tortured(file);
 	}
 	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
@@ -182,11 +187,11 @@ play_one(const char *file)
 static bool
 torture_kind(const char *file, unsigned every, unsigned *plays)
 {
-	for (torture.n = (unsigned)seed % every;; torture.n += every) {
+	for (torture.n = (unsigned)seed % every; torture.n < torture.counts[torture.kind]; torture.n += every) {
 		int status = play_one(file);
 
 		if (status == NOT_REACHED)
-			return true;
+			continue;       /* an exchange with one call less than when they were counted */
 		++*plays;
 		if (status != 0) {
 			fprintf(stderr, "FAIL  torture %s: %s %u%s (status %d)\n", file, kinds[torture.kind], torture.n,
@@ -194,11 +199,29 @@ torture_kind(const char *file, unsigned every, unsigned *plays)
 			return false;
 		}
 	}
+	return true;
+}
+
+/* A play in which nothing fails. */
+static bool
+count_calls(const char *file)
+{
+	int status;
+
+	memset(torture.counts, 0, TORTURE_KINDS * sizeof(*torture.counts));
+	torture.counting = true;
+	status = play_one(file);
+	torture.counting = false;
+	if (status != NOT_REACHED)
+		fprintf(stderr, "FAIL  torture %s: without any failure (status %d)\n", file, status);
+	return status == NOT_REACHED;
 }
 
 static bool
 torture_story(const char *file, unsigned every, unsigned *plays)
 {
+	if (!count_calls(file))
+		return false;
 	for (unsigned k = 0; k < 2 * TORTURE_KINDS; k++) {
 		unsigned kind_plays = 0;
 
@@ -284,6 +307,11 @@ main(int argc, char **argv)
 	if (!tortures) {
 		play(argv[i]);
 		return 0;
+	}
+	torture.counts = mmap(NULL, TORTURE_KINDS * sizeof(*torture.counts), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (torture.counts == MAP_FAILED) {
+		perror("mmap");
+		return 1;
 	}
 	for (; i < argc; i++)
 		if (!torture_story(argv[i], (unsigned)every, &plays))
