@@ -73,6 +73,7 @@ check(const struct cli *cli, bool json)
 		check_tls(&c);
 		check_fit(&c);
 		check_sasl(&c);
+		check_policy(&c);
 	}
 	if (json)
 		print_json(&report, &out);

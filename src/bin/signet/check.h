@@ -22,6 +22,12 @@ void check_fit(const struct checker *c);
 
 /* AUTH: the socket of the authentication service; passwords in clear. */
 void check_sasl(const struct checker *c);
+/* check_policy_service: its argument; does anybody listen there. */
+void check_policy(const struct checker *c);
+
+/* Does anybody listen? 0, or -errno. A host that is a name is not looked up: 0. */
+int check_listens_path(const char *path);
+int check_listens_inet(const char *host, unsigned port);
 
 /* The item of this name as the service sees it (its place in the files), or NULL. Caller's list. */
 const struct conf_item *check_find(const struct conf_item *items, size_t n, const char *name);

@@ -1,4 +1,4 @@
-/* signet check: AUTH in the SMTP server: is somebody listening where the authentication service should be, may we talk to it. */
+/* signet check: AUTH in the SMTP server: is somebody listening where the authentication service should be. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,18 +20,39 @@ socket_path(const struct params *p, struct span text, char path[4096])
 		snprintf(path, 4096, "%s/%.*s", p->queue_directory, SPAN_ARG(text));
 }
 
+/* "host:port" */
+static int
+listens(struct span text)
+{
+	ptrdiff_t colon = span_rindex(text, ':');
+	struct span host = span_slice(text, 0, colon > 0 ? (size_t)colon : 0);
+	char name[256];
+	uint64_t port;
+
+	if (host.n > 2 && host.p[0] == '[' && host.p[host.n - 1] == ']')
+		host = span_slice(host, 1, host.n - 1);
+	if (host.n == 0 || host.n >= sizeof(name) || !span_u64(span_from(text, (size_t)colon + 1), 65535, &port))
+		return 0;               /* said elsewhere, or the name of a port */
+	snprintf(name, sizeof(name), "%.*s", SPAN_ARG(span_eq_ci(host, SPAN("localhost")) ? SPAN("127.0.0.1") : host));
+	return check_listens_inet(name, (unsigned)port);
+}
+
 static void
 check_socket(const struct checker *c, const struct conf_service *s)
 {
 	struct span text = span_str(s->params->smtpd_sasl_path);
 	char path[4096];
-	struct stat st;
+	struct stat st = { .st_mode = S_IFSOCK };
 	int r;
 
-	if (span_starts(text, SPAN("inet:")))
-		return;
-	socket_path(s->params, text, path);
-	r = fd_stat_path(path, &st);
+	if (span_starts(text, SPAN("inet:"))) {
+		r = listens(span_from(text, 5));
+	} else {
+		socket_path(s->params, text, path);
+		r = fd_stat_path(path, &st);
+		if (r >= 0 && S_ISSOCK(st.st_mode))
+			r = check_listens_path(path);
+	}
 	if (r < 0)
 		conf_report_add(c->report, CONF_WARNING, s->file, s->line, NOWHERE,
 		    "service %s: smtpd_sasl_path = %s: there is no authentication service: %s", s->name, s->params->smtpd_sasl_path,

@@ -25,7 +25,7 @@ struct policyd_request {
 	/* Subject and issuer are CNs, sent as xtext: leave them empty unless the certificate is trusted. */
 	struct span ccert_subject, ccert_issuer, ccert_fingerprint, ccert_pubkey_fingerprint;
 	struct span encryption_protocol, encryption_cipher;
-	unsigned encryption_keysize;    /* bits in use; 0 without TLS: sent empty (seeds/000) */
+	unsigned encryption_keysize;    /* bits in use; 0 without TLS: sent empty */
 	struct span tls_sni;
 	struct span policy_context, compatibility_level, mail_version;
 };

@@ -33,7 +33,7 @@ a_request_in_full(void **state)
 	buf_release(&out);
 }
 
-/* seeds/000: "Empty unless TLS used" holds for the key size, too. */
+/* The thread about per-host TLS: "Empty unless TLS used" holds for the key size, too. */
 static void
 an_empty_request_names_everything(void **state)
 {

@@ -93,6 +93,8 @@ void tls_server_ctx_set_ticket_keys(struct tls_server_ctx *c, const struct tls_t
  * keep theirs. False + why: the old ones stay.
  */
 bool tls_server_ctx_renew_chain(struct tls_server_ctx *c, const struct tls_chain_params *p, struct fault *why);
+/* The same for DH parameters: `pem` is what `path` holds now. False + why: the group in use stays. */
+bool tls_server_ctx_renew_dh(struct tls_server_ctx *c, const char *path, struct span pem, struct fault *why);
 
 /* --- SNI --- */
 

@@ -107,54 +107,75 @@ build_menu(const struct tls_server_params *p, struct buf *menu, struct buf *firs
 /* --- DH --- */
 
 static EVP_PKEY *
-read_group(const char *path, const char **why_r)
+parse_group(struct span text, const char **why_r)
 {
-	EVP_PKEY *group = NULL;
-	struct buf b;
-	BIO *in;
-	int r;
+	BIO *in = BIO_new_mem_buf(text.n > 0 ? text.p : "", (int)text.n);
+	EVP_PKEY *group = in != NULL ? PEM_read_bio_Parameters(in, NULL) : NULL;
 
-	buf_init(&b, TLS_FILE_MAX);
-	r = fd_read_file(AT_FDCWD, path, &b);
-	in = r < 0 ? NULL : BIO_new_mem_buf(b.p, (int)b.n);
-	if (in != NULL)
-		group = PEM_read_bio_Parameters(in, NULL);
-	*why_r = r < 0 ? fd_error(r) : group == NULL ? tls_library_error() : "these are no DH parameters";
+	*why_r = group == NULL ? tls_library_error() : "these are no DH parameters";
 	if (group != NULL && !EVP_PKEY_is_a(group, "DH") && !EVP_PKEY_is_a(group, "DHX")) {
 		EVP_PKEY_free(group);
 		group = NULL;
 	}
 	BIO_free(in);
+	return group;
+}
+
+static EVP_PKEY *
+read_group(const char *path, const char **why_r)
+{
+	EVP_PKEY *group = NULL;
+	struct buf b;
+	int r;
+
+	buf_init(&b, TLS_FILE_MAX);
+	r = fd_read_file(AT_FDCWD, path, &b);
+	if (r < 0)
+		*why_r = fd_error(r);
+	else
+		group = parse_group(buf_span(&b), why_r);
 	buf_release(&b);
 	return group;
+}
+
+/* Takes `group`, which may be NULL (`*why_r` says why). Its bits; 0: as before. */
+static int
+use_group(SSL_CTX *ctx, EVP_PKEY *group, const char *path, const char **why_r)
+{
+	int bits = group != NULL ? EVP_PKEY_get_bits(group) : 0;
+
+	if (group != NULL && SSL_CTX_set0_tmp_dh_pkey(ctx, group) != 1) {
+		*why_r = tls_library_error();
+		EVP_PKEY_free(group);
+		bits = 0;
+	}
+	if (bits > 0)
+		SSL_CTX_set_dh_auto(ctx, 0);
+	if (bits > 0 && bits < DH_BITS_GOOD)
+		log_warning(NULL, "smtpd_tls_dh1024_param_file: %s: a group of %d bits is weak, and some clients refuse it; "
+		    "2048 or more is better", path, bits);
+	ERR_clear_error();
+	return bits;
 }
 
 static void
 set_dh(SSL_CTX *ctx, const char *path)
 {
 	const char *why = NULL;
-	EVP_PKEY *group;
-	int bits;
 
 	SSL_CTX_set_dh_auto(ctx, 1);
 	if (path[0] == '\0' || strcmp(path, "auto") == 0)
 		return;
-	group = read_group(path, &why);
-	bits = group != NULL ? EVP_PKEY_get_bits(group) : 0;
-	if (group != NULL && SSL_CTX_set0_tmp_dh_pkey(ctx, group) != 1) {
-		why = tls_library_error();
-		EVP_PKEY_free(group);
-		group = NULL;
-	}
-	if (group == NULL) {
+	if (use_group(ctx, read_group(path, &why), path, &why) == 0)
 		log_warning(NULL, "smtpd_tls_dh1024_param_file: %s: %s; the library chooses the group", path, why);
-	} else {
-		SSL_CTX_set_dh_auto(ctx, 0);
-		if (bits < DH_BITS_GOOD)
-			log_warning(NULL, "smtpd_tls_dh1024_param_file: %s: a group of %d bits is weak, and some clients refuse it; "
-			    "2048 or more is better", path, bits);
-	}
-	ERR_clear_error();
+}
+
+bool
+tls_server_ctx_renew_dh(struct tls_server_ctx *c, const char *path, struct span pem, struct fault *why)
+{
+	const char *words = NULL;
+
+	return use_group(c->ctx, parse_group(pem, &words), path, &words) > 0 || fault_set(why, NULL, "%s: %s", path, words);
 }
 
 /* --- the whole --- */

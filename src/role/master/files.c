@@ -1,7 +1,7 @@
 /*
  * Files named in the configuration: master opens them (some only root may read), looks at them
- * once a second, and hands new content to the roles as descriptors: tables to all, PEM files and
- * the tables of tls_server_sni_maps to keeper alone.
+ * once a second, and hands new content to the roles as descriptors: tables and DH parameters to all,
+ * certificates, keys and the tables of tls_server_sni_maps to keeper alone.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -154,6 +154,24 @@ collect_pem(struct master *m, const struct conf *conf)
 			role_chain_each_file(&p, add_pem, m);
 }
 
+/*
+ * DH parameters are public: people make new ones every night, and smtpd takes them. A file that is about keys, too, or
+ * that not everybody may read, goes to nobody.
+ */
+static void
+collect_dh(struct master *m, const struct conf *conf)
+{
+	for (size_t i = 0; i < conf->service_count; i++) {
+		const char *path = conf->services[i].params->smtpd_tls_dh1024_param_file;
+		struct stat st;
+
+		if (strcmp(conf->services[i].command, "smtpd") != 0 || find(m, span_str(path)) != NULL)
+			continue;
+		if (stat(path, &st) != 0 || (st.st_mode & S_IROTH) != 0)
+			add(m, span_str(path), false);
+	}
+}
+
 void
 files_collect(struct master *m, const struct conf *conf)
 {
@@ -168,6 +186,7 @@ files_collect(struct master *m, const struct conf *conf)
 	collect_words(m, buf_span(&keeper), true);
 	collect_served(m, conf, buf_span(&text), buf_span(&others));
 	collect_pem(m, conf);
+	collect_dh(m, conf);
 	buf_release(&text);
 	buf_release(&keeper);
 	buf_release(&others);

@@ -1,4 +1,5 @@
 /* What smtpd gets from keeper: certificates that change, chains by SNI name, ticket keys that expire. */
+#include <errno.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -9,7 +10,7 @@
 #include "role/smtpd/smtpd.h"
 #include "tls/keeper.h"
 
-enum { RETRY_MS = 1000, SNI_MAX = 4096 };
+enum { RETRY_MS = 1000, SNI_MAX = 4096, DH_FILE_MAX = 65536 };
 
 void
 keys_open(struct smtpd *d)
@@ -111,6 +112,45 @@ keys_start(struct smtpd *d)
 	loop_timer_init(&d->tickets, d->role->loop, on_tickets, d);
 	tls_keeper_watch(d->role->loop, on_change, d);
 	on_tickets(d);
+}
+
+/* --- DH parameters that change --- */
+
+static bool
+read_handed(struct smtpd *d, const char *path, struct buf *text, struct fault *why)
+{
+	int fd = role_handed_file(d->role, path);
+	char *room = fd >= 0 ? buf_space(text, DH_FILE_MAX) : NULL;
+	ssize_t n = fd < 0 ? fd : room == NULL ? -EFBIG : fd_pread(fd, room, DH_FILE_MAX, 0);
+
+	fd_close(&fd);
+	text->n = n > 0 ? (size_t)n : 0;
+	return n >= 0 || fault_set(why, NULL, "%s: %s", path, fd_error((int)n));
+}
+
+void
+keys_file_changed(struct role *r, const char *path)
+{
+	struct smtpd *d = r->state;
+	struct fault why = { 0 };
+	struct buf text;
+	bool said = r->index > 0;       /* one of us is enough */
+
+	buf_init(&text, DH_FILE_MAX);
+	for (size_t i = 0; i < d->n_services; i++) {
+		const struct service *svc = &d->services[i];
+		bool ok;
+
+		if (svc->tls == NULL || strcmp(svc->p->smtpd_tls_dh1024_param_file, path) != 0)
+			continue;
+		ok = (text.n > 0 || read_handed(d, path, &text, &why)) && tls_server_ctx_renew_dh(svc->tls, path, buf_span(&text), &why);
+		if (!said && ok)
+			log_info(NULL, "smtpd_tls_dh1024_param_file: %s: the new group is in use", path);
+		else if (!said)
+			log_warning(NULL, "smtpd_tls_dh1024_param_file: %s; the group in use stays", why.text);
+		said = true;
+	}
+	buf_release(&text);
 }
 
 /* --- chains by name --- */

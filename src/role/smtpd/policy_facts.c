@@ -24,7 +24,7 @@ policy_mark(struct question *q)
 	memcpy(q->instance, s->instance, sizeof(q->instance));
 }
 
-/* Names of the certificate only when it is trusted, digests of any that was shown (seeds/000). */
+/* Names of the certificate only when it is trusted, digests of any that was shown. */
 static void
 tls_facts(const struct session *s, struct policyd_request *r)
 {

@@ -214,6 +214,7 @@ const struct role_spec smtpd_role = {
 	.open = smtpd_open,
 	.take_peer = keys_take_channel,
 	.start = smtpd_start,
+	.file_changed = keys_file_changed,
 	.drain = smtpd_drain,
 	.status = smtpd_status,
 };

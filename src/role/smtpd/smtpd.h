@@ -172,6 +172,8 @@ bool service_make_tls(struct smtpd *d, struct service *svc, struct fault *why);
 void keys_open(struct smtpd *d);
 bool keys_take_channel(struct role *r, unsigned role, unsigned index, int fd);
 void keys_start(struct smtpd *d);
+/* DH parameters were made anew. */
+void keys_file_changed(struct role *r, const char *path);
 void keys_take_tickets(struct smtpd *d, struct service *svc);
 /* Is the name that a client asks for looked at? */
 bool keys_have_sni(const struct service *svc);

@@ -1,4 +1,4 @@
-"""Policy services as people run them: postgrey; and what a service is told of client certificates (seeds/000: which attribute is empty when)."""
+"""Policy services as people run them: postgrey; and what a service is told of client certificates (which attribute is empty when)."""
 import os
 import re
 import smtplib
@@ -47,7 +47,7 @@ def told(policy, cert=None, starttls=True):
 
 
 def certificates(env, policy):
-    """The table of seeds/000, row by row."""
+    """The table of the thread about per-host TLS, row by row."""
     trusted, stranger = env.cert("client.example", cn="The Client"), env.cert("client.example", cn="The Client", ca="other")
     r = told(policy, starttls=False)
     kit.check(set(r.values()) == {""}, "without TLS everything is empty: %s" % r)
