@@ -7,7 +7,7 @@
 #include "conf/params.h"
 #include "signet/check.h"
 
-#define NOWHERE "in Dovecot: service auth { unix_listener PATH { mode = 0660, user = who smtpd runs as } }; until then AUTH is not offered"
+#define NOWHERE "in Dovecot: service auth { unix_listener PATH { mode = 0660, user = who smtpd runs as } }, or inet_listener { port = PORT }; until then AUTH is not offered"
 
 static void
 socket_path(const struct params *p, struct span text, char path[4096])
