@@ -1,9 +1,27 @@
 """TLS servers for the tests of the client: Python's ssl with options, and ones that look at the ClientHello first."""
+import re
 import socket
 import ssl
 import struct
 import subprocess
 import threading
+
+POST_QUANTUM = ssl.OPENSSL_VERSION_INFO >= (3, 5)       # X25519MLKEM768 is in the library
+# what a client with the library's own list and our server agree on, as the log has it
+USUAL_GROUP = "X25519MLKEM768" if POST_QUANTUM else "x25519"
+
+
+def key_exchange(out):
+    """The key exchange that `openssl s_client` reports, in the words of OpenSSL 3.0 ("ECDH, prime256v1, 256 bits", "X25519, 253 bits",
+    "DH, 2048 bits"), with the bits left out where a later one leaves them out. None: no handshake."""
+    m = re.search(r"^(?:Server|Peer) Temp Key: (.*)$", out, re.M)
+    if m:
+        return m.group(1)
+    m = re.search(r"^Negotiated TLS1\.3 group: (\w+)$", out, re.M)
+    if not m:
+        return None
+    names = {"secp256r1": "ECDH, prime256v1", "secp384r1": "ECDH, secp384r1", "secp521r1": "ECDH, secp521r1", "x25519": "X25519", "x448": "X448"}
+    return names.get(m.group(1), m.group(1))
 
 
 def context(cert=None, key=None, ciphers=None, least=None, most=None, tickets=None, dh=None):

@@ -1,18 +1,19 @@
 """Forward secrecy of the server as FORWARD_SECRECY_README has it, seen from outside with openssl s_client: EECDH and EDH out of
-the box, DH parameter files, EECDH grades and their lists of curves, cipher preference, what mandatory TLS leaves out."""
+the box, DH parameter files, EECDH grades and their lists of curves, post-quantum groups where the library has them, names of groups that it
+does not have, cipher preference, what mandatory TLS leaves out."""
 import concurrent.futures
 import re
 
 import kit
+from tls_kit import POST_QUANTUM, key_exchange
 
 
 def client(port, *args, tls="-tls1_2", address="127.0.0.1"):
     out = kit.sh("sh", "-c", "echo QUIT | timeout 20 openssl s_client -starttls smtp -connect %s:%d %s %s 2>&1" % (
         address, port, tls, " ".join(args)), check_status=False)
     m = re.search(r"^(?:New|Reused), (\S+), Cipher is (\S+)", out, re.M)
-    k = re.search(r"^(?:Server|Peer) Temp Key: (.*)$", out, re.M)
     cipher = m.group(2) if m and m.group(2) not in ("(NONE)", "0000") else None
-    return cipher, (k.group(1) if k else None), out
+    return cipher, key_exchange(out), out
 
 
 LISTENERS = [  # port, overrides
@@ -34,11 +35,15 @@ LISTENERS = [  # port, overrides
     (2516, "tls_eecdh_auto_curves=secp384r1 tls_ffdhe_auto_groups="),
     (2517, "smtpd_tls_cert_file=none smtpd_tls_key_file="),
     (2518, "smtpd_tls_dh1024_param_file={d}/nonsense.pem"),
+    (2519, "tls_eecdh_auto_curves=X25519MLKEM768,nosuchgroup,?NeitherThis,P-256 tls_ffdhe_auto_groups="),
+    (2520, "tls_eecdh_auto_curves=nosuchgroup tls_ffdhe_auto_groups="),
+    (2521, "smtpd_tls_eecdh_grade=ultra tls_eecdh_ultra_curve=X25519MLKEM768,P-384"),
 ]
 
 
 def run(env):
     checks = []
+    usual = "X25519MLKEM768" if POST_QUANTUM else "X25519"
     kit.need("openssl")
     cert, key = env.cert("mx.test", key="rsa")
     env.openssl("dhparam", "-out", "dh512.pem", "512")
@@ -60,14 +65,14 @@ def run(env):
     def sees_now(what, port, *args, cipher=None, temp=None, tls="-tls1_2"):
         got, k, out = client(port, *args, tls=tls)
         kit.check(got and (cipher is None or re.fullmatch(cipher, got)), "%s: cipher %s (%s)\n%s" % (what, got, k, out[-1500:]))
-        kit.check(temp is None or (k or "").startswith(temp), "%s: key exchange %s (%s)\n%s" % (what, k, got, out[-1500:]))
+        kit.check(temp is None or ((k or "") + ",").startswith(temp + ","), "%s: key exchange %s (%s)\n%s" % (what, k, got, out[-1500:]))
 
     def refused_now(what, port, *args, tls="-tls1_2"):
         got, k, out = client(port, *args, tls=tls)
         kit.check(got is None, "%s: agreed on %s %s" % (what, got, k))
 
     # "The Postfix >= 2.2 SMTP server supports forward secrecy in its default configuration."
-    sees("supports forward secrecy in its default configuration", 25, tls="", cipher="TLS_AES_256_GCM_SHA384", temp="X25519")
+    sees("supports forward secrecy in its default configuration", 25, tls="", cipher="TLS_AES_256_GCM_SHA384", temp=usual)
     sees("supports forward secrecy in its default configuration, TLS 1.2", 25, cipher="ECDHE-RSA-.*")
     # "If the remote SMTP client prefers cipher suites with forward secrecy, then the traffic ... will resist decryption"
     sees("a client that prefers forward secrecy gets it", 25, "-cipher ECDHE-RSA-AES128-GCM-SHA256:AES256-GCM-SHA384", cipher="ECDHE-RSA-AES128-GCM-SHA256")
@@ -107,10 +112,25 @@ def run(env):
     sees("... and EDH is still there for the others", 2508, "-curves X25519", "-cipher ECDHE-RSA-AES256-GCM-SHA384:DHE-RSA-AES256-GCM-SHA384", cipher="DHE-RSA.*")
     refused("grade none offers no EECDH at TLS 1.2", 2507, "-cipher ECDHE")
     sees("grade none leaves EDH", 2507, edh, temp="DH, 2048 bits")
-    sees("grade none does not concern TLS 1.3", 2507, tls="-tls1_3", temp="X25519")
+    sees("grade none does not concern TLS 1.3", 2507, tls="-tls1_3", temp=usual)
     sees("tls_eecdh_auto_curves", 2516, every, temp="ECDH, secp384r1")
     refused("tls_eecdh_auto_curves is all there is", 2516, "-curves X25519", tls="-tls1_3")
     sees("tls_ffdhe_auto_groups for TLS 1.3", 25, "-curves ffdhe2048", tls="-tls1_3", cipher="TLS_.*")
+    # groups of a newer library in the list: there they are used, here they are passed over
+    hybrid = "-groups X25519MLKEM768"
+    if POST_QUANTUM:
+        sees("X25519MLKEM768 out of the box", 25, hybrid, tls="-tls1_3", temp="X25519MLKEM768")
+        sees("and it comes first for who has both", 25, "-groups X25519MLKEM768:X25519", tls="-tls1_3", temp="X25519MLKEM768")
+        sees("X25519MLKEM768 in tls_eecdh_auto_curves", 2519, hybrid, tls="-tls1_3", temp="X25519MLKEM768")
+        sees("X25519MLKEM768 as a curve of a grade", 2521, "-groups X25519:P-384:X25519MLKEM768", tls="-tls1_3", temp="X25519MLKEM768")
+        refused("X25519MLKEM768 where the list does not have it", 2516, hybrid, tls="-tls1_3")
+        sees("TLS 1.2 does without it", 25, "-groups X25519MLKEM768:P-256", temp="ECDH, prime256v1")
+    sees("a client without X25519MLKEM768", 25, "-groups X25519", tls="-tls1_3", temp="X25519")
+    sees("P-256 behind names that the library may not know", 2519, "-groups P-256", tls="-tls1_3", temp="ECDH, prime256v1")
+    refused("they do not bring the library's own list back", 2519, "-groups X25519", tls="-tls1_3")
+    sees("nor does the next curve of the grade suffer", 2521, "-groups X25519:P-384", tls="-tls1_3", temp="ECDH, secp384r1")
+    sees("a list without any group that exists", 2520, "-groups X25519", tls="-tls1_3", temp="X25519")
+    s.wait_log(r'warning: no usable key exchange group in "nosuchgroup ", using the built-in list$')
     # grades, exclusions, and what only a listener whose level is may takes
     old = "-cipher DEFAULT:@SECLEVEL=0"
     sees("TLS 1.0 where the level is may", 25, old, tls="-tls1", cipher="ECDHE-RSA.*")
@@ -134,4 +154,9 @@ def run(env):
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         for done in [pool.submit(c) for c in checks]:
             done.result()
+    # the log names the group
+    mark = s.mark()
+    client(25, hybrid if POST_QUANTUM else "-groups X25519", tls="-tls1_3")
+    s.wait_log(r"TLS connection established from \S+: TLSv1\.3 with cipher \S+ \(256/256 bits\) key-exchange %s server-signature RSA-PSS \(2048 bits\) server-digest SHA256$" % (
+        "X25519MLKEM768" if POST_QUANTUM else "x25519"), mark)
     s.stop()

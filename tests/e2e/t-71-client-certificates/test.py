@@ -4,6 +4,7 @@ import smtplib
 import ssl
 
 import kit
+from tls_kit import USUAL_GROUP
 
 FP = r"[0-9A-F]{2}(:[0-9A-F]{2}){31}"
 
@@ -70,11 +71,11 @@ def run(env):
     # Trusted: "The remote SMTP client certificate was signed by a CA that the Postfix SMTP server trusts."
     mark = s.mark()
     got = received(2501, good)
-    kit.check(re.search(r"\(using TLSv1\.3 with cipher TLS_AES_256_GCM_SHA384 \(256/256 bits\)\r\n\t key-exchange x25519 server-signature ECDSA "
+    kit.check(re.search(r"\(using TLSv1\.3 with cipher TLS_AES_256_GCM_SHA384 \(256/256 bits\)\r\n\t key-exchange " + USUAL_GROUP + r" server-signature ECDSA "
                         r"\(prime256v1\) server-digest SHA256\r\n\t client-signature ECDSA \(prime256v1\) client-digest SHA256\)\r\n"
                         r"\t\(Client CN \"client\.test\", Issuer \"Test ca\" \(verified OK\)\)\r\n\tby mx\.test ", got), got)
     s.wait_log(r"Trusted TLS connection established from unknown\[127\.0\.0\.1\]: TLSv1\.3 with cipher TLS_AES_256_GCM_SHA384 \(256/256 bits\) "
-               r"key-exchange x25519 server-signature ECDSA \(prime256v1\) server-digest SHA256 client-signature ECDSA \(prime256v1\) client-digest SHA256$", mark)
+               r"key-exchange " + USUAL_GROUP + r" server-signature ECDSA \(prime256v1\) server-digest SHA256 client-signature ECDSA \(prime256v1\) client-digest SHA256$", mark)
     # log level 2, line by line
     for line in (r"setting up TLS connection from unknown\[127\.0\.0\.1\]$", r"unknown\[127\.0\.0\.1\]: TLS cipher list \"aNULL:.*:!aNULL:!eNULL\"$",
                  r"SSL_accept:before SSL initialization$", r"SSL_accept:SSLv3/TLS read client hello$",
@@ -91,7 +92,7 @@ def run(env):
     mark = s.mark()
     kit.sh("sh", "-c", cmd + "-sess_in %s/sess 2>&1" % env.dir, check_status=False)
     for line in (r"unknown\[127\.0\.0\.1\]: Decrypting session ticket, key expiration: \d{10}$", r"unknown\[127\.0\.0\.1\]: Reusing old session \(RFC 5077 session ticket\)$",
-                 r"Trusted TLS connection established from unknown\[127\.0\.0\.1\]: TLSv1\.3 with cipher TLS_AES_256_GCM_SHA384 \(256/256 bits\) key-exchange x25519$"):
+                 r"Trusted TLS connection established from unknown\[127\.0\.0\.1\]: TLSv1\.3 with cipher TLS_AES_256_GCM_SHA384 \(256/256 bits\) key-exchange %s$" % USUAL_GROUP):
         s.wait_log(line, mark)
     # Untrusted: "presented a certificate, but the Postfix SMTP server was unable to check the issuing CA signature"
     mark = s.mark()

@@ -137,15 +137,15 @@ def run(env):
     # ask_ccert, protocols, ciphers before the handshake
     def sclient(addr, *args):
         return kit.sh("sh", "-c", "printf 'QUIT\\r\\n' | timeout 20 openssl s_client -bind %s -starttls smtp -connect 127.0.0.1:25 %s 2>&1" % (addr, " ".join(args)),
-                      check_status=False)
-    kit.check("Acceptable client certificate CA names\nCN = Test ca" in sclient("198.18.0.9:0") and "Acceptable client" not in sclient("198.18.0.17:0"), "ask_ccert=no")
+                      check_status=False).replace("CN = ", "CN=")
+    kit.check("Acceptable client certificate CA names\nCN=Test ca" in sclient("198.18.0.9:0") and "Acceptable client" not in sclient("198.18.0.17:0"), "ask_ccert=no")
     kit.check("New, TLSv1.3" in sclient("198.18.0.9:0"), "TLS 1.3")
     out = sclient("198.18.0.18:0")
     kit.check("New, TLSv1.2" in out and ("AES128" in out or "CHACHA20" in out) and "AES256" not in re.search(r"Cipher is (.*)", out).group(1), out[-800:])
     kit.check("alert handshake failure" in sclient("198.18.0.18:0", "-tls1_2", "-cipher", "AES256") and "Cipher is (NONE)" in sclient("198.18.0.18:0", "-tls1_3"), "excluded")
     # a chain that the client did not ask for by name
-    kit.check("subject=CN = alt.test" in sclient("198.18.0.25:0") and "subject=CN = alt.test" in sclient("198.18.0.25:0", "-servername", "mx.test") and
-              "subject=CN = mx.test" in sclient("198.18.0.9:0"), "chain=alt.test")
+    kit.check("subject=CN=alt.test" in sclient("198.18.0.25:0") and "subject=CN=alt.test" in sclient("198.18.0.25:0", "-servername", "mx.test") and
+              "subject=CN=mx.test" in sclient("198.18.0.9:0"), "chain=alt.test")
     kit.check("no peer certificate" in sclient("198.18.0.26:0"), "a chain that nobody has")
     s.wait_log(r"SSL_accept error from \S+\[198\.18\.0\.26\]: no chain for nobody\.test in tls_server_sni_maps$")
     # a session made under the rules of one client is not resumed under those of another
