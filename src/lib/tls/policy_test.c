@@ -457,7 +457,7 @@ test_decisions(void **state)
 		{ "the spelling sha-256", "may", "fingerprint digest=sha-256 match=" FP1, NULL, NULL, { "digests=1" } },
 		{ "a length that is not digest='s", "may", "fingerprint digest=sha1 match=" FP1, NULL, NULL,
 		    { "invalid 4.7.5", "has 32 bytes, a sha1 digest has 20" } },
-		/* the two policies of seeds/003 */
+		/* the two policies of the 2013 design */
 		{ "an authority by its fingerprint", "may", "secure digest=sha-256 rootca=" FP1 " rootca=" FP2 " match=a.example",
 		    NULL, NULL, { "level=secure", "names=<a.example>", "rootca=2 tafiles=0" } },
 		{ "a server by its fingerprints", "may", "fingerprint digest=sha-256 match=" FP1 " match=" FP2, NULL, NULL,

@@ -515,7 +515,7 @@ test_the_systems_roots(void **state)
 	kit_cert_free(&leaf);
 }
 
-/* rootca=<digest> (seeds/003): an authority by its fingerprint, known to us or not; names and dates count. */
+/* rootca=<digest>: an authority by its fingerprint, known to us or not; names and dates count. */
 static void
 test_rootca(void **state)
 {

@@ -51,7 +51,7 @@ def run(env):
     mismatch = r"4\.7\.5, status=deferred \(Server certificate not verified\)"
     problem = r"4\.7\.5, status=deferred \(client TLS configuration problem\)"
 
-    # seeds/003, the first policy: an authority by its fingerprint, known to nobody here
+    # the 2013 design, its first policy: an authority by its fingerprint, known to nobody here
     policy = "secure \\\n  digest=sha-256 \\\n  rootca=%s \\\n  rootca=%s \\\n  match=%%s" % (fp_other, fp_ca)
     policy = policy.replace(" \\\n", "\n")      # a policy table continues lines by white space
     domain("root.example", *chain("mx.root.example"), policy % "mx.root.example", r"Matched trust anchor fingerprint: " + fp_ca)
