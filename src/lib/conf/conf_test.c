@@ -400,9 +400,9 @@ canonical_text_says_what_was_given(void **state)
 		assert_true(conf_is_given(own, "smtp_tls_fingerprint_digest"));
 		assert_false(conf_is_given(own, "lmtp_tls_fingerprint_digest"));
 	}
+	conf_unref(&back);
 	assert_false(conf_read(SPAN("signet-conf 1\ndir /\nset\ngiven nothing\nend\n"), &back, &why));
 	buf_release(&text);
-	conf_unref(&back);
 	done(&c);
 }
 
