@@ -9,7 +9,7 @@ enable_long_queue_ids html_directory local_recipient_maps mail_name mail_owner m
 mailq_path manpage_directory meta_directory milter_macro_v multi_instance_name newaliases_path process_id process_name proxy_read_maps
 proxy_write_maps queue_directory readme_directory sample_directory sendmail_path service_name setgid_group shlib_directory
 smtpd_authorized_verp_clients syslog_name import_environment openssl_path smtp_tls_mandatory_protocols
-lmtp_tls_mandatory_protocols tls_eecdh_auto_curves""".split()
+lmtp_tls_mandatory_protocols tls_eecdh_auto_curves tls_wildcard_matches_multiple_labels""".split()
 
 MAIN = """
 myhostname = box.example.com
