@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "maps/conf_check.h"
 #include "signet/cli.h"
 
 const struct conf_item *
@@ -69,6 +70,7 @@ check(const struct cli *cli, bool json)
 	if (conf != NULL) {
 		struct checker c = { .conf = conf, .report = &report };
 
+		maps_conf_check(conf, &report);
 		check_tables(&c);
 		check_tls(&c);
 		check_fit(&c);

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "conf/params.h"
@@ -14,18 +15,33 @@ struct table_check {
 	const struct checker *c;
 	const struct conf_item *item;
 	struct maps_env env;
+	struct buf said;                /* lines */
 };
 
-/* What a table says while it loads becomes findings about the parameter that names it. */
+/* What a table says while it loads becomes findings about the parameter that names it; not what its fault says again. */
+static void
+say_lines(struct table_check *t, const char *fault)
+{
+	struct span rest = buf_span(&t->said), line;
+
+	while (span_token(&rest, "\n", &line)) {
+		if (span_starts(line, SPAN("warning: ")) || span_starts(line, SPAN("error: ")))
+			line = span_from(line, (size_t)span_index(line, ' ') + 1);
+		if (!span_eq(line, span_str(fault)))
+			check_say(t->c, CONF_WARNING, t->item, NULL, "%.*s", SPAN_ARG(line));
+	}
+	buf_release(&t->said);
+}
+
 static void
 take_line(void *ctx, int64_t wall_us, enum log_level level, const char *tag, const char *line)
 {
-	const struct table_check *t = ctx;
+	struct table_check *t = ctx;
 
 	(void)wall_us;
 	(void)tag;
 	if (level >= LOG_LEVEL_WARNING)
-		check_say(t->c, CONF_WARNING, t->item, NULL, "%s", line);
+		buf_addf(&t->said, "%s\n", line);
 }
 
 static bool
@@ -62,12 +78,17 @@ check_open(struct table_check *t, struct span label)
 	struct fault why;
 
 	fault_clear(&why);
+	buf_init(&t->said, 1 << 20);
 	log_set_sink(take_line, NULL, t);
-	if (!maps_open(label, 0, &t->env, &m, &why))
-		check_say(t->c, CONF_ERROR, t->item, NULL, "%s", why.text);
-	else if (!maps_check(m, &why))
+	/* what cannot be opened at all is said by maps_conf_check, except in restrictions */
+	if (!maps_open(label, 0, &t->env, &m, &why)) {
+		if (t->item->row->type != PARAM_MAP_LIST)
+			check_say(t->c, CONF_ERROR, t->item, NULL, "%s", why.text);
+	} else if (!maps_check(m, &why)) {
 		check_say(t->c, CONF_ERROR, t->item, "create it, or take it out", "%s", why.text);
+	}
 	log_set_sink(NULL, NULL, NULL);
+	say_lines(t, why.text);
 	maps_unref(&m);
 }
 
@@ -96,6 +117,23 @@ check_label(struct table_check *t, struct span label)
 		check_open(t, label);
 }
 
+/* "/file/name" in a list of names: half a list is none, so everything that asks it would wait. */
+static void
+check_file(const struct table_check *t, struct span word)
+{
+	static const char *const lists[] = { "mydestination", "mynetworks", "relay_domains", "virtual_alias_domains",
+		"virtual_mailbox_domains", "fast_flush_domains", "debug_peer_list" };
+	char name[4096];
+	int err;
+
+	if (span_starts(word, SPAN("!")))
+		word = span_from(word, 1);
+	snprintf(name, sizeof(name), "%.*s", SPAN_ARG(word));
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]) && name[0] == '/'; i++)
+		if (strcmp(lists[i], t->item->name) == 0 && (err = fd_access(name, R_OK)) < 0)
+			check_say(t->c, CONF_ERROR, t->item, "create it, or take it out", "%s: %s", name, fd_error(err));
+}
+
 static bool
 may_name_tables(const struct conf_item *i)
 {
@@ -119,8 +157,10 @@ check_item(const struct checker *c, const struct params *p, const struct conf_it
 		return;
 	t.env = (struct maps_env){ .data_directory = p->data_directory, .default_database_type = p->default_database_type,
 		.alias_tables = p->alias_maps, .direct = true };
-	while (word_next(&rest, &label))
+	while (word_next(&rest, &label)) {
+		check_file(&t, label);
 		check_label(&t, label);
+	}
 }
 
 void

@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/panic.h"
+#include "maps/conf_check.h"
 #include "role/common/confine.h"
 #include "role/common/logring.h"
 
@@ -32,6 +33,16 @@ log_report(const struct conf_report *report, enum conf_severity least)
 		log_emit(NULL, f->severity == CONF_ERROR ? LOG_LEVEL_ERROR : f->severity == CONF_WARNING ? LOG_LEVEL_WARNING :
 		    LOG_LEVEL_INFO, "%s%s%s%s", where, f->text, *f->fix != '\0' ? "; " : "", f->fix);
 	}
+}
+
+/* Read and judge; what is wrong is in the report. */
+static bool
+load_conf(const struct master *m, struct conf **conf_r, struct conf_report *report)
+{
+	if (!conf_load(m->o->config_dir, conf_r, report))
+		return false;
+	maps_conf_check(*conf_r, report);
+	return report->errors == 0;
 }
 
 static int
@@ -118,7 +129,7 @@ reload(struct master *m, struct buf *text)
 	int fd;
 
 	conf_report_init(&report);
-	if (!conf_load(m->o->config_dir, &conf, &report)) {
+	if (!load_conf(m, &conf, &report)) {
 		log_report(&report, CONF_WARNING);
 		conf_report_print(&report, CONF_WARNING, text);
 		log_error(NULL, "reload refused: the configuration that runs stays in force");
@@ -254,7 +265,7 @@ load(struct master *m)
 	bool ok;
 
 	conf_report_init(&report);
-	ok = conf_load(m->o->config_dir, &m->conf, &report);
+	ok = load_conf(m, &m->conf, &report);
 	if (m->conf != NULL)
 		set_tag(m);
 	log_report(&report, CONF_WARNING);

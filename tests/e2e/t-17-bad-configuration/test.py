@@ -14,6 +14,11 @@ CASES = [
     ("a level that DNSSEC cannot serve", "smtp_tls_security_level = dane\n", r"main\.cf:\d+: .*dane.*smtp_dns_support_level is not dnssec"),
     ("a table type that does not work yet", "transport_maps = mysql:/etc/postfix/x.cf\n", r"mysql"),
     ("a variable that ends nowhere", "myhostname = ${mydomain\n", r"main\.cf:\d+: "),
+    ("a network that is none", "mynetworks = 127.0.0.0/8 10.0.0.0/33\n", r"main\.cf:\d+: .*mynetworks: .*10\.0\.0\.0/33.*prefix"),
+    ("a network with host bits", "mynetworks = 10.0.0.1/8\n", r"main\.cf:\d+: .*mynetworks: .*perhaps 10\.0\.0\.0/8"),
+    ("a table without its type", "virtual_alias_maps = /etc/postfix/virtual\n", r"main\.cf:\d+: .*virtual_alias_maps: /etc/postfix/virtual: expected"),
+    ("an inline table with one brace", "transport_maps = inline:{ {a=b}\n", r"main\.cf:\d+: .*transport_maps"),
+    ("an address that is none", "inet_interfaces = 300.1.1.1\n", r"main\.cf:\d+: .*inet_interfaces: 300\.1\.1\.1: "),
     ("no relay control", "smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = permit_mynetworks\n", r"reject_unauth_destination"),
 ]
 

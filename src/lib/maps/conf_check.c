@@ -1,0 +1,147 @@
+/* Lists and tables of a configuration, compiled once for what can be said about them. */
+#include "maps/conf_check.h"
+
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "conf/params.h"
+#include "conf/show.h"
+#include "conf/words.h"
+#include "maps/addrlist.h"
+#include "maps/maps.h"
+
+struct job {
+	struct conf_report *report;
+	const struct conf_item *item;
+	struct maps_env env;
+};
+
+static void
+say(const struct job *j, const char *fix, const char *text)
+{
+	size_t n = strlen(j->item->name);
+	bool named = strncmp(text, j->item->name, n) == 0 && text[n] == ':';
+
+	conf_report_add(j->report, CONF_ERROR, j->item->file, j->item->line, fix, "%s%s%s", named ? "" : j->item->name,
+	    named ? "" : ": ", text);
+}
+
+/* A type that does not work here was refused, or accepted, when the configuration was loaded. */
+static bool
+is_other_type(struct span label)
+{
+	const struct word_row *row;
+	struct span type, name;
+
+	while (span_starts(label, SPAN("proxy:")))
+		label = span_from(label, 6);
+	if (!span_cut(label, ':', &type, &name) || type.n == 0)
+		return false;
+	row = word_table_type(type);
+	return row == NULL || row->state != PARAM_WORKS;
+}
+
+static void
+check_maps(const struct job *j)
+{
+	struct span rest = span_str(j->item->value), label;
+	struct maps *m = NULL;
+	struct fault why = { 0 };
+
+	while (word_next(&rest, &label)) {
+		if (is_other_type(label))
+			continue;
+		if (!maps_open(label, 0, &j->env, &m, &why))
+			say(j, span_starts(label, SPAN("/")) ? "write hash:, texthash: or another type in front" : "correct it", why.text);
+		else
+			maps_unref(&m);
+	}
+}
+
+static void
+check_networks(const struct job *j)
+{
+	struct addrlist *l = NULL;
+	struct fault why = { 0 };
+
+	if (addrlist_open(span_str(j->item->value), 0, &j->env, &l, &why))
+		addrlist_free(&l);
+	else
+		say(j, "correct it", why.text);
+}
+
+static void
+check_interfaces(const struct job *j)
+{
+	struct span rest = span_str(j->item->value), word;
+
+	while (span_token(&rest, ", \t\r\n", &word)) {
+		struct addrinfo *found = NULL;
+		char name[1024], text[1200];
+		int e;
+
+		if (span_starts(word, SPAN("[")) && span_ends(word, SPAN("]")))
+			word = span_slice(word, 1, word.n - 1);
+		if (span_eq_ci(word, SPAN("all")) || span_eq_ci(word, SPAN("loopback-only")))
+			continue;
+		snprintf(name, sizeof(name), "%.*s", SPAN_ARG(word));
+		e = getaddrinfo(name, NULL, NULL, &found);
+		if (e == 0) {
+			freeaddrinfo(found);
+			continue;
+		}
+		snprintf(text, sizeof(text), "%.900s: %s", name, gai_strerror(e));
+		say(j, "write an address, a name that has one, all or loopback-only", text);
+	}
+}
+
+static const struct {
+	const char *name;
+	void (*check)(const struct job *j);
+} special[] = {
+	{ "mynetworks", check_networks },
+	{ "permit_mx_backup_networks", check_networks },
+	{ "smtpd_client_event_limit_exceptions", check_networks },
+	{ "smtpd_forbid_bare_newline_exclusions", check_networks },
+	{ "smtpd_authorized_xclient_hosts", check_networks },
+	{ "smtpd_authorized_xforward_hosts", check_networks },
+	{ "smtpd_sasl_exceptions_networks", check_networks },
+	{ "inet_interfaces", check_interfaces },
+	{ "proxy_interfaces", check_interfaces },
+};
+
+static void
+check_item(struct conf_report *report, const struct params *p, const struct conf_item *i)
+{
+	const struct job j = { .report = report, .item = i, .env = { .data_directory = p->data_directory,
+		.default_database_type = p->default_database_type, .alias_tables = "" } };
+
+	if (i->value == NULL || i->row == NULL || i->file == NULL || i->row->state == PARAM_NOT_YET || i->row->state == PARAM_OBSOLETE)
+		return;
+	for (size_t k = 0; k < sizeof(special) / sizeof(special[0]); k++)
+		if (strcmp(i->name, special[k].name) == 0)
+			special[k].check(&j);
+	if (i->row->type == PARAM_MAP_LIST)
+		check_maps(&j);
+}
+
+void
+maps_conf_check(const struct conf *c, struct conf_report *report)
+{
+	size_t n;
+	struct conf_item *items = conf_items(c->none, &n);
+
+	for (size_t i = 0; i < n; i++)
+		check_item(report, c->params, &items[i]);
+	conf_items_free(&items);
+	for (size_t s = 0; s < c->service_count; s++) {
+		if (c->services[s].disabled)
+			continue;
+		items = conf_items(&c->services[s], &n);
+		for (size_t i = 0; i < n; i++)
+			if (items[i].overridden)
+				check_item(report, c->services[s].params, &items[i]);
+		conf_items_free(&items);
+	}
+}
