@@ -140,17 +140,24 @@ generic(struct delivery *d, struct span *header, struct fault *why)
 	struct span name, value;
 	struct buf out;
 	enum map_result r;
+	size_t at;
+	bool changed;
 
 	if (maps_empty(d->svc->generic) || !header_split(*header, &name, &value) ||
 	    (header_flags(name) & (HEADER_SENDER | HEADER_RECIPIENT)) == 0)
 		return MAP_FOUND;
 	buf_init(&out, HEADER_MAX);
+	buf_add_span(&out, name);
+	buf_add_str(&out, ": ");
+	at = out.n;
 	r = generic_value(d, s->asks, s->scratch, value, &out, why);
+	changed = !span_eq(span_from(buf_span(&out), at), value);
+	buf_add_str(&out, "\r\n");
 	if (r == MAP_FOUND && out.full) {
 		fault_set(why, "4.3.0", "header too long");
 		r = MAP_DEFER;
-	} else if (r == MAP_FOUND && !span_eq(buf_span(&out), value)) {
-		*header = arena_printf(s->scratch, "%.*s: %.*s\r\n", SPAN_ARG(name), SPAN_ARG(buf_span(&out)));
+	} else if (r == MAP_FOUND && changed) {
+		*header = arena_dup(s->scratch, buf_span(&out));
 	}
 	buf_release(&out);
 	return r;
@@ -223,16 +230,16 @@ static bool
 apply_body(struct delivery *d, const struct check *check, const struct piece *p, struct fault *why)
 {
 	struct checks *s = d->checks;
-	struct span line = arena_printf(s->scratch, "%.*s%s", SPAN_ARG(check->text), p->eol ? "\r\n" : "");
+	struct span end = p->eol ? SPAN("\r\n") : SPAN("");
 
 	if (check->action == CHECK_DUNNO)
 		return true;
 	if (check->action != CHECK_IGNORE)
 		log_check(d, check, "body", p->text);
 	if (check->action == CHECK_PREPEND)
-		return edit(d, s->at, 0, arena_printf(s->scratch, "%.*s\r\n", SPAN_ARG(check->text)), why);
+		return edit(d, s->at, 0, check->text, why) && edit(d, s->at, 0, SPAN("\r\n"), why);
 	if (check->action == CHECK_REPLACE)
-		return edit(d, s->at, p->next - s->at, line, why);
+		return edit(d, s->at, p->next - s->at, check->text, why) && edit(d, p->next, 0, end, why);
 	if (check->action == CHECK_IGNORE || check->action == CHECK_STRIP)
 		return edit(d, s->at, p->next - s->at, SPAN(""), why);
 	return true;

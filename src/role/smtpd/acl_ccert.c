@@ -119,6 +119,7 @@ try_key(struct look *k, struct span key, enum acl_verdict *v_r)
 	struct map_hit hit;
 	enum map_result got;
 
+	k->value = SPAN("");
 	if (key.n == 0)
 		return false;
 	got = maps_find(k->r->maps, key, k->e->asks, k->e->a, &hit, &why);
