@@ -141,7 +141,7 @@ explain_record_show(struct span line, const char *qid, struct buf *out)
 	const char *id;
 	int n = snprintf(needle, sizeof(needle), "\"queue_id\":\"%s\"", qid);
 
-	if (line.n == 0 || memmem(line.p, line.n, needle, (size_t)n) == NULL)
+	if (line.n == 0 || n < 0 || (size_t)n >= sizeof(needle) || memmem(line.p, line.n, needle, (size_t)n) == NULL)
 		return EXPLAIN_RECORD_OTHER;
 	o = line.n > LINE_BYTES_MAX ? NULL : json_loadb(line.p, line.n, JSON_REJECT_DUPLICATES, NULL);
 	if (json_is_object(o)) {
