@@ -67,6 +67,12 @@ remove_one(const char *path, const struct stat *st, int what, struct FTW *ftw)
 	return remove(path);
 }
 
+void
+kit_remove_tree(const char *path)
+{
+	nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 static int
 check_lines(void)
 {
@@ -109,7 +115,7 @@ kit_teardown(void **state)
 		bad = 1;
 	}
 	if (dir[0] != '\0')
-		nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+		kit_remove_tree(dir);
 	return bad ? -1 : 0;
 }
 

@@ -37,5 +37,7 @@ void kit_assert_span(struct span s, const char *text, const char *file, int line
 
 /* A fresh directory under $TMPDIR for this test; removed at teardown. Static storage. */
 const char *kit_dir(void);
+/* A file or directory and all below it; links are removed, not followed. */
+void kit_remove_tree(const char *path);
 /* Write a file below kit_dir(); its full path (static, four at a time). */
 const char *kit_file(const char *name, const char *content);

@@ -6,7 +6,6 @@
  *                                          kind for a quarter of an hour. Expectations do not count then, the account
  *                                          of every accepted message does
  */
-#include <ftw.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "kit/kit.h"
 #include "sim/sim.h"
 
 enum { PATIENCE_S = 120, NOT_REACHED = 3, STREAK_S = 900 };
@@ -37,20 +37,11 @@ static const char *const kinds[TORTURE_KINDS] = { "write", "fsync", "lookup", "i
 
 /* ---- the end */
 
-static int
-remove_one(const char *path, const struct stat *st, int what, struct FTW *ftw)
-{
-	(void)st;
-	(void)what;
-	(void)ftw;
-	return remove(path);
-}
-
 static void
 clean_up(void)
 {
 	if (world_dir()[0] != '\0')
-		nftw(world_dir(), remove_one, 16, FTW_DEPTH | FTW_PHYS);
+		kit_remove_tree(world_dir());
 }
 
 static void

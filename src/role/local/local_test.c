@@ -4,7 +4,6 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -400,20 +399,11 @@ set_up_world(void **state)
 }
 
 static int
-remove_one(const char *path, const struct stat *st, int what, struct FTW *ftw)
-{
-	(void)st;
-	(void)what;
-	(void)ftw;
-	return remove(path);
-}
-
-static int
 tear_down_world(void **state)
 {
 	(void)state;
 	forget_submitted();
-	nftw(w.root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	kit_remove_tree(w.root);
 	return 0;
 }
 

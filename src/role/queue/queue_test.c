@@ -6,7 +6,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -582,15 +581,6 @@ test_an_agent_that_dies_three_times_makes_the_message_held(void **state)
 
 /* ---- parameters of one word */
 
-static int
-remove_one(const char *path, const struct stat *st, int what, struct FTW *ftw)
-{
-	(void)st;
-	(void)what;
-	(void)ftw;
-	return remove(path);
-}
-
 /* Begin with an empty spool. */
 static void
 begin_empty(const char *main_cf)
@@ -598,7 +588,7 @@ begin_empty(const char *main_cf)
 	char spool[400];
 
 	snprintf(spool, sizeof(spool), "%s/spool", kit_dir());
-	nftw(spool, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	kit_remove_tree(spool);
 	begin(main_cf);
 }
 
