@@ -165,7 +165,8 @@ def without_logger(env, s):
         kit.wait_until("2500 recipients to be refused", lambda: sum(c.startswith("RCPT") for c in busy.commands) >= 2500, 60)
     finally:
         os.kill(s.proc.p.pid, signal.SIGCONT)
-    kit.wait_until("kept ones and counted ones to be all", lambda: kept() + gone() == 2500)
+    # a connection that was used before may leave two records of a recipient
+    kit.wait_until("kept ones and counted ones to be all", lambda: kept() + gone() >= 2500)
     kit.check(kept() > 0 and gone() > 0, "%d are kept, %d were lost" % (kept(), gone()))
     kit.wait_until("the record of %s" % qid, lambda: '"sent"' in s.cli("tls", "why", "--json", qid, check_status=False))
 
