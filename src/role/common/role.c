@@ -659,7 +659,11 @@ confine(struct role *r)
 	confine_no_new_privs();
 	if (r->spec->keys)
 		confine_no_dumps();     /* again: a change of ids resets it */
-	confine_memory(r->conf->params->memory_limit);
+	/*
+	 * The kernel counts addresses here, which stay taken when buffers are not full or pages were given back; the limit itself
+	 * is kept by looking at what is really used (role_memory). This one is for our own bugs.
+	 */
+	confine_memory(2 * r->conf->params->memory_limit);
 	if (!confine_files(r->priv->dirs, r->priv->n_dirs, &why) && r->index == 0)
 		log_warning(NULL, "%s runs without file system confinement: %s", ipc_role_name(r->spec->role), why.text);
 }
