@@ -5,7 +5,7 @@ mode=$1
 dir=build-fuzz
 CC=clang
 [ -f $dir/build.ninja ] || CC="$(command -v ccache >/dev/null && echo ccache) clang" meson setup $dir -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 >/dev/null
-list=$(find src -name '*_fuzz.c' | LC_ALL=C sort)
+list=$(find src table gen -name '*.[ch]' -o -name '*.tab' -o -name '*.py' -o -name meson.build | LC_ALL=C sort)
 [ "$list" = "$(cat $dir/fuzz.list 2>/dev/null)" ] || meson setup --reconfigure $dir >/dev/null
 echo "$list" > $dir/fuzz.list
 ninja -C $dir >$dir/ninja.log 2>&1 || { grep -E -A5 'error|FAILED' $dir/ninja.log | head -40; exit 1; }

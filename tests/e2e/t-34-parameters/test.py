@@ -143,7 +143,7 @@ def memory(s):
         with open("/proc/%d/maps" % pid) as f:
             if "libasan" in f.read():
                 return
-        kit.wait_until("the limit", lambda: re.search(r"Max data size +167772160 ", open("/proc/%d/limits" % pid).read()))
+        kit.wait_until("the limit", lambda: re.search(r"Max data size +335544320 ", open("/proc/%d/limits" % pid).read()))
 
 
 BASE = ""
