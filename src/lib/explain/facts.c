@@ -335,10 +335,10 @@ read_params(struct reading *r, const json_t *o, struct tls_params *p)
 	for (size_t i = 0; o != NULL && i < sizeof(texts) / sizeof(texts[0]); i++) {
 		const char *value = arena_cstr(r->a, long_text(r, o, texts[i].name, VALUE_MAX));
 
-		if (strcmp(texts[i].name, "no_dane") == 0 && value[0] == '\0')
-			value = NULL;
 		if (strcmp(texts[i].name, "prefix") == 0 && strcmp(value, "smtp") != 0 && strcmp(value, "lmtp") != 0)
 			complain(r, "prefix", "is neither smtp nor lmtp");
+		if (strcmp(texts[i].name, "no_dane") == 0 && value[0] == '\0')
+			value = NULL;
 		memcpy((char *)p + texts[i].at, &value, sizeof(value));
 	}
 	p->verifydepth = (int)number(r, o, "verifydepth", 1000);

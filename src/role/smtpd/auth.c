@@ -270,7 +270,7 @@ is_offered(const struct session *s, struct span mech)
 static void
 add_addresses(struct session *s, struct dovecot_request *r)
 {
-	struct sockaddr_storage ss;
+	struct sockaddr_storage ss = { 0 };
 	const struct sockaddr_in *in4 = (const struct sockaddr_in *)(const void *)&ss;
 	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)&ss;
 	socklen_t n = sizeof(ss);
