@@ -15,7 +15,7 @@ def deliver(s, rcpt):
 
 def run(env):
     can = ssl.OPENSSL_VERSION_INFO >= (3, 2)
-    names = ["pin", "wrong", "certpin", "enc", "name", "dane", "mixed", "off"]
+    names = ["pin", "wrong", "certpin", "enc", "name", "dane", "mixed", "off", "on"]
     cert, key = env.cert("mx.test", sans=[n + ".test" for n in names])
     spki, digest = env.pubkey_fingerprint(cert).replace(":", ""), env.fingerprint(cert).replace(":", "")
     env.dns(["%s.test. A 127.0.0.%d" % (n, i + 2) for i, n in enumerate(names)] +
@@ -49,4 +49,11 @@ def run(env):
         kit.check(("status=sent" in log) == sent, "%s\n%s" % (name, log))
         kit.check(sent or "dsn=4.7.5, status=deferred (Server certificate not verified)" in log, log)
         kit.check(trust is None or trust + " TLS connection established to %s.test" % name in log, log)
+    # off in general, on for one destination
+    s.set(main_cf=main.replace("smtp_tls_enable_rpk = yes", "smtp_tls_enable_rpk = no"))
+    env.write("mta/etc/tls", "on.test encrypt enable_rpk=yes\n")
+    s.reload()
+    for name, raw in (("on", True), ("off", False)):
+        log = deliver(s, "u@%s.test" % name)
+        kit.check("status=sent" in log and bool(re.search(r"server-signature ECDSA \(prime256v1 raw public key\)", log)) == (can and raw), "%s\n%s" % (name, log))
     s.stop()
