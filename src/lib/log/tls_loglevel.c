@@ -27,6 +27,7 @@ static const struct {
 	{ "ssl-debug", LOG_TLS_STEPS },
 	{ "ssl-handshake-packet-dump", LOG_TLS_HANDSHAKE_BYTES },
 	{ "ssl-session-packet-dump", LOG_TLS_ALL_BYTES },
+	{ "trace", LOG_TLS_MESSAGES },
 };
 
 static bool
@@ -59,12 +60,12 @@ log_tls_level_parse(struct span text, unsigned *features_r, struct fault *why)
 unsigned
 log_tls_rate(struct log_tls_rate *r, int limit, int64_t now_s, unsigned features)
 {
-	if ((features & (LOG_TLS_HANDSHAKE_BYTES | LOG_TLS_ALL_BYTES)) == 0 || limit <= 0)
+	if ((features & LOG_TLS_DUMPS) == 0 || limit <= 0)
 		return features;
 	if (now_s != r->second)
 		*r = (struct log_tls_rate){ .second = now_s };
 	if (r->count >= limit)
-		return features & ~(unsigned)(LOG_TLS_HANDSHAKE_BYTES | LOG_TLS_ALL_BYTES);
+		return features & ~(unsigned)LOG_TLS_DUMPS;
 	r->count++;
 	return features;
 }

@@ -17,6 +17,8 @@ enum log_tls_feature {
 	LOG_TLS_STEPS = 1 << 7,         /* the library's own steps */
 	LOG_TLS_HANDSHAKE_BYTES = 1 << 8,
 	LOG_TLS_ALL_BYTES = 1 << 9,
+	LOG_TLS_MESSAGES = 1 << 10,     /* handshake messages, decoded */
+	LOG_TLS_DUMPS = LOG_TLS_HANDSHAKE_BYTES | LOG_TLS_ALL_BYTES | LOG_TLS_MESSAGES,
 };
 
 /* tls_trace_rate_limit: sessions of this second that are dumped. Zeroed at first. */

@@ -23,6 +23,7 @@ test_levels(void **state)
 		{ "verbose", LOG_TLS_VERBOSE | LOG_TLS_PEERCERT | LOG_TLS_CERTMATCH | LOG_TLS_DANE, LOG_TLS_SUMMARY },
 		{ "peercert", LOG_TLS_PEERCERT | LOG_TLS_CERTMATCH, LOG_TLS_VERBOSE | LOG_TLS_DANE },
 		{ "certmatch", LOG_TLS_PEERCERT | LOG_TLS_CERTMATCH, LOG_TLS_VERBOSE },
+		{ "trace", LOG_TLS_MESSAGES, ~(unsigned)LOG_TLS_MESSAGES },
 		{ "DANE,cache", LOG_TLS_DANE | LOG_TLS_CACHE, LOG_TLS_VERBOSE | LOG_TLS_PEERCERT },
 	};
 	struct fault why = { 0 };
@@ -43,7 +44,7 @@ static void
 test_rate(void **state)
 {
 	struct log_tls_rate r = { 0 };
-	const unsigned dump = LOG_TLS_SUMMARY | LOG_TLS_HANDSHAKE_BYTES | LOG_TLS_ALL_BYTES;
+	const unsigned dump = LOG_TLS_SUMMARY | LOG_TLS_HANDSHAKE_BYTES | LOG_TLS_ALL_BYTES | LOG_TLS_MESSAGES;
 
 	(void)state;
 	assert_int_equal(log_tls_rate(&r, 2, 100, dump), dump);

@@ -38,7 +38,7 @@ enum stream_trace {
 	STREAM_TRACE_CHAIN,     /* the peer's chain: "depth=1 verify=1 subject=/CN=Root" */
 	STREAM_TRACE_TICKET,    /* "Issuing session ticket, key expiration: 1790000000" */
 	STREAM_TRACE_SESSION,   /* the client's cache: "looking for session <key> in smtp cache" */
-	STREAM_TRACE_BYTES,     /* "0000 16 03 01 ..." */
+	STREAM_TRACE_BYTES,     /* "0000 16 03 01 ..."; "  client_version=0x303 (TLS 1.2)" */
 };
 
 struct stream_tracer {
@@ -47,7 +47,8 @@ struct stream_tracer {
 	bool steps : 1, chain : 1, tickets : 1; /* tickets: a client's sessions, too */
 	const char *cache;                      /* a client's: "smtp", "lmtp" */
 	bool handshake_bytes : 1, all_bytes : 1;
-	size_t bytes_left;                      /* of dumps: no more than this (smtp_tls_trace_size_limit, smtpd_tls_trace_size_limit) */
+	bool messages : 1;                      /* of the handshake, in words */
+	size_t bytes_left;                      /* of dumps and words: no more than this (smtp_tls_trace_size_limit, smtpd_tls_trace_size_limit) */
 };
 
 struct stream_tls;

@@ -71,6 +71,14 @@ dump_line(struct stream_tracer *t, size_t at, const unsigned char *p, size_t n)
 	t->line(t->ctx, STREAM_TRACE_BYTES, text);
 }
 
+static void
+spend(struct stream_tracer *t, size_t n)
+{
+	t->bytes_left -= n < t->bytes_left ? n : t->bytes_left;
+	if (t->bytes_left == 0)
+		t->line(t->ctx, STREAM_TRACE_BYTES, "the limit is reached; no more of this session is shown");
+}
+
 void
 stream_trace_bytes(struct stream *s, bool reading, const char *p, size_t n)
 {
@@ -83,11 +91,27 @@ stream_trace_bytes(struct stream *s, bool reading, const char *p, size_t n)
 	t->line(t->ctx, STREAM_TRACE_BYTES, text);
 	if (n > t->bytes_left)
 		n = t->bytes_left;
-	t->bytes_left -= n;
 	for (size_t at = 0; at < n; at += DUMP_COLUMNS)
 		dump_line(t, at, (const unsigned char *)p + at, n - at < DUMP_COLUMNS ? n - at : DUMP_COLUMNS);
-	if (t->bytes_left == 0)
-		t->line(t->ctx, STREAM_TRACE_BYTES, "the limit is reached; no more of this session is shown");
+	spend(t, n);
+}
+
+struct message {
+	int writing, version, type;
+	const void *p;
+	size_t n;
+};
+
+static void
+message_line(struct stream_tracer *t, char *text)
+{
+	size_t n = strcspn(text, "\r\n");
+
+	text[n] = '\0';
+	if (n == 0 || t->bytes_left == 0)
+		return;
+	t->line(t->ctx, STREAM_TRACE_BYTES, text);
+	spend(t, n);
 }
 
 static void
@@ -125,9 +149,45 @@ on_step(const SSL *ssl, int where, int ret)
 	}
 }
 
+#ifdef OPENSSL_NO_SSL_TRACE
+static void
+decode(const struct message *m, SSL *ssl, BIO *out)
+{
+	(void)ssl;
+	BIO_printf(out, "%zu bytes; this TLS library cannot say more\n", m->n);
+}
+#else
+static void
+decode(const struct message *m, SSL *ssl, BIO *out)
+{
+	SSL_trace(m->writing, m->version, m->type, m->p, m->n, ssl, out);
+}
+#endif
+
+/* The library's words for a message of the handshake or an alert, as far as the limit goes. Records are left out: the dumps have them. */
+static void
+on_message(int writing, int version, int type, const void *p, size_t n, SSL *ssl, void *arg)
+{
+	struct message m = { writing, version, type, p, n };
+	struct stream *s = tls_stream_of(ssl);
+	BIO *out;
+	char text[256];
+
+	(void)arg;
+	if (type == SSL3_RT_HEADER || type == SSL3_RT_INNER_CONTENT_TYPE || s == NULL || s->tracer == NULL || s->tracer->bytes_left == 0 || (out = BIO_new(BIO_s_mem())) == NULL)
+		return;
+	BIO_printf(out, "%s:\n", writing ? "Sent" : "Received");
+	decode(&m, ssl, out);
+	while (BIO_gets(out, text, sizeof(text)) > 0)
+		message_line(s->tracer, text);
+	BIO_free(out);
+}
+
 void
 stream_trace_attach(struct stream *s)
 {
 	if (s->tracer->steps)
 		SSL_set_info_callback(s->ssl, on_step);
+	if (s->tracer->messages)
+		SSL_set_msg_callback(s->ssl, on_message);
 }

@@ -87,10 +87,10 @@ trace_begin(struct conn *c)
 		log_tls_sni(&l, peer, c->decision.sni);
 	if (log != c->tls_log)
 		log_tls_no_dump(&l, peer, limit);
-	if (!(log & (LOG_TLS_VERBOSE | LOG_TLS_STEPS | LOG_TLS_HANDSHAKE_BYTES | LOG_TLS_ALL_BYTES | LOG_TLS_CACHE)))
+	if (!(log & (LOG_TLS_VERBOSE | LOG_TLS_STEPS | LOG_TLS_DUMPS | LOG_TLS_CACHE)))
 		return;
 	c->tracer = (struct stream_tracer){ .line = on_trace, .ctx = c, .cache = c->svc->prefix, .chain = log & LOG_TLS_VERBOSE,
 		.steps = log & LOG_TLS_STEPS, .tickets = log & LOG_TLS_CACHE, .handshake_bytes = log & LOG_TLS_HANDSHAKE_BYTES,
-		.all_bytes = log & LOG_TLS_ALL_BYTES, .bytes_left = c->svc->p->smtp_tls_trace_size_limit };
+		.all_bytes = log & LOG_TLS_ALL_BYTES, .messages = log & LOG_TLS_MESSAGES, .bytes_left = c->svc->p->smtp_tls_trace_size_limit };
 	stream_set_tracer(&c->l.stream, &c->tracer);
 }

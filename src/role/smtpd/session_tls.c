@@ -85,11 +85,11 @@ trace(struct session *s)
 	}
 	if (log != s->tls_features)
 		log_tls_no_dump(&s->log, s->facts.namaddr, limit);
-	if (!(log & (LOG_TLS_VERBOSE | LOG_TLS_STEPS | LOG_TLS_HANDSHAKE_BYTES | LOG_TLS_ALL_BYTES | LOG_TLS_CACHE)))
+	if (!(log & (LOG_TLS_VERBOSE | LOG_TLS_STEPS | LOG_TLS_DUMPS | LOG_TLS_CACHE)))
 		return;
 	t = ARENA_NEW(s->arena, struct stream_tracer);
 	*t = (struct stream_tracer){ .line = on_trace, .ctx = s, .chain = log & LOG_TLS_VERBOSE, .steps = log & LOG_TLS_STEPS, .tickets = log & LOG_TLS_CACHE,
-		.handshake_bytes = log & LOG_TLS_HANDSHAKE_BYTES, .all_bytes = log & LOG_TLS_ALL_BYTES,
+		.handshake_bytes = log & LOG_TLS_HANDSHAKE_BYTES, .all_bytes = log & LOG_TLS_ALL_BYTES, .messages = log & LOG_TLS_MESSAGES,
 		.bytes_left = s->p->smtpd_tls_trace_size_limit };
 	stream_set_tracer(&s->stream, t);
 }

@@ -174,12 +174,15 @@ minimal_backoff_time = 600s
 queue_run_delay = 600s
 smtp_dns_support_level = dnssec
 """ % (env.write("policy", "\n".join(servers.policy) + "\n[mx.wrap.test]:4465 encrypt\n[mx.wrap.test]:4466 encrypt\n"), env.ca(),
-            env.write("transport", "".join("%s@%s l%s:\n" % (w, n, w) for n in names for w in LEVELS + WORDS + ("maps", "dump")) +
+            env.write("transport", "".join("%s@%s l%s:\n" % (w, n, w) for n in names for w in LEVELS + WORDS + ("maps", "dump", "trace")) +
                       "pf@wrap.test wrap:[mx.wrap.test]:4465\ngw@wrap.test wrap:[mx.wrap.test]:4466\n"))
         ours = """\
 lmaps unix - - n - - smtp
  -o syslog_name=lmaps
  -o { smtp_tls_loglevel_maps = inline:{ { mx.good.test = summary } { 127.0.1.2 = peercert } { mx.enc.test = loud } } }
+ltrace unix - - n - - smtp
+ -o syslog_name=ltrace
+ -o smtp_tls_loglevel=trace
 ldump unix - - n - - smtp
  -o syslog_name=ldump
  -o smtp_tls_loglevel=3
@@ -340,6 +343,11 @@ def only_ours(c):
     lines = c.ours("dump@may.test", "ldump")
     kit.check(len([line for line in lines if re.match(ROW, line)]) == 7, "smtp_tls_trace_size_limit: 100 bytes are seven rows: %s" % lines)
     kit.check(any("the limit is reached" in line for line in lines), lines)
+    lines = c.ours("trace@may.test", "ltrace")
+    text = "\n".join(lines)
+    for word in ("Sent:\\n *ClientHello", "server_name", "Received:\\n *ServerHello", "EncryptedExtensions", "Certificate", "Subject: CN ?= ?good", "Finished", "close notify"):
+        kit.check(re.search(word, text), "trace: no %s in %s" % (word, text))
+    kit.check("MAIL FROM" not in text and "RCPT TO" not in text, "nothing that is said under TLS: %s" % text)
 
     def burst():
         since = c.signet.mark()
