@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install what is missing for the named purposes (build, run, check, bench), or print the line that would.
 set -eu
-build="gcc meson ninja-build pkg-config python3 libevent-dev libunbound-dev libssl-dev libpcre2-dev liblmdb-dev libcdb-dev libidn2-dev libjansson-dev libcmocka-dev dns-root-data"
+build="gcc meson ninja-build pkg-config python3 libevent-dev libunbound-dev nettle-dev libssl-dev libpcre2-dev liblmdb-dev libcdb-dev libidn2-dev libjansson-dev libcmocka-dev dns-root-data"
 run="openssl swaks libnet-ssleay-perl nsd ldnsutils"
 check="clang unbound libclang-rt-14-dev openssl swaks libnet-ssleay-perl nsd ldnsutils iproute2 util-linux passwd procps gnutls-bin dovecot-core dovecot-lmtpd haproxy postgrey"
 # Postfix as a peer and as the measure: 3.10 or later, which bookworm has in its backports
