@@ -25,7 +25,7 @@ struct sm {
 	struct hmap index[SM_TAGS];
 	struct hmap written;    /* keys of the table of servers */
 	struct sendmail_tables *t;
-	bool asks_certs, sasl_noted, name_noted;
+	bool asks_certs, sasl_noted, name_noted, dane_noted;
 };
 
 /* sendmail.c */

@@ -101,6 +101,9 @@ demand_text(struct sm *m, const struct sm_row *r, const struct sendmail_demand *
 	else if (verify && !m->name_noted)
 		sm_note(m, r, "verify also compares the server's name, which Sendmail's VERIFY does not");
 	m->name_noted = m->name_noted || verify;
+	if (!m->dane_noted)
+		sm_note(m, r, "the entry takes the place of smtp_tls_security_level: where that is dane, TLSA records of this destination do not count");
+	m->dane_noted = true;
 	if (d->bits > 112)
 		buf_add_str(out, " exclude=3DES");
 	if (d->action == SENDMAIL_PERM)

@@ -100,6 +100,7 @@ static const struct {
 	{ "demands on servers", "TLS_Srv:mx.example VERIFY\nTLS_Srv:192.0.2.5 ENCR:128\nTLS_Rcpt:dest.example VERIFY:112+CN:mail.dest.example\n",
 	    "", "mx.example verify\n.mx.example verify\n[192.0.2.5] encrypt exclude=3DES\ndest.example verify match=mail.dest.example\n"
 	    ".dest.example verify match=mail.dest.example\n", "", "domains whose MX it is need an entry each", 0 },
+	{ "an entry beats DANE", "TLS_Srv:mx.example ENCR:1\n", "", "mx.example encrypt\n.mx.example encrypt\n", "", "where that is dane, TLSA records", 0 },
 	{ "servers without TLS", "Try_TLS:broken.example NO\nTry_TLS:x.example YES\nTLS_Srv:y.example ENCR:1\nTry_TLS:y.example NO\n",
 	    "", "y.example encrypt\n.y.example encrypt\nbroken.example none\n.broken.example none\n", "", "TLS_Srv (line 3) demands what this switches off", 2 },
 	{ "no equivalent", "TLS_Srv: ENCR:128\nTLS_Rcpt:joe@x.example VERIFY\nTLS_Rcpt:joe@ VERIFY\nTLS_Srv:192.0.2 VERIFY\nTLS_Srv:x.example ENCR:256\n"

@@ -1,11 +1,11 @@
 """Server TLS by service: may with a stamp in Received, encrypt that insists, wrapper mode, no STARTTLS without a certificate,
 plaintext behind STARTTLS thrown away."""
 import re
-import smtplib
 import socket
 import ssl
 
 import kit
+from client_kit import GnuTLS, OpenSSL, Swaks, hello
 
 
 def run(env):
@@ -27,42 +27,30 @@ def run(env):
 """
     s = env.signet("mx", "smtpd_tls_security_level = may\nsmtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s\nsmtpd_tls_loglevel = 1\n"
                    "smtpd_tls_received_header = yes\n" % (cert, key), master)
-    ctx = ssl.create_default_context(cafile=env.ca())
-    ctx.check_hostname = False
+    def starttls_in(steps):
+        return ["STARTTLS" in text for verb, _, text in steps if verb.startswith("EHLO")]
 
-    def keywords(port, tls=False):
-        with smtplib.SMTP("127.0.0.1", port, local_hostname="c.test", timeout=20) as c:
-            c.ehlo()
-            if tls:
-                c.starttls(context=ctx)
-                c.ehlo()
-            return set(c.esmtp_features)
-
-    kit.check("starttls" in keywords(25) and "starttls" not in keywords(25, True), "offered once")
-    kit.check("starttls" not in keywords(2500), "level none offers nothing")
-    kit.check("starttls" not in keywords(2501), "without a certificate STARTTLS is not announced (RFC 3207 3)")
-    with smtplib.SMTP("127.0.0.1", 2500, timeout=20) as c:
-        c.ehlo()
-        kit.check(c.docmd("STARTTLS")[0] == 502, "STARTTLS at level none")
-    with smtplib.SMTP("127.0.0.1", 587, timeout=20) as c:
-        c.ehlo()
-        code, text = c.docmd("MAIL FROM:<a@b.example>")
-        kit.check((code, text) == (530, b"5.7.0 Must issue a STARTTLS command first"), (code, text))
-        kit.check(c.docmd("STARTTLS", "now")[0] == 501, "STARTTLS with an argument")
-        c.starttls(context=ctx)
-        c.ehlo()
-        kit.check(c.docmd("MAIL FROM:<a@b.example>")[0] == 250, "MAIL inside TLS")
-        kit.check(c.docmd("STARTTLS")[0] in (503, 554), "no second STARTTLS")
+    kit.check(starttls_in(Swaks(tls=True).steps) == [True, False], "offered once")
+    kit.check(starttls_in(Swaks(port=2500).steps) == [False], "level none offers nothing")
+    kit.check(starttls_in(Swaks(port=2501).steps) == [False], "without a certificate STARTTLS is not announced (RFC 3207 3)")
+    with GnuTLS(2500) as c:
+        kit.check(c.reply()[0] == 220 and c.ehlo()[0] == 250 and c.starttls() == (502, "5.5.1 Error: command not implemented"), "STARTTLS at level none")
+    with GnuTLS(587) as c:
+        kit.check(c.reply()[0] == 220 and c.ehlo()[0] == 250 and c.say("MAIL FROM:<a@b.example>") == (530, "5.7.0 Must issue a STARTTLS command first"), "MAIL in clear")
+        kit.check(c.say("STARTTLS now") == (501, "5.5.4 Syntax: STARTTLS"), "STARTTLS with an argument")
+        kit.check(c.starttls()[0] == 220 and c.ehlo()[0] == 250 and c.say("MAIL FROM:<a@b.example>")[0] == 250, "MAIL inside TLS")
+        kit.check(c.say("STARTTLS") == (554, "5.5.1 Error: TLS already active"), "no second STARTTLS")
     kit.check(s.has_log(r"signet/submission/smtpd\[\d+\]: (Anonymous )?TLS connection established from|signet/submission/smtpd\[\d+\]: connect from"), "own syslog_name")
-    with smtplib.SMTP_SSL("127.0.0.1", 465, context=ctx, local_hostname="c.test", timeout=20) as c:
-        c.ehlo()
-        c.sendmail("a@b.example", ["user@example.com"], "Subject: wrapped\n\nx\n")
+    with OpenSSL(465, wrap=True) as c:
+        kit.check(c.reply()[0] == 220 and c.ehlo()[0] == 250 and c.mail("a@b.example", "user@example.com", body="Subject: wrapped\n\nx\n")[0] == 250, "wrapped")
     kit.wait_until("delivery", lambda: sink.messages)
     got = sink.messages[0]["data"].decode()
     kit.check(re.search(r"\(using TLSv1\.3 with cipher TLS_AES_256_GCM_SHA384 \(256/256 bits\)\r\n\t key-exchange (x25519|X25519MLKEM768) server-signature ECDSA \(prime256v1\) server-digest SHA256\)", got, re.I), got)
     kit.check("with ESMTPS id" in got, got)
     s.wait_log(r"Anonymous TLS connection established from \S+\[127\.0\.0\.1\]: TLSv1\.3 with cipher TLS_AES_256_GCM_SHA384 \(256/256 bits\)")
     # a command smuggled in behind STARTTLS must not be executed inside TLS
+    ctx = ssl.create_default_context(cafile=env.ca())
+    ctx.check_hostname = False
     raw = socket.create_connection(("127.0.0.1", 25), 20)
     f = raw.makefile("rb")
     f.readline()
@@ -93,6 +81,6 @@ def run(env):
     kit.check(b"\n503 5.5.1" in said, "the smuggled MAIL is forgotten: %r" % said)
     tls.close()
     # openssl and its STARTTLS
-    out = kit.sh("sh", "-c", "echo QUIT | openssl s_client -starttls smtp -connect 127.0.0.1:25 -CAfile %s -verify_hostname mx.test -verify_return_error 2>&1" % env.ca(), check_status=False)
+    out = hello(25, "-CAfile", env.ca(), "-verify_hostname", "mx.test", "-verify_return_error")
     kit.check("Verify return code: 0 (ok)" in out or "Verification: OK" in out, out)
     s.stop()

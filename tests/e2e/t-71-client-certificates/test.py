@@ -1,9 +1,8 @@
 """Client certificates at the server: who is asked, who must show one, whom we trust, what log and Received say of it."""
 import re
-import smtplib
-import ssl
 
 import kit
+from client_kit import GnuTLS, OpenSSL, Swaks, hello
 from tls_kit import USUAL_GROUP
 
 FP = r"[0-9A-F]{2}(:[0-9A-F]{2}){31}"
@@ -45,19 +44,12 @@ def run(env):
     s = env.signet("mx", "smtpd_tls_security_level = may\nsmtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s\nsmtpd_tls_CAfile = %s\n"
                    "smtpd_tls_loglevel = 1\nsmtpd_tls_received_header = yes\nsmtpd_peername_lookup = no\n" % (cert, key, env.ca()), master)
 
-    def context(pair=None):
-        ctx = ssl.create_default_context(cafile=env.ca())
-        ctx.check_hostname = False
-        if pair:
-            ctx.load_cert_chain(*pair)
-        return ctx
-
     def received(port, pair=None):
         """Send one message; the Received header it got."""
         before = len(sink.messages)
-        with smtplib.SMTP("127.0.0.1", port, local_hostname="c.test", timeout=20) as c:
-            c.starttls(context=context(pair))
-            c.sendmail("a@b.example", ["user@example.com"], "Subject: x\n\nx\n")
+        with OpenSSL(port, pair=pair, args=("-cert_chain", mid) if pair is deep else ()) as c:
+            c.ehlo()
+            kit.check(c.mail("a@b.example", "user@example.com", body="Subject: x\n\nx\n")[0] == 250, "mail at %d" % port)
         kit.wait_until("delivery", lambda: len(sink.messages) > before)
         return re.search(r"Received: from c\.test.*?\r\n(?=\S)", sink.messages[-1]["data"].decode(), re.S).group(0)
 
@@ -87,10 +79,10 @@ def run(env):
     kit.check(s.has_log(r"initializing the server-side TLS engine"), "level 2 tells of the engine")
     kit.check(not s.has_log(r"\]: 0000 16 03"), "no dump below level 3")
     # a resumed session: "established" all the same, after what level 2 says of it
-    cmd = "(sleep 0.4; printf 'quit\\r\\n'; sleep 0.2) | timeout 20 openssl s_client -quiet -ign_eof -starttls smtp -connect 127.0.0.1:2501 -cert %s -key %s " % good
-    kit.sh("sh", "-c", cmd + "-sess_out %s/sess 2>&1" % env.dir, check_status=False)
-    mark = s.mark()
-    kit.sh("sh", "-c", cmd + "-sess_in %s/sess 2>&1" % env.dir, check_status=False)
+    for session in ("-sess_out", "-sess_in"):
+        mark = s.mark()
+        with OpenSSL(2501, pair=good, args=(session, env.path("sess"))) as c:
+            kit.check(c.ehlo()[0] == 250, "EHLO brings the ticket along")
     for line in (r"unknown\[127\.0\.0\.1\]: Decrypting session ticket, key expiration: \d{10}$", r"unknown\[127\.0\.0\.1\]: Reusing old session \(RFC 5077 session ticket\)$",
                  r"Trusted TLS connection established from unknown\[127\.0\.0\.1\]: TLSv1\.3 with cipher TLS_AES_256_GCM_SHA384 \(256/256 bits\) key-exchange %s$" % USUAL_GROUP):
         s.wait_log(line, mark)
@@ -127,46 +119,39 @@ def run(env):
 
     # names of authorities are sent from the CAfile only
     def names(port):
-        out = kit.sh("sh", "-c", "echo QUIT | timeout 20 openssl s_client -starttls smtp -connect 127.0.0.1:%d 2>&1" % port, check_status=False)
+        out = hello(port)
         return re.search(r"Acceptable client certificate CA names\n(.*)", out), "No client certificate CA names sent" in out
     kit.check(names(2501)[0] and "Test ca" in names(2501)[0].group(1), "CA names from smtpd_tls_CAfile")
     kit.check(names(2507)[1] and names(2508)[1], "no CA names from smtpd_tls_CApath")
     # required (RFC 3207 section 4.1: 554 to every command but QUIT)
     for pair, why in ((None, "No client certificate presented"), (selfmade, "Client certificate not trusted")):
         mark = s.mark()
-        with smtplib.SMTP("127.0.0.1", 2502, local_hostname="c.test", timeout=20) as c:
-            kit.check(c.ehlo()[0] == 250 and c.starttls(context=context(pair))[0] == 220, "STARTTLS")
+        with OpenSSL(2502, pair=pair) as c:
             for verb in ("EHLO c.test", "MAIL FROM:<a@b.example>", "NOOP", "RSET"):
-                kit.check(c.docmd(verb) == (554, b"5.7.1 mx.test Error: " + why.encode()), "554 to %s" % verb)
-            kit.check(c.docmd("QUIT")[0] == 221, "QUIT is still QUIT")
-            c.close()
+                kit.check(c.say(verb) == (554, "5.7.1 mx.test Error: " + why), "554 to %s" % verb)
+            kit.check(c.say("QUIT")[0] == 221, "QUIT is still QUIT")
         s.wait_log(r"req/smtpd\[\d+\]: NOQUEUE: abort: TLS from unknown\[127\.0\.0\.1\]: %s$" % why, mark)
         mark = s.mark()
-        try:
-            smtplib.SMTP_SSL("127.0.0.1", 2503, context=context(pair), timeout=20)
-            raise kit.Failed("wrapper mode greets without a certificate")
-        except smtplib.SMTPConnectError as e:
-            kit.check((e.smtp_code, e.smtp_error) == (421, b"4.7.1 mx.test Error: " + why.encode()), e)
+        with OpenSSL(2503, pair=pair, wrap=True) as c:
+            kit.check(c.reply() == (421, "4.7.1 mx.test Error: " + why) and c.ended(), "wrapper mode does not greet without a certificate")
         s.wait_log(r"wrap/smtpd\[\d+\]: NOQUEUE: abort: TLS from unknown\[127\.0\.0\.1\]: %s$" % why, mark)
     s.wait_log(r"req/smtpd\[\d+\]: certificate verification failed for unknown\[127\.0\.0\.1\]: self-signed certificate$")
     kit.check("(verified OK)" in received(2502, good), "who has a trusted certificate may send")
-    with smtplib.SMTP_SSL("127.0.0.1", 2503, context=context(good), timeout=20) as c:
-        kit.check(c.ehlo()[0] == 250, "... in wrapper mode, too")
+    with OpenSSL(2503, pair=good, wrap=True) as c:
+        kit.check(c.reply()[0] == 220 and c.ehlo()[0] == 250, "... in wrapper mode, too")
     kit.check(s.has_log(r"warning: Can't require client certs unless TLS is required"), "a requirement without mandatory TLS is told")
     kit.check("(No client certificate requested)" in received(2504, good), "... and has no effect")
     # nothing to sign with: anonymous suites, no certificate request
     s.wait_log(r"warning: client certificates cannot be asked for without a server certificate")
-    out = kit.sh("sh", "-c", "echo QUIT | timeout 20 openssl s_client -starttls smtp -connect 127.0.0.1:2511 -tls1_2 -cipher aNULL:@SECLEVEL=0 2>&1", check_status=False)
+    out = hello(2511, "-tls1_2", "-cipher", "aNULL:@SECLEVEL=0")
     kit.check("no peer certificate available" in out and re.search(r"Cipher is (AECDH|ADH)", out), "anonymous only: %s" % out[-800:])
     # session ids
     for port, want in ((2512, False), (2513, True)):
-        out = kit.sh("sh", "-c", "echo QUIT | timeout 20 openssl s_client -starttls smtp -connect 127.0.0.1:%d -tls1_2 2>&1" % port, check_status=False)
+        out = hello(port, "-tls1_2")
         kit.check((re.search(r"Session-ID: ([0-9A-F]*)", out).group(1) != "") == want, "smtpd_tls_always_issue_session_ids at %d: %s" % (port, out[-1500:]))
     # other clients
-    out = kit.sh("swaks", "--server", "127.0.0.1", "--port", "2502", "--tls", "--tls-cert", good[0], "--tls-key", good[1], "--from", "a@b.example",
-                 "--to", "user@example.com", "--quit-after", "RCPT", check_status=False)
-    kit.check("TLS started with cipher TLSv1.3" in out and "<~  250 2.1.5" in out, out)
-    out = kit.sh("sh", "-c", "(sleep 0.5; printf 'EHLO c\\r\\n'; sleep 0.5; printf 'QUIT\\r\\n'; sleep 0.5) | timeout 20 gnutls-cli --port 2503 --x509cafile %s "
-                 "--x509certfile %s --x509keyfile %s --verify-hostname mx.test --priority NORMAL:-VERS-TLS1.3 127.0.0.1" % (env.ca(), good[0], good[1]), check_status=False)
-    kit.check("Handshake was completed" in out and "220 mx.test" in out and "250-mx.test" in out, out)
+    w = Swaks(port=2502, tls=True, pair=good)
+    kit.check("TLS started with cipher TLSv1.3" in w.out and w.last()[0] == 250, w.out)
+    with GnuTLS(2503, pair=good, wrap=True, ca=env.ca(), priority="NORMAL:-VERS-TLS1.3") as c:
+        kit.check(c.reply()[0] == 220 and c.ehlo()[0] == 250 and "TLS1.2" in c.facts(), "gnutls-cli: %s" % c.facts())
     s.stop()

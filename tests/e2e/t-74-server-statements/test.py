@@ -2,10 +2,9 @@
 names, the quick start and its submission entry as printed, who needs a certificate and who only may show one, levels and where they
 end, and what `signet check` says of settings that do not do what they seem to."""
 import re
-import smtplib
-import ssl
 
 import kit
+from client_kit import GnuTLS, Gone, OpenSSL, Swaks, hello
 
 
 def run(env):
@@ -45,21 +44,11 @@ submission inet n       -       n       -       -       smtpd
                    "smtpd_tls_dh1024_param_file = ${config_directory}/dh2048.pem\nsmtpd_tls_dh512_param_file = ${config_directory}/dh512.pem\n"
                    "smtpd_tls_loglevel = 1\nsmtpd_tls_received_header = yes\nmydestination = mx.test\nmynetworks = 127.0.0.0/8 198.18.0.9\n" % (cert, key, env.ca()), master, files)
 
-    def context(pair=None, version=None):
-        ctx = ssl.create_default_context(cafile=env.ca())
-        ctx.check_hostname = False
-        if pair:
-            ctx.load_cert_chain(*pair)
-        if version:
-            ctx.set_ciphers("DEFAULT:@SECLEVEL=0")
-            ctx.minimum_version = ctx.maximum_version = version
-        return ctx
-
     def received(port, pair=None, version=None):
         before = len(sink.messages)
-        with smtplib.SMTP("127.0.0.1", port, local_hostname="host.example.com", source_address=("198.18.0.9", 0), timeout=20) as c:
-            c.starttls(context=context(pair, version))
-            c.sendmail("a@b.example", ["user@example.com"], "Subject: x\n\nx\n")
+        with OpenSSL(port, source="198.18.0.9", pair=pair, args=(version, "-cipher", "DEFAULT:@SECLEVEL=0") if version else ()) as c:
+            c.ehlo("host.example.com")
+            kit.check(c.mail("a@b.example", "user@example.com", body="Subject: x\n\nx\n")[0] == 250, "mail at %d" % port)
         kit.wait_until("delivery", lambda: len(sink.messages) > before)
         return re.search(r"Received: from host\.example\.com.*?\r\n(?=\S)", sink.messages[-1]["data"].decode(), re.S).group(0)
 
@@ -68,7 +57,7 @@ submission inet n       -       n       -       -       smtpd
 
     # "The general logfile format is: ... Anonymous TLS connection established from host.example.com[192.168.0.2]: TLSv1 with cipher
     #  cipher-name (actual-key-size/raw-key-size bits)"; "the Postfix SMTP server will record TLS connection information in the Received: header"
-    for version, name in ((ssl.TLSVersion.TLSv1, "TLSv1"), (ssl.TLSVersion.TLSv1_2, "TLSv1.2")):
+    for version, name in (("-tls1", "TLSv1"), ("-tls1_2", "TLSv1.2")):
         mark = s.mark()
         got = received(25, None, version)
         s.wait_log(r"smtpd\[\d+\]: Anonymous TLS connection established from host\.example\.com\[198\.18\.0\.9\]: %s with cipher ECDHE-RSA-[A-Z0-9-]+ \((256/256|128/128) bits\)$" % re.escape(name), mark)
@@ -84,53 +73,43 @@ submission inet n       -       n       -       -       smtpd
     # text of the peer's cannot break the header
     statement("names from outside are made harmless", received(2501, nasty), r'\t\(Client CN "a\(b\)c\?? [^\r\n]*\? [^\r\n]*"[^\r\n]*\(not verified\)\)\r\n')
     # "With the latter [req_ccert] all clients need certificates, with the former [ask_ccert] they are optional"
-    with smtplib.SMTP("127.0.0.1", 2502, timeout=20) as c:
-        c.starttls(context=context())
-        kit.check(c.docmd("EHLO c.test")[0] == 554, "with smtpd_tls_req_ccert all clients need certificates")
+    with OpenSSL(2502) as c:
+        kit.check(c.ehlo()[0] == 554, "with smtpd_tls_req_ccert all clients need certificates")
     statement("with smtpd_tls_req_ccert a client with a certificate", received(2502, good), r"verified OK")
     statement("with smtpd_tls_ask_ccert they are optional", received(2501), r"\(Client did not present a certificate\)")
     # the quick start and the submission entry as printed
-    out = kit.sh("sh", "-c", "echo QUIT | timeout 20 openssl s_client -starttls smtp -connect 127.0.0.1:25 -tls1_2 -cipher DHE-RSA-AES256-GCM-SHA384 2>&1", check_status=False)
+    out = hello(25, "-tls1_2", "-cipher", "DHE-RSA-AES256-GCM-SHA384")
     statement("smtpd_tls_dh1024_param_file = ${config_directory}/dh2048.pem", out, r"(Server|Peer) Temp Key: DH, 2048 bits")
-    out = kit.sh("sh", "-c", "echo QUIT | timeout 20 openssl s_client -starttls smtp -connect 127.0.0.1:587 -tls1_2 -cipher DHE-RSA-AES256-GCM-SHA384:@SECLEVEL=0 2>&1", check_status=False)
+    out = hello(587, "-tls1_2", "-cipher", "DHE-RSA-AES256-GCM-SHA384:@SECLEVEL=0")
     statement("the submission entry of the guide: 1024-bit EDH for its clients", out, r"(Server|Peer) Temp Key: DH, 1024 bits")
-    out = kit.sh("sh", "-c", "(sleep 0.5; printf 'EHLO c\\r\\n'; sleep 0.3; printf 'QUIT\\r\\n'; sleep 0.3) | timeout 10 gnutls-cli --starttls-proto=smtp --port 587 "
-                 "--x509cafile %s --verify-hostname mx.test --crlf 127.0.0.1" % env.ca(), check_status=False)
-    statement("gnutls-cli completes STARTTLS on submission", out, r"Handshake was completed")
-    out = kit.sh("swaks", "--server", "127.0.0.1", "--port", "587", "--from", "a@b.example", "--to", "user@example.com", "--quit-after", "RCPT", check_status=False)
-    statement("the submission entry demands TLS", out, r"530 5\.7\.0 Must issue a STARTTLS command first")
+    with GnuTLS(587, ca=env.ca()) as c:
+        kit.check(c.reply()[0] == 220 and c.ehlo()[0] == 250 and c.starttls()[0] == 220 and c.ehlo()[0] == 250, "gnutls-cli completes STARTTLS on submission")
+    kit.check(Swaks(port=587).last() == (530, "5.7.0 Must issue a STARTTLS command first"), "the submission entry demands TLS")
     # levels
     s.wait_log(r"level/smtpd\[\d+\]: warning: smtpd_tls_security_level: .*using encrypt")
     for port, code in ((2503, 530), (2506, 250), (2507, 530)):
-        with smtplib.SMTP("127.0.0.1", port, timeout=20) as c:
-            kit.check("starttls" in c.ehlo()[1].decode().lower() and c.docmd("MAIL FROM:<a@b.example>")[0] == code, "level of port %d" % port)
+        with GnuTLS(port) as c:
+            kit.check(c.reply()[0] == 220 and c.ehlo()[0] == 250 and c.offers("STARTTLS") and c.say("MAIL FROM:<a@b.example>")[0] == code, "level of port %d" % port)
             if code == 530:
-                kit.check([c.docmd(v)[0] for v in ("NOOP", "HELP", "RSET", "AUTH PLAIN", "VRFY x")] == [250, 214, 530, 530, 530], "what is open before STARTTLS")
-    with smtplib.SMTP("127.0.0.1", 2504, timeout=20) as c:
-        kit.check("starttls" not in c.ehlo()[1].decode().lower() and c.docmd("STARTTLS")[0] == 502, "STARTTLS in smtpd_discard_ehlo_keywords")
-    with smtplib.SMTP("127.0.0.1", 2509, timeout=20) as c:
-        kit.check("starttls" not in c.ehlo()[1].decode().lower(), "a certificate that cannot be read: not announced")
-        kit.check(c.docmd("STARTTLS") == (454, b"4.7.0 TLS not available due to local problem"), "... and answered 454")
+                kit.check([c.say(v)[0] for v in ("NOOP", "HELP", "RSET", "AUTH PLAIN", "VRFY x")] == [250, 214, 530, 530, 530], "what is open before STARTTLS")
+    with GnuTLS(2504) as c:
+        kit.check(c.reply()[0] == 220 and c.ehlo()[0] == 250 and not c.offers("STARTTLS") and c.starttls()[0] == 502, "STARTTLS in smtpd_discard_ehlo_keywords")
+    with GnuTLS(2509) as c:
+        kit.check(c.reply()[0] == 220 and c.ehlo()[0] == 250 and not c.offers("STARTTLS"), "a certificate that cannot be read: not announced")
+        kit.check(c.starttls() == (454, "4.7.0 TLS not available due to local problem"), "... and answered 454")
     try:
-        smtplib.SMTP_SSL("127.0.0.1", 2508, context=context(), timeout=20)
-        raise kit.Failed("wrapper mode without an engine")
-    except (OSError, smtplib.SMTPException):
+        OpenSSL(2508, wrap=True)
+        raise AssertionError("wrapper mode without an engine")
+    except Gone:
         pass
     s.wait_log(r"broken/smtpd\[\d+\]: warning: Wrapper-mode request dropped from \S+\[127\.0\.0\.1\] for service \S*2508\. TLS context initialization failed")
     # after STARTTLS the client is back behind the greeting (RFC 3207 section 4.2)
     for port, code in ((25, 250), (2505, 503)):
-        with smtplib.SMTP("127.0.0.1", port, timeout=20) as c:
-            c.ehlo("before.example")
-            kit.check(c.docmd("STARTTLS")[0] == 220, "STARTTLS")
-            c.sock = context().wrap_socket(c.sock)
-            c.file = None
-            kit.check(c.docmd("MAIL FROM:<a@b.example>")[0] == code, "MAIL without a new EHLO at %d" % port)
+        with OpenSSL(port, name="before.example") as c:         # its EHLO comes before STARTTLS, and none behind it
+            kit.check(c.say("MAIL FROM:<a@b.example>")[0] == code, "MAIL without a new EHLO at %d" % port)
             if code == 250:
-                c.docmd("RCPT TO:<user@example.com>")
                 before = len(sink.messages)
-                c.docmd("DATA")
-                c.send("Subject: y\r\n\r\ny\r\n.\r\n")
-                kit.check(c.getreply()[0] == 250, "DATA")
+                kit.check(c.say("RCPT TO:<user@example.com>")[0] == 250 and c.say("DATA")[0] == 354 and c.say("Subject: y\r\n\r\ny\r\n.")[0] == 250, "mail")
                 kit.wait_until("delivery", lambda: len(sink.messages) > before)
                 got = sink.messages[-1]["data"].decode()
                 kit.check("before.example" not in got and "with ESMTPS" not in got, "what was learned before is discarded: %s" % got)

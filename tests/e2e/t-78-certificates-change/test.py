@@ -2,11 +2,11 @@
 by side in legacy pairs and chain files, what does not fit stays out and the log says why, for smtpd, smtpc and SNI tables."""
 import os
 import re
-import smtplib
 import ssl
 import time
 
 import kit
+from client_kit import GnuTLS, Gone, OpenSSL, Swaks
 
 
 def subject(port, *argv):
@@ -28,8 +28,35 @@ def read(*paths):
     return "".join(open(p).read() for p in paths)
 
 
+# what a client takes: its words to openssl and to gnutls-cli, the certificate, what the log says of the signature
+KINDS = (("rsa_pss_rsae_sha256:rsa_pkcs1_sha256", "RSA-PSS-RSAE-SHA256:+SIGN-RSA-SHA256", "rsa.test", r"RSA-PSS \(2048 bits\)"),
+         ("ecdsa_secp256r1_sha256", "ECDSA-SECP256R1-SHA256:+SIGN-ECDSA-SHA256", "ec.test", r"ECDSA \(prime256v1\)"), ("ed25519", "EDDSA-ED25519", "ed.test", "ED25519"))
+SUITES = (("ECDHE-RSA-AES128-GCM-SHA256", "rsa.test"), ("ECDHE-ECDSA-AES128-GCM-SHA256", "ec.test"))
+
+
+def side_by_side(s):
+    """RSA, ECDSA and Ed25519 of one listener: the client gets the one that it can check, by signature algorithms or by cipher suite."""
+    for sigalgs, signs, name, said in KINDS:
+        for version, gnutls in (("-tls1_2", "1.2"), ("-tls1_3", "1.3")):
+            mark = s.mark()
+            kit.check(subject(29, "-sigalgs", sigalgs, version) == "CN=" + name, "openssl, %s, %s" % (sigalgs, version))
+            with GnuTLS(29, priority="NORMAL:-VERS-ALL:+VERS-TLS%s:-SIGN-ALL:+SIGN-%s" % (gnutls, signs)) as c:
+                kit.check(c.reply()[0] == 220 and c.ehlo()[0] == 250 and c.starttls()[0] == 220 and c.ehlo()[0] == 250, "gnutls-cli, %s, %s" % (signs, gnutls))
+                kit.check("subject `CN=%s'" % name in c.facts(), "gnutls-cli, %s, %s: %s" % (signs, gnutls, c.facts()))
+            if version == "-tls1_3":
+                s.wait_log(r"TLS connection established from .*: TLSv1\.3 .* server-signature %s" % said, mark)
+    for suite, name in SUITES:
+        kit.check(subject(29, "-tls1_2", "-cipher", suite) == "CN=" + name, suite)
+    # who can check none of them gets none
+    try:
+        OpenSSL(29, args=("-sigalgs", "ed448"))
+        raise AssertionError("a signature that there is no key for")
+    except Gone:
+        pass
+
+
 def run(env):
-    kit.need("openssl")
+    kit.need("openssl", "gnutls-cli", "swaks")
     rsa, ec = env.cert("rsa.test", key="rsa"), env.cert("ec.test")
     env.openssl("req", "-x509", "-newkey", "ed25519", "-nodes", "-keyout", "ed.key", "-out", "ed.pem", "-days", "20", "-subj", "/CN=ed.test")
     ed = env.path("ed.pem"), env.path("ed.key")
@@ -58,7 +85,8 @@ def run(env):
                    "smtpd_relay_restrictions = permit_mynetworks, reject\n",
                    kit.MASTER_CF.format(smtp="127.0.0.1:25") + "127.0.0.1:26 inet n - n - - smtpd\n -o smtpd_tls_chain_files=%(rsa.key)s,%(rsa.pem)s,%(ed.chain)s\n"
                    "127.0.0.1:27 inet n - n - - smtpd\n -o { smtpd_tls_chain_files = %(ed.chain)s /nonexistent/more.pem }\n"
-                   "127.0.0.1:28 inet n - n - - smtpd\n -o smtpd_tls_chain_files=%(ec.pem)s\n" % files)
+                   "127.0.0.1:28 inet n - n - - smtpd\n -o smtpd_tls_chain_files=%(ec.pem)s\n"
+                   "127.0.0.1:29 inet n - n - - smtpd\n -o smtpd_tls_loglevel=1 -o { smtpd_tls_chain_files = %(rsa.key)s %(rsa.pem)s %(ec.key)s %(ec.pem)s %(ed.chain)s }\n" % files)
     # side by side: the client's algorithms choose
     for port, sigalg, cn in ((25, "rsa_pss_rsae_sha256", "rsa.test"), (25, "ecdsa_secp256r1_sha256", "ec.test"),
                              (26, "ed25519", "ed.test"), (26, "rsa_pss_rsae_sha256", "rsa.test"), (27, "ed25519", "ed.test")):
@@ -66,18 +94,14 @@ def run(env):
             kit.check(subject(port, "-sigalgs", sigalg, version) == "CN=" + cn, "%d %s %s: %s" % (port, sigalg, version, subject(port, "-sigalgs", sigalg, version)))
     kit.check(s.has_log(r"smtpd_tls_chain_files: /nonexistent/more\.pem: No such file or directory: this file is left out"), "the rest is used")
     kit.check(s.has_log(r"smtpd_tls_chain_files: .*ec\.pem: a certificate before any private key"), "one clear line")
-    with smtplib.SMTP("127.0.0.1", 28, timeout=20) as c:
-        c.ehlo()
-        kit.check("starttls" not in c.esmtp_features, "unusable: not announced")
+    kit.check("STARTTLS" not in Swaks(port=28).out, "unusable: not announced")
+    side_by_side(s)
     # RSA key exchange: keeper decrypts at level may
     out = kit.sh("openssl", "s_client", "-connect", "127.0.0.1:25", "-starttls", "smtp", "-tls1_2", "-cipher", "AES256-GCM-SHA384:@SECLEVEL=0",
                  check_status=False, input="QUIT\r\n", timeout=20)
     kit.check("Cipher is AES256-GCM-SHA384" in out, "RSA key exchange at level may:\n%s" % out[-1500:])
     # a new pair, certificate first: not good until its key is there as well
-    ctx = ssl.create_default_context(cafile=env.ca())
-    ctx.check_hostname = False
-    old = smtplib.SMTP("127.0.0.1", 25, timeout=20)
-    old.starttls(context=ctx)
+    old = OpenSSL()
     workers = s.pids("smtpd")
     next_ec = env.cert("next.test")
     since = s.mark()
@@ -115,6 +139,6 @@ def run(env):
     kit.wait_until("the second delivery", lambda: len(sink.messages) == 2)
     kit.check(shown == ["ec.test", "next.test"], shown)
     # sessions and processes are where they were
-    kit.check(old.noop()[0] == 250, "the old session goes on")
-    old.quit()
+    kit.check(old.say("NOOP")[0] == 250, "the old session goes on")
+    old.close()
     kit.check(s.pids("smtpd") == workers, "no process was replaced")

@@ -1,9 +1,8 @@
 """smtpd_tls_policy_maps: what each client must show, by its confirmed name, address or network; refusals are replies."""
 import re
-import smtplib
-import ssl
 
 import kit
+from client_kit import GnuTLS, OpenSSL, Swaks, hello
 
 
 def ptr(addr, name, forward=True):
@@ -12,7 +11,7 @@ def ptr(addr, name, forward=True):
 
 
 def run(env):
-    kit.need("openssl", "swaks")
+    kit.need("openssl", "swaks", "gnutls-cli")
     # names of 127.0.0.0/8 are not looked up in DNS (RFC 6303)
     for net in ("198.18.0.0/24", "198.18.1.0/24"):
         kit.sh("ip", "route", "add", "local", net, "dev", "lo")
@@ -51,6 +50,8 @@ def run(env):
                        (2502, ["smtpd_tls_security_level=none", "smtpd_tls_policy_maps=inline:{ {198.18.0.11=encrypt} }"]),
                        (2503, ["smtpd_tls_security_level=encrypt", "smtpd_tls_req_ccert=yes", "smtpd_tls_policy_maps=inline:{ {198.18.0.11=may} }"]),
                        (2504, ["smtpd_tls_wrappermode=yes"]),
+                       (2506, ["smtpd_tls_policy_maps=inline:{ {127.0.0.1=encrypt} }"]),
+                       (2507, ["smtpd_tls_policy_maps=inline:{ {127.0.0.1=none} }"]),
                        (2505, ["smtpd_tls_cert_file=", "smtpd_tls_key_file=", "smtpd_tls_policy_maps=inline:{ { 198.18.0.11 = encrypt action=5xx } }"])):
         master += "127.0.0.1:%d inet n - n - - smtpd\n%s" % (port, "".join(" -o { %s }\n" % o.replace("=", " = ", 1) for o in over))
     s = env.signet("mx", "smtpd_tls_security_level = may\nsmtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s\nsmtpd_tls_CAfile = %s\n"
@@ -58,29 +59,17 @@ def run(env):
                    "smtpd_tls_policy_maps = texthash:%s\ntls_server_sni_maps = inline:{ { alt.test = %s %s } }\n%s" % (
                        cert, key, env.ca(), table, alt[1], alt[0], env.dns_params), master)
 
-    def context(pair=None, **kw):
-        ctx = ssl.create_default_context(cafile=env.ca())
-        ctx.check_hostname = False
-        if pair:
-            ctx.load_cert_chain(*pair)
-        if "max" in kw:
-            ctx.maximum_version = kw["max"]
-            ctx.set_ciphers(kw["ciphers"])
-        return ctx
+    usable = (("NOOP", 250), ("HELP", 214), ("EHLO c.test", 250), ("RSET", 250))
 
-    def connect(addr, port=25):
-        return smtplib.SMTP("127.0.0.1", port, local_hostname="c.test", timeout=25, source_address=(addr, 0))
-
-    def mail(addr, pair=None, tls=True, port=25, **kw):
+    def mail(addr, pair=None, tls=True, port=25, args=()):
         """The reply to MAIL; afterwards the session must still live."""
-        with connect(addr, port) as c:
+        if not tls:
+            return Swaks(port=port, source=addr, until="MAIL").last()
+        with OpenSSL(port, source=addr, pair=pair, args=args) as c:
             c.ehlo()
-            if tls:
-                kit.check(c.starttls(context=context(pair, **kw))[0] == 220, "STARTTLS from %s" % addr)
-                c.ehlo()
-            code, text = c.mail("a@b.example")
-            kit.check(c.noop()[0] == 250 and c.docmd("HELP")[0] == 214 and c.ehlo()[0] == 250 and c.docmd("RSET")[0] == 250, "still usable")
-            return code, text.decode()
+            got = c.say("MAIL FROM:<a@b.example>")
+            kit.check([c.say(line)[0] for line, _ in usable] == [code for _, code in usable], "still usable")
+            return got
 
     def passes(addr, *a, **kw):
         got = mail(addr, *a, **kw)
@@ -110,20 +99,23 @@ def run(env):
     passes("198.18.0.9", tls=False)
     # a parent; strength
     refused("198.18.0.13", 454, "encryption required", "encryption required", tls=False)
-    refused("198.18.0.13", 454, "encryption too weak 128 less than 256$", "encryption too weak 128 less than 256", max=ssl.TLSVersion.TLSv1_2, ciphers="ECDHE+AES128")
+    refused("198.18.0.13", 454, "encryption too weak 128 less than 256$", "encryption too weak 128 less than 256", args=("-tls1_2", "-cipher", "ECDHE+AES128"))
     passes("198.18.0.13")
     # none: STARTTLS is neither announced nor known
     for addr in ("198.18.0.14", "198.18.0.22"):
-        with connect(addr) as c:
-            c.ehlo()
-            kit.check(not c.has_extn("starttls") and c.docmd("STARTTLS")[0] == 502 and c.mail("a@b.example")[0] == 250, "none for %s" % addr)
+        w = Swaks(source=addr, until="MAIL")
+        kit.check("STARTTLS" not in w.steps[1][2] and w.last()[0] == 250, "none for %s: %s" % (addr, w.out))
     # networks
     refused("198.18.1.77", 454, "encryption required", "encryption required", tls=False)
     passes("198.18.1.77")
     # everything that does something is refused, before and after STARTTLS
-    with connect("198.18.1.77") as c:
-        c.ehlo()
-        kit.check(c.docmd("VRFY <x@example.com>")[0] == 454 and c.docmd("ETRN example.com")[0] == 454 and c.docmd("RCPT TO:<x@example.com>")[0] == 503, "VRFY, ETRN")
+    with GnuTLS(2506) as c:
+        kit.check(c.reply()[0] == 220 and c.ehlo()[0] == 250 and c.offers("STARTTLS"), "STARTTLS is there")
+        kit.check([c.say(line)[0] for line in ("MAIL FROM:<a@b.example>", "VRFY <x@example.com>", "ETRN example.com", "RCPT TO:<x@example.com>")] == [454, 454, 454, 503], "in clear")
+        kit.check([c.say(line)[0] for line, _ in usable] == [code for _, code in usable], "usable in clear")
+        kit.check(c.starttls()[0] == 220 and c.ehlo()[0] == 250 and c.say("MAIL FROM:<a@b.example>")[0] == 250, "and behind STARTTLS in the same session")
+    with GnuTLS(2507) as c:
+        kit.check(c.reply()[0] == 220 and c.ehlo()[0] == 250 and not c.offers("STARTTLS") and c.starttls()[0] == 502, "none: STARTTLS is not known")
     # a value that makes no sense, a table that fails: 454, never accept
     refused("198.18.0.15", 454, "TLS policy is temporarily not available$", r"\"secure\" is not one of .*%s:7\)" % re.escape(table), partner)
     s.wait_log(r"warning: smtpd_tls_policy_maps: %s:7: \"secure\" is not one of none, may, encrypt, verify, fingerprint; \S+\[198\.18\.0\.15\] gets 454" % re.escape(table))
@@ -136,24 +128,23 @@ def run(env):
     refused("198.18.0.16", 454, "authentication failed", "authentication failed: neither certificate [0-9A-F:]+ nor key [0-9A-F:]+ is listed", partner)
     # ask_ccert, protocols, ciphers before the handshake
     def sclient(addr, *args):
-        return kit.sh("sh", "-c", "printf 'QUIT\\r\\n' | timeout 20 openssl s_client -bind %s -starttls smtp -connect 127.0.0.1:25 %s 2>&1" % (addr, " ".join(args)),
-                      check_status=False).replace("CN = ", "CN=")
-    kit.check("Acceptable client certificate CA names\nCN=Test ca" in sclient("198.18.0.9:0") and "Acceptable client" not in sclient("198.18.0.17:0"), "ask_ccert=no")
-    kit.check("New, TLSv1.3" in sclient("198.18.0.9:0"), "TLS 1.3")
-    out = sclient("198.18.0.18:0")
+        return hello(25, *args, source=addr).replace("CN = ", "CN=")
+    kit.check("Acceptable client certificate CA names\nCN=Test ca" in sclient("198.18.0.9") and "Acceptable client" not in sclient("198.18.0.17"), "ask_ccert=no")
+    kit.check("New, TLSv1.3" in sclient("198.18.0.9"), "TLS 1.3")
+    out = sclient("198.18.0.18")
     kit.check("New, TLSv1.2" in out and ("AES128" in out or "CHACHA20" in out) and "AES256" not in re.search(r"Cipher is (.*)", out).group(1), out[-800:])
-    kit.check("alert handshake failure" in sclient("198.18.0.18:0", "-tls1_2", "-cipher", "AES256") and "Cipher is (NONE)" in sclient("198.18.0.18:0", "-tls1_3"), "excluded")
+    kit.check("alert handshake failure" in sclient("198.18.0.18", "-tls1_2", "-cipher", "AES256") and "Cipher is (NONE)" in sclient("198.18.0.18", "-tls1_3"), "excluded")
     # a chain that the client did not ask for by name
-    kit.check("subject=CN=alt.test" in sclient("198.18.0.25:0") and "subject=CN=alt.test" in sclient("198.18.0.25:0", "-servername", "mx.test") and
-              "subject=CN=mx.test" in sclient("198.18.0.9:0"), "chain=alt.test")
-    kit.check("no peer certificate" in sclient("198.18.0.26:0"), "a chain that nobody has")
+    kit.check("subject=CN=alt.test" in sclient("198.18.0.25") and "subject=CN=alt.test" in sclient("198.18.0.25", "-servername", "mx.test") and
+              "subject=CN=mx.test" in sclient("198.18.0.9"), "chain=alt.test")
+    kit.check("no peer certificate" in sclient("198.18.0.26"), "a chain that nobody has")
     s.wait_log(r"SSL_accept error from \S+\[198\.18\.0\.26\]: no chain for nobody\.test in tls_server_sni_maps$")
     # a session made under the rules of one client is not resumed under those of another
     session = env.path("session.pem")
-    out = sclient("198.18.0.17:0", "-tls1_2", "-sess_out", session)
-    kit.check("New, TLSv1.2" in out and "Reused" in sclient("198.18.0.17:0", "-tls1_2", "-sess_in", session), "resumption under the same rules")
+    out = sclient("198.18.0.17", "-tls1_2", "-sess_out", session)
+    kit.check("New, TLSv1.2" in out and "Reused" in sclient("198.18.0.17", "-tls1_2", "-sess_in", session), "resumption under the same rules")
     for addr in ("198.18.0.9", "198.18.0.18", "198.18.0.20"):
-        kit.check("Reused" not in sclient(addr + ":0", "-tls1_2", "-sess_in", session), "resumed across rules at %s" % addr)
+        kit.check("Reused" not in sclient(addr, "-tls1_2", "-sess_in", session), "resumed across rules at %s" % addr)
     # issuers, subjects
     passes("198.18.0.19", partner)
     refused("198.18.0.19", 454, "authentication failed: the client certificate is not trusted", "authentication failed", foreign)
@@ -165,29 +156,21 @@ def run(env):
     refused("198.18.0.21", 454, "TLS policy is temporarily not available$", "the client's name cannot be looked up for now", partner)
     passes("198.18.0.23", tls=False)
     # at a service without TLS only who has an entry gets it; an entry beats a service that demands
-    with connect("198.18.0.9", 2502) as c:
-        c.ehlo()
-        kit.check(not c.has_extn("starttls") and c.mail("a@b.example")[0] == 250, "level none")
+    w = Swaks(port=2502, source="198.18.0.9", until="MAIL")
+    kit.check("STARTTLS" not in w.steps[1][2] and w.last()[0] == 250, "level none: %s" % w.out)
     passes("198.18.0.11", port=2502)
     refused("198.18.0.11", 454, "encryption required", "encryption required", tls=False, port=2502)
     passes("198.18.0.11", tls=False, port=2503)
     passes("198.18.0.11", port=2503)
-    kit.check(mail_530(connect("198.18.0.9", 2503)), "the service's level for the others")
+    kit.check(mail("198.18.0.9", tls=False, port=2503)[0] == 530, "the service's level for the others")
     # wrapper mode
     for pair, code in ((None, 554), (partner, 250)):
-        c = smtplib.SMTP_SSL("127.0.0.1", 2504, local_hostname="c.test", timeout=25, source_address=("198.18.0.11", 0), context=context(pair))
-        c.ehlo()
-        kit.check(c.mail("a@b.example")[0] == code and c.quit()[0] == 221, "wrapper mode with %s" % (pair,))
+        with OpenSSL(2504, source="198.18.0.11", pair=pair, wrap=True) as c:
+            kit.check([c.reply()[0], c.ehlo()[0], c.say("MAIL FROM:<a@b.example>")[0], c.say("QUIT")[0]] == [220, 250, code, 221], "wrapper mode with %s" % (pair,))
     # our own fault is temporary
     refused("198.18.0.11", 454, "encryption required, and TLS is not available here for now$", "encryption required, and this server cannot do TLS now", tls=False, port=2505)
     # another client program
-    out = kit.sh("swaks", "--server", "127.0.0.1", "--local-interface", "198.18.0.11", "--from", "a@b.example", "--to", "u@example.com", "--quit-after", "MAIL",
-                 "--tls", check_status=False)
-    kit.check("<~* 554 5.7.0 " in out.replace("<~* ", "<~* ") and "no client certificate was presented" in out, out)
+    got = Swaks(source="198.18.0.11", tls=True, until="MAIL").last()
+    kit.check(got[0] == 554 and "no client certificate was presented" in got[1], got)
     s.stop()
 
-
-def mail_530(c):
-    with c:
-        c.ehlo()
-        return c.mail("a@b.example")[0] == 530

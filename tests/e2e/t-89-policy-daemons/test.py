@@ -3,10 +3,10 @@ import os
 import re
 import smtplib
 import socket
-import ssl
 import time
 
 import kit
+from client_kit import OpenSSL, Swaks
 from policy_kit import PolicyService
 
 PARAMS = """\
@@ -29,18 +29,12 @@ relay unix - - n - - smtp
 
 
 def told(policy, cert=None, starttls=True):
-    with smtplib.SMTP("127.0.0.1", 25, local_hostname="c.test", timeout=kit.DEADLINE) as c:
-        c.ehlo()
-        if starttls:
-            context = ssl.create_default_context()
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            if cert:
-                context.load_cert_chain(*cert)
-            c.starttls(context=context)
+    if starttls:
+        with OpenSSL(pair=cert) as c:
             c.ehlo()
-        c.mail("s@dom.example")
-        kit.check(c.rcpt("r@dest.example")[0] == 250, "accepted")
-        c.rset()
+            kit.check(c.mail("s@dom.example", "r@dest.example")[0] == 250, "accepted")
+    else:
+        kit.check(Swaks(sender="s@dom.example", rcpt="r@dest.example").last()[0] == 250, "accepted")
     r = policy.last()
     return {k: r[k] for k in ("ccert_subject", "ccert_issuer", "ccert_fingerprint", "ccert_pubkey_fingerprint", "encryption_protocol",
                               "encryption_cipher", "encryption_keysize")}
@@ -98,7 +92,7 @@ def postgrey(env, s):
 
 
 def run(env):
-    kit.need("postgrey")
+    kit.need("postgrey", "openssl", "swaks")
     env.dns(["dom.example. A 127.0.0.2"])
     cert, key = env.cert("mx.test")
     env.inbox = env.sink("127.0.0.2")

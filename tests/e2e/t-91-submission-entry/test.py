@@ -1,15 +1,13 @@
 """The submission entry of the forward secrecy guide as it is printed there, with a real Dovecot behind it: swaks, openssl s_client,
-smtplib; the smtps entry beside it (wrapper mode); EXTERNAL
-by client certificate (smtplib, gnutls-cli)."""
+gnutls-cli; the smtps entry beside it (wrapper mode); EXTERNAL by client certificate; a certificate and a login together, and either."""
 import base64
 import os
 import re
-import smtplib
-import ssl
 import subprocess
 
 import kit
 import sasl_kit
+from client_kit import GnuTLS, OpenSSL, Swaks
 
 ENTRY = """\
 submission inet n - n - - smtpd
@@ -30,6 +28,12 @@ def run(env):
     cert, key = env.cert("mx.test", key="rsa")
     env.dns(["example.com. MX 10 mx.example.com.", "mx.example.com. A 127.0.0.2"])
     sink = env.sink("127.0.0.2")
+    certs = {"trusted": env.cert("laptop.example", ca="people", cn="cert-user"), "stranger": env.cert("other.example", ca="people", cn="nobody-knows"),
+             "self-signed": env.cert("laptop2.example", ca=None, cn="cert-user"), "another authority": env.cert("laptop3.example", cn="cert-user")}
+    digest = env.fingerprint(certs["trusted"][0])
+    both = env.write("both", "%s permit_sasl_authenticated, reject\n" % digest)
+    bound = env.write("bound", "%s check_sasl_access inline:{ { joe = OK } }, reject\n" % digest)
+    listed = env.write("listed", "%s laptop\n" % digest)
     s = env.signet("mx", sasl_kit.PARAMS + "inet_interfaces = loopback-only\nsmtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s\nmynetworks =\nsmtpd_tls_loglevel = 1\n" % (cert, key),
                    kit.MASTER_CF.format(smtp="127.0.0.1:25") + re.sub("^-o", "  -o", ENTRY, flags=re.M) + """\
 smtps inet n - n - - smtpd
@@ -53,7 +57,16 @@ smtps inet n - n - - smtpd
   -o tls_append_default_CA=yes
   -o smtpd_sasl_auth_enable=yes
   -o smtpd_sasl_mechanism_filter=plain,external
-""" % (env.ca("people"), env.ca("people")), start=False)
+""" % (env.ca("people"), env.ca("people")) + "".join("""\
+127.0.0.1:%d inet n - n - - smtpd
+  -o smtpd_tls_security_level=encrypt
+  -o smtpd_tls_ask_ccert=yes
+  -o smtpd_sasl_auth_enable=yes
+  -o relay_clientcerts=texthash:%s
+  -o { smtpd_relay_restrictions = %s, reject }
+""" % (port, listed, rule) for port, rule in ((2590, "check_ccert_access texthash:" + both), (2591, "permit_tls_clientcerts, permit_sasl_authenticated"),
+                                              (2592, "check_ccert_access texthash:" + bound),
+                                              (2593, "tls_require { fingerprint match=%s }, permit_sasl_authenticated" % digest))), start=False)
     # the guide's own way to make the file; 1024 bits are below what openssl takes for granted today
     kit.sh("openssl", "dhparam", "-dsaparam", "-out", os.path.join(s.conf, "dh1024.pem"), "1024")
     s.start()
@@ -81,82 +94,78 @@ smtps inet n - n - - smtpd
     # in clear there is nothing to log in with, and no mail; and strangers stay strangers
     status, text = swaks("--port", "587", "--auth", "PLAIN", "--auth-user", "joe", "--auth-password", "secret")
     kit.check(status == 28 and " AUTH " not in text, "not announced in clear: %s" % text)
-    c = sasl_kit.smtplib.SMTP("127.0.0.1", 587, timeout=20)
-    c.ehlo()
-    kit.check(c.docmd("AUTH", "PLAIN " + b64("\0joe\0secret")) == (530, b"5.7.0 Must issue a STARTTLS command first"), "AUTH before STARTTLS")
-    c.close()
+    with GnuTLS(587) as c:
+        kit.check(c.reply()[0] == 220 and c.ehlo()[0] == 250 and not c.offers("AUTH"), "EHLO in clear")
+        kit.check(c.say("AUTH PLAIN " + b64("\0joe\0secret")) == (530, "5.7.0 Must issue a STARTTLS command first"), "AUTH before STARTTLS")
     status, text = swaks("--port", "587", "--tls")
     kit.check(status != 0 and "454 4.7.1 <user@example.com>: Relay access denied" in text, text)
     # by hand, as people look at it
-    for argv in (["-starttls", "smtp", "-connect", "127.0.0.1:587"], ["-connect", "127.0.0.1:465"]):
-        p = subprocess.Popen(["openssl", "s_client", "-quiet", "-crlf", "-CAfile", env.ca(), "-verify_hostname", "mx.test", "-verify_return_error", *argv],
-                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        for line, wanted in (("EHLO laptop.example", r"250-AUTH .*PLAIN"), ("AUTH PLAIN " + b64("\0joe\0secret"), r"235 2\.7\.0 Authentication successful"),
-                             ("MAIL FROM:<joe@here.example>", r"250 2\.1\.0 Ok"), ("rcpt TO:<user@example.com>", r"250 2\.1\.5 Ok"), ("quit", r"221 ")):
-            p.stdin.write(line + "\n")
-            p.stdin.flush()
-            said = "\n"
-            while not re.match(wanted, said):
-                said = p.stdout.readline()
-                kit.check(said and not re.match("[45]", said), "%s: %s answered by %r" % (argv, line.split()[0], said))
-        p.stdin.close()
-        p.wait(20)
-        p.stdout.close()
-    external(env, s, sink)
+    for port in (587, 465):
+        with OpenSSL(port, wrap=port == 465, args=("-CAfile", env.ca(), "-verify_hostname", "mx.test", "-verify_return_error")) as c:
+            kit.check(port == 587 or c.reply()[0] == 220, "the greeting")
+            kit.check(c.ehlo("laptop.example")[0] == 250 and c.offers("AUTH"), "AUTH inside TLS")
+            kit.check(c.say("AUTH PLAIN " + b64("\0joe\0secret")) == (235, "2.7.0 Authentication successful"), "AUTH")
+            kit.check(c.mail("joe@here.example", "user@example.com")[0] == 250, "and may relay")
+    external(env, s, certs)
     s.stop()
 
 
-def external(env, s, sink):
+def external(env, s, certs):
     """Who shows a certificate of our authority may log in with nothing else, where the filter says so."""
     kit.need("gnutls-cli")
     out = s.cli("check", check_status=False)
     kit.check("service 127.0.0.1:2589: with AUTH EXTERNAL, any public authority" in out and "2587: with AUTH EXTERNAL" not in out and "2588: with AUTH EXTERNAL" not in out, out)
-    certs = {"trusted": env.cert("laptop.example", ca="people", cn="cert-user"), "stranger": env.cert("other.example", ca="people", cn="nobody-knows"),
-             "self-signed": env.cert("laptop2.example", ca=None, cn="cert-user"), "another authority": env.cert("laptop3.example", cn="cert-user")}
 
     def session(port, who):
-        ctx = ssl.create_default_context(cafile=env.ca())
-        ctx.check_hostname = False
-        if who:
-            ctx.load_cert_chain(*certs[who])
-        c = smtplib.SMTP("127.0.0.1", port, local_hostname="laptop.example", timeout=20)
+        c = OpenSSL(port, pair=certs.get(who), name="laptop.example")
         env.at_end(c.close)
-        c.ehlo()
-        c.starttls(context=ctx)
-        c.ehlo()
+        c.ehlo("laptop.example")
         return c
+
+    def mechs(c):
+        return [f for f in c.features if f.startswith("AUTH ")][0].split()[1:]
 
     for port, who, offered in ((2587, "trusted", True), (2587, "stranger", True), (2587, None, False), (2587, "self-signed", False),
                                (2587, "another authority", False), (2588, "trusted", False)):
         c = session(port, who)
-        kit.check(("EXTERNAL" in c.esmtp_features["auth"].split()) == offered, "port %d, %s: %s" % (port, who, c.esmtp_features["auth"]))
+        kit.check(("EXTERNAL" in mechs(c)) == offered, "port %d, %s: %s" % (port, who, mechs(c)))
         if not offered:
-            kit.check(c.docmd("AUTH", "EXTERNAL " + b64("cert-user")) == (504, b"5.5.4 Error: authentication failed: Invalid authentication mechanism"), "%s: not accepted either" % who)
-    kit.check(session(2587, "stranger").docmd("AUTH", "EXTERNAL =")[0] == 535, "a certificate of somebody without an account")
+            kit.check(c.say("AUTH EXTERNAL " + b64("cert-user")) == (504, "5.5.4 Error: authentication failed: Invalid authentication mechanism"), "%s: not accepted either" % who)
+    kit.check(session(2587, "stranger").say("AUTH EXTERNAL =")[0] == 535, "a certificate of somebody without an account")
     c = session(2587, "trusted")
-    kit.check(c.docmd("AUTH", "EXTERNAL " + b64("joe"))[0] == 535, "not as somebody else")
-    kit.check(c.docmd("AUTH", "EXTERNAL") == (334, b"") and c.docmd("")[0] == 235, "the name is that of the certificate")
+    kit.check(c.say("AUTH EXTERNAL " + b64("joe"))[0] == 535, "not as somebody else")
+    kit.check(c.say("AUTH EXTERNAL") == (334, "") and c.say("")[0] == 235, "the name is that of the certificate")
     c = session(2587, "trusted")
-    kit.check(c.docmd("AUTH", "EXTERNAL =")[0] == 235, "with an empty initial response")
-    kit.check(c.docmd("MAIL", "FROM:<cert@here.example>")[0] == 250 and c.docmd("RCPT", "TO:<user@example.com>")[0] == 250, "and may relay")
-    code, text = c.data("Subject: x\r\n\r\nx\r\n")
-    s.wait_log(r"%s: client=unknown\[127\.0\.0\.1\], sasl_method=EXTERNAL, sasl_username=cert-user$" % kit.queue_id("%d %s" % (code, text.decode())))
+    kit.check(c.say("AUTH EXTERNAL =")[0] == 235, "with an empty initial response")
+    got = c.mail("cert@here.example", "user@example.com", body="Subject: x\n\nx\n")
+    s.wait_log(r"%s: client=unknown\[127\.0\.0\.1\], sasl_method=EXTERNAL, sasl_username=cert-user$" % kit.queue_id(got[1]))
 
     # the same with another TLS library
-    p = subprocess.Popen(["gnutls-cli", "--starttls-proto=smtp", "--port=2587", "--x509cafile=" + env.ca(), "--verify-hostname=mx.test",
-                          "--x509certfile=" + certs["trusted"][0], "--x509keyfile=" + certs["trusted"][1], "127.0.0.1"],
-                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    for line, wanted in (("EHLO laptop.example", r"250-AUTH .*EXTERNAL"), ("AUTH EXTERNAL =", r"235 2\.7\.0 Authentication successful"), ("QUIT", r"221 ")):
-        said = "\n"
-        if line.startswith("EHLO"):
-            while "Handshake was completed" not in said:
-                said = p.stdout.readline()
-                kit.check(said, "gnutls-cli ends before the handshake does")
-        p.stdin.write(line + "\r\n")
-        p.stdin.flush()
-        while not re.match(wanted, said):
-            said = p.stdout.readline()
-            kit.check(said and not re.match("[45]", said), "gnutls-cli: %s answered by %r" % (line, said))
-    p.stdin.close()
-    p.wait(20)
-    p.stdout.close()
+    with GnuTLS(2587, pair=certs["trusted"], ca=env.ca()) as c:
+        kit.check(c.reply()[0] == 220 and c.ehlo("laptop.example")[0] == 250 and c.starttls()[0] == 220 and c.ehlo("laptop.example")[0] == 250, "gnutls-cli")
+        kit.check("EXTERNAL" in mechs(c) and c.say("AUTH EXTERNAL =")[0] == 235, "gnutls-cli: EXTERNAL")
+    together(env, s, certs)
+
+
+def together(env, s, certs):
+    """The thread: "use client certs instead of (or in combination with) SASL". The certificate where it is listed AND a login; either of
+    them; a certificate of one machine bound to one login."""
+    def rcpt(port, who, user=None, password=None):
+        with OpenSSL(port, pair=certs.get(who), name="laptop.example") as c:
+            c.ehlo("laptop.example")
+            if user:
+                got = c.say("AUTH PLAIN " + b64("\0%s\0%s" % (user, password or {"joe": "secret", "ann@here.example": "tiger"}[user])))
+                kit.check(got[0] == (535 if password else 235), got)
+            return c.mail("joe@here.example", "user@example.com")[0]
+
+    # 2590, 2593: both. 2591: either. 2592: this certificate is for joe alone.
+    for port, who, user, want in ((2590, "trusted", "joe", 250), (2590, "trusted", None, 554), (2590, None, "joe", 554), (2590, "stranger", "joe", 554), (2590, None, None, 554),
+                                  (2591, "trusted", None, 250), (2591, None, "joe", 250), (2591, "stranger", None, 554), (2591, None, None, 554),
+                                  (2592, "trusted", "joe", 250), (2592, "trusted", "ann@here.example", 554), (2592, None, "joe", 554),
+                                  (2593, "trusted", "joe", 250), (2593, "trusted", None, 554), (2593, None, "joe", 454), (2593, "stranger", "joe", 454)):
+        kit.check(rcpt(port, who, user) == want, "port %d: %s, login %s: wanted %d" % (port, who, user, want))
+    kit.check(rcpt(2590, "trusted", "joe", "wrong") == 554, "a wrong password is no login")
+    w = Swaks("--auth", "PLAIN", "--auth-user", "joe", "--auth-password", "secret", port=2590, tls=True, pair=certs["trusted"], sender="joe@here.example", rcpt="user@example.com")
+    kit.check(w.last()[0] == 250, w.out)
+    w = Swaks("--auth", "PLAIN", "--auth-user", "joe", "--auth-password", "secret", port=2590, tls=True, sender="joe@here.example", rcpt="user@example.com")
+    kit.check(w.last()[0] == 554, w.out)
