@@ -150,6 +150,7 @@ ipc_write_within(int fd, int timeout_ms, unsigned type, uint64_t id, struct span
 			result = (int)put;
 		}
 	}
+	explicit_bzero(b.p, b.n);       /* answers of keeper are secret */
 	buf_release(&b);
 	return result;
 }

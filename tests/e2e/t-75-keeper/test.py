@@ -11,6 +11,7 @@ import subprocess
 import time
 
 import kit
+from memory_kit import holds
 
 COUNT = 2000 if "asan" in kit.BUILD else 10000
 
@@ -26,25 +27,6 @@ def secrets(env, key):
             found += [number[:24], number[::-1][:24]]
     found.append("".join(open(key).read().splitlines()[2:3]).encode()[:48])     # PEM text
     kit.check(len(found) >= 3, "no secrets found in %s" % key)
-    return found
-
-
-def holds(pid, keys):
-    """The names of those of `keys` (name: secrets) that are in the memory of this process."""
-    found = set()
-    with open("/proc/%d/maps" % pid) as f:
-        ranges = [line.split()[0].split("-") for line in f if line.split()[1].startswith("r") and "[v" not in line]
-    with open("/proc/%d/mem" % pid, "rb", buffering=0) as mem:
-        for start, end in ((int(a, 16), int(b, 16)) for a, b in ranges):
-            keep = b""
-            for at in range(start, end, 4 << 20):
-                try:
-                    mem.seek(at)
-                    part = keep + mem.read(min(4 << 20, end - at))
-                except (OSError, ValueError, OverflowError):
-                    break
-                found |= {name for name, needles in keys.items() if any(n in part for n in needles)}
-                keep = part[-64:]
     return found
 
 
