@@ -329,7 +329,7 @@ next_piece(struct delivery *d, struct piece *p, struct fault *why)
 {
 	struct checks *s = d->checks;
 	size_t limit = (size_t)d->svc->p->line_length_limit;
-	struct span bytes;
+	struct span bytes = SPAN("");
 	ptrdiff_t end;
 
 	limit = limit > WINDOW - 2 ? WINDOW - 2 : limit;
