@@ -121,6 +121,25 @@ on_deliver_start(void *ctx, struct ipc_from from, struct ipc_deliver_start *m)
 }
 
 static void
+on_deliver_roll(void *ctx, struct ipc_from from, struct ipc_deliver_roll *m)
+{
+	struct role *r = ctx;
+	struct local *l = r->state;
+	struct arena *a = arena_new((size_t)16 << 20);
+	struct ipc_deliver_rolled answer = { .under_way = ARENA_ARRAY(a, struct ipc_under_way, l->n_deliveries + 1) };
+
+	(void)m;
+	LIST_EACH(n, &l->deliveries) {
+		const struct delivery *d = LIST_ITEM(n, struct delivery, node);
+
+		if (d->from.peer_id == from.peer_id)
+			answer.under_way[answer.n_under_way++].id = d->from.id;
+	}
+	(void)ipc_reply_deliver_rolled(r->hub, from, &answer);
+	arena_free(&a);
+}
+
+static void
 on_bounce_compose(void *ctx, struct ipc_from from, struct ipc_bounce_compose *m)
 {
 	struct role *r = ctx;
@@ -241,6 +260,7 @@ const struct role_spec local_role = {
 	.role = IPC_ROLE_LOCAL,
 	.on = {
 		.deliver_start = on_deliver_start,
+		.deliver_roll = on_deliver_roll,
 		.bounce_compose = on_bounce_compose,
 	},
 	.open = local_open,

@@ -419,6 +419,17 @@ children_reap(struct master *m)
 }
 
 void
+children_end(struct master *m, unsigned role, unsigned index)
+{
+	LIST_EACH(n, &m->children) {
+		struct child *c = LIST_ITEM(n, struct child, node);
+
+		if (c->kind->role == role && c->index == index)
+			kill(c->pid, SIGKILL);
+	}
+}
+
+void
 child_gone_from_hub(struct master *m, struct ipc_peer *p)
 {
 	LIST_EACH(n, &m->children) {

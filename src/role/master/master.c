@@ -203,6 +203,14 @@ on_stop_asked(void *ctx, struct ipc_from from, struct ipc_master_stop *msg)
 }
 
 static void
+on_hung(void *ctx, struct ipc_from from, struct ipc_role_hung *msg)
+{
+	(void)from;
+	if (msg->role == IPC_ROLE_SMTPC || msg->role == IPC_ROLE_LOCAL)
+		children_end(ctx, msg->role, msg->index);
+}
+
+static void
 on_keeper_open(void *ctx, struct ipc_from from, struct ipc_keeper_open *msg)
 {
 	(void)from;
@@ -289,7 +297,7 @@ arm(struct master *m)
 
 	m->on = (struct ipc_handlers){ .role_ready = on_ready, .role_bye = on_bye, .master_reload = on_reload_asked,
 		.master_status = on_status_asked, .master_stop = on_stop_asked,
-		.keeper_open = on_keeper_open };
+		.keeper_open = on_keeper_open, .role_hung = on_hung };
 	m->hub = ipc_hub_new(m->loop, IPC_ROLE_MASTER, &ops);
 	loop_signal_init(&m->chld, m->loop, SIGCHLD, on_chld, m);
 	loop_signal_init(&m->term, m->loop, SIGTERM, on_term, m);

@@ -94,6 +94,8 @@ void children_start(struct master *m);
 void children_renew(struct master *m);
 void children_reap(struct master *m);
 void children_stop(struct master *m);
+/* That process hangs. */
+void children_end(struct master *m, unsigned role, unsigned index);
 void child_gone_from_hub(struct master *m, struct ipc_peer *p);
 void children_tell_file(struct master *m, const struct watched_file *f);
 /* A file that keeper asked for. */

@@ -10,7 +10,7 @@
 #include "role/queue/queue.h"
 
 enum {
-	DELIVERY_MS = 4 * 3600 * 1000,          /* longer than all timeouts of a session together */
+	DELIVERY_MS = 24 * 3600 * 1000,         /* so long we believe an agent that it is still at it (roll.c) */
 	DISPATCH_BUDGET = 200,
 	CHOKED_BYTES = 4 << 20,                 /* queued to one agent: the rest can wait */
 	BUSY_US = 200000,
@@ -19,11 +19,12 @@ enum {
 };
 
 struct delivery {
+	struct list node;               /* queue->handed, in the order of their ids */
 	struct queue *q;
 	struct active *a;
 	struct job *job;
 	struct sched_dest *dest;
-	uint64_t peer_id;
+	uint64_t peer_id, id;
 	const uint32_t *rcpts;
 	uint32_t n;
 };
@@ -194,6 +195,7 @@ end_delivery(struct delivery *d, enum sched_verdict verdict, const struct fault 
 	if (verdict == SCHED_WORKS)
 		hint_push(d->dest, d->peer_id);
 	sched_done(q->sched, d->dest, verdict, why, loop_now_us(q->loop));
+	list_remove(&d->node);
 	q->deliveries--;
 	a->running--;
 	if (a->left > 0)
@@ -259,10 +261,12 @@ delivery_done(void *ctx, enum ipc_result result, struct ipc_deliver_done *m)
 	struct delivery *d = ctx;
 	struct fault why = { 0 };
 
+	d->id = 0;
 	if (result != IPC_OK) {
 		agent_died(d);
 		return;
 	}
+	roll_heard(d->q, d->peer_id);
 	if (m->busy) {
 		give_back(d, BUSY_US);
 		return;
@@ -278,6 +282,40 @@ delivery_done(void *ctx, enum ipc_result result, struct ipc_deliver_done *m)
 	if (m->throttle_dsn.n > 0 && m->throttle_dsn.n < sizeof(why.dsn))
 		snprintf(why.dsn, sizeof(why.dsn), "%.*s", SPAN_ARG(m->throttle_dsn));
 	end_delivery(d, m->throttle.n > 0 ? SCHED_THROTTLE : SCHED_WORKS, &why);
+}
+
+static bool
+is_listed(const struct ipc_deliver_rolled *m, uint64_t id)
+{
+	size_t from = 0, until = m->n_under_way;        /* in ascending order, as they were given */
+
+	while (from < until) {
+		size_t mid = from + (until - from) / 2;
+
+		if (m->under_way[mid].id == id)
+			return true;
+		if (m->under_way[mid].id < id)
+			from = mid + 1;
+		else
+			until = mid;
+	}
+	return false;
+}
+
+void
+deliver_check_roll(struct queue *q, uint64_t peer_id, uint64_t roll_id, const struct ipc_deliver_rolled *m)
+{
+	LIST_EACH(n, &q->handed) {
+		struct delivery *d = LIST_ITEM(n, struct delivery, node);
+		struct log l = message_log(d->a->m);
+
+		if (d->peer_id != peer_id || d->id > roll_id || is_listed(m, d->id))
+			continue;
+		log_warning(&l, "the agent's answer was lost: trying again, and who had the message already gets it twice");
+		ipc_forget(q->role->hub, d->id);
+		d->id = 0;
+		agent_died(d);
+	}
 }
 
 /* ---- the start of one */
@@ -364,10 +402,10 @@ send_delivery(struct delivery *d, struct ipc_peer *to)
 		.rcpts = rcpts_of(d, scratch),
 		.n_rcpts = d->n,
 	};
-	bool sent = ipc_ask_deliver_start(to, &s, DELIVERY_MS, delivery_done, d) != 0;
 
+	d->id = ipc_ask_deliver_start(to, &s, DELIVERY_MS, delivery_done, d);
 	arena_free(&scratch);
-	return sent;
+	return d->id != 0;
 }
 
 /* Nobody serves it. Agents that are just starting get a moment. */
@@ -403,6 +441,7 @@ start_delivery(struct queue *q, const struct sched_pick *p)
 
 	ensure(d != NULL);
 	*d = (struct delivery){ .q = q, .a = job->a, .job = job, .dest = p->dest, .rcpts = p->rcpts, .n = p->n };
+	list_init(&d->node);
 	q->deliveries++;
 	job->a->running++;
 	to = role == IPC_ROLE_COUNT ? NULL : choose_peer(q, p->dest, role);
@@ -412,7 +451,9 @@ start_delivery(struct queue *q, const struct sched_pick *p)
 	}
 	q->alone_since_us[role] = 0;
 	d->peer_id = ipc_peer_id(to);
-	if (!send_delivery(d, to))
+	if (send_delivery(d, to))
+		list_push_back(&q->handed, &d->node);
+	else
 		give_back(d, BUSY_US);
 }
 

@@ -140,7 +140,7 @@ queue_start(struct role *r)
 	hmap_init(&q->messages);
 	heap_init(&q->due);
 	for (struct list **l = (struct list *[]){ &q->all, &q->incoming, &q->cursors, &q->stuck, &q->suspects,
-	         &q->reporters, &q->sweeps, &q->listings, &q->tmps, NULL }; *l != NULL; l++)
+	         &q->reporters, &q->sweeps, &q->listings, &q->tmps, &q->handed, &q->rolls, NULL }; *l != NULL; l++)
 		list_init(*l);
 	snprintf(tag, sizeof(tag), "%s/error", q->params->syslog_name);
 	q->error_tag = strdup(tag);
@@ -150,11 +150,13 @@ queue_start(struct role *r)
 	loop_timer_init(&q->timer, r->loop, on_timer, q);
 	loop_timer_init(&q->stuck_timer, r->loop, journal_retry, q);
 	loop_timer_init(&q->tmp_timer, r->loop, submit_expire, q);
+	loop_timer_init(&q->roll_timer, r->loop, roll_call, q);
 	q->store = store_open(q->params->queue_directory, q->disk == NULL ? SYNC_THREADS : 0, r->loop,
 	    q->disk == NULL ? &store_io_disk : q->disk, &why);
 	if (q->store == NULL)
 		fatal("%s", why.text);
 	recover_begin(q);
+	roll_call(q);
 }
 
 void
@@ -183,6 +185,8 @@ queue_release(struct role *r)
 	loop_timer_release(&q->timer);
 	loop_timer_release(&q->stuck_timer);
 	loop_timer_release(&q->tmp_timer);
+	loop_timer_release(&q->roll_timer);
+	roll_release(q);
 	hmap_release(&q->messages);
 	heap_release(&q->due);
 	free(q->error_tag);

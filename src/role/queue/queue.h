@@ -130,6 +130,9 @@ struct queue {
 	struct list stuck;              /* journals that wait to be tried again */
 	struct list suspects;           /* active messages that wait to run apart */
 	struct list reporters;          /* active messages that wait to have a report made */
+	struct list handed;             /* deliveries in the agents' hands */
+	struct list rolls;              /* agents that were asked what they have in hand */
+	struct loop_timer roll_timer;
 	unsigned suspects_running;
 	bool suspect_alone;
 	unsigned active_count, active_retries, deliveries, notices_running;
@@ -212,6 +215,17 @@ void route_begin(struct active *a);
 /* Start what may start. */
 void deliver_dispatch(struct queue *q);
 void deliver_peer_up(struct queue *q, struct ipc_peer *p);
+
+/* Every delivery given to that agent before the question `roll_id`, and not in its list, is lost. */
+struct ipc_deliver_rolled;
+void deliver_check_roll(struct queue *q, uint64_t peer_id, uint64_t roll_id, const struct ipc_deliver_rolled *m);
+
+/* ---- roll.c */
+/* Ask every agent what it has in hand; its own timer. */
+void roll_call(void *ctx);
+/* That agent is alive. */
+void roll_heard(struct queue *q, uint64_t peer_id);
+void roll_release(struct queue *q);
 
 /* ---- bounce.c */
 /* Make the reports that are due, then active_settle. */

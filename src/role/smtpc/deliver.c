@@ -251,6 +251,25 @@ deliver_on_start(void *ctx, struct ipc_from from, struct ipc_deliver_start *m)
 	deliver_wake(d);
 }
 
+void
+deliver_on_roll(void *ctx, struct ipc_from from, struct ipc_deliver_roll *m)
+{
+	struct role *r = ctx;
+	struct smtpc_role *s = r->state;
+	struct arena *a = arena_new(1 << 20);
+	struct ipc_deliver_rolled answer = { .under_way = ARENA_ARRAY(a, struct ipc_under_way, s->n_deliveries + 1) };
+
+	(void)m;
+	LIST_EACH(n, &s->deliveries) {
+		const struct delivery *d = LIST_ITEM(n, struct delivery, node);
+
+		if (d->from.peer_id == from.peer_id)
+			answer.under_way[answer.n_under_way++].id = d->from.id;
+	}
+	(void)ipc_reply_deliver_rolled(r->hub, from, &answer);
+	arena_free(&a);
+}
+
 /* ---- next hops */
 
 /*

@@ -112,7 +112,7 @@ smtpc_status(struct role *r, struct buf *json)
 
 const struct role_spec smtpc_role = {
 	.role = IPC_ROLE_SMTPC,
-	.on = { .deliver_start = deliver_on_start },
+	.on = { .deliver_start = deliver_on_start, .deliver_roll = deliver_on_roll },
 	.network = true,
 	.open = smtpc_open,
 	.start = client_keys_start,

@@ -215,6 +215,8 @@ void own_addresses_find(struct smtpc_role *s);
 
 /* deliver.c */
 void deliver_on_start(void *ctx, struct ipc_from from, struct ipc_deliver_start *m);
+/* Which deliveries are under way. */
+void deliver_on_roll(void *ctx, struct ipc_from from, struct ipc_deliver_roll *m);
 void deliver_drop(struct delivery *d);          /* without an answer */
 void deliver_run(struct delivery *d);           /* from the loop only */
 void deliver_ready(void *delivery);              /* answers are in: for asks_new */
