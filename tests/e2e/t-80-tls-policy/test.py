@@ -20,6 +20,9 @@ def run(env):
     other = env.cert("other.example")
     foreign = env.cert("mx.partner.example", ca="other")
     alt = env.cert("alt.test")
+    names = {"san": env.cert("whoever", sans=["mx.partner.example"]), "cn": env.cert("mx.partner.example", sans=[]),
+             "cn beside san": env.cert("mx.partner.example", sans=["other.example"]), "wildcard": env.cert("whoever", sans=["*.partner.example"]),
+             "more": env.cert("whoever", sans=["email:joe@partner.example", "IP:192.0.2.7", "URI:https://partner.example/mta"])}
     rows = (ptr("198.18.0.11", "mx.partner.example") + ptr("198.18.0.12", "mx.partner.example", False) +
             ptr("198.18.0.13", "a.sub.weak.example") + ptr("198.18.0.22", "x.none.example"))
     # zones that nsd cannot read are SERVFAIL
@@ -43,6 +46,10 @@ def run(env):
         "198.18.0.24 verify issuer_maps=texthash:%s.missing action=5xx" % issuers,
         "198.18.0.25 may chain=alt.test",
         "198.18.0.26 may chain=nobody.test",
+        "198.18.0.31 verify match_email=joe@partner.example action=450",
+        "198.18.0.32 verify match_ip=192.0.2.7",
+        "198.18.0.33 verify match_uri=https://partner.example/mta",
+        "198.18.0.34 verify match=mx.partner.example action=550",
         "* may",
     ]) + "\n")
     master = kit.MASTER_CF.format(smtp="127.0.0.1:25")
@@ -97,6 +104,16 @@ def run(env):
     # the scarlet letter: who has not got the name does not get the entry
     passes("198.18.0.12", tls=False)
     passes("198.18.0.9", tls=False)
+    # names of certificates (RFC 9525): subjectAltName counts, the CN only where there is no dNSName
+    for what, code in (("san", 250), ("cn", 250), ("wildcard", 250), ("cn beside san", 554), ("more", 554)):
+        got = mail("198.18.0.11", names[what])
+        kit.check(got[0] == code, "%s: %s" % (what, got))
+    for addr, code in (("198.18.0.31", 450), ("198.18.0.32", 454), ("198.18.0.33", 454), ("198.18.0.34", 550)):
+        good, bad = (names["san"], names["more"]) if code == 550 else (names["more"], names["san"])
+        passes(addr, good)
+        refused(addr, code, "authentication failed: the client certificate is for another name$", "authentication failed: the client certificate " +
+                {"31": "does not have the mail address joe@partner", "32": r"does not have the address 192\.0\.2\.7", "33": "does not have the URI https://partner",
+                 "34": r"has 192\.0\.2\.7, wanted mx\.partner\.example"}[addr[-2:]], bad)
     # a parent; strength
     refused("198.18.0.13", 454, "encryption required", "encryption required", tls=False)
     refused("198.18.0.13", 454, "encryption too weak 128 less than 256$", "encryption too weak 128 less than 256", args=("-tls1_2", "-cipher", "ECDHE+AES128"))
