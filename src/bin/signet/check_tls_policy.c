@@ -49,7 +49,9 @@ on_entry(void *ctx, struct span key, struct span value, unsigned line)
 	struct tls_client_policy policy;
 	struct fault why = { 0 };
 	bool ok = value.n < 8192 && tls_client_policy_parse(value, k->p->smtpd_tls_fingerprint_digest, a, &policy, &why);
-	bool all = span_eq(key, SPAN("*"));
+	bool all = span_eq(key, SPAN("*")), sni = span_starts(key, SPAN("sni="));
+
+	ok = ok && tls_client_policy_fits(&policy, key, &why);
 
 	if (!k->second) {
 		if (ok && all)
@@ -58,7 +60,12 @@ on_entry(void *ctx, struct span key, struct span value, unsigned line)
 		conf_report_add(k->c->report, CONF_ERROR, k->path, line, "see smtpd_tls_policy(5)",
 		    "smtpd_tls_policy_maps: %.*s: %s: the client gets 454", SPAN_ARG(log_esc(span_slice(key, 0, 200))),
 		    value.n < 8192 ? why.text : "the value is too long");
-	} else if (!all && is_name(key) && policy.level < k->otherwise) {
+	} else if (sni && (policy.level < k->otherwise || k->p->smtpd_tls_req_ccert)) {
+		conf_report_add(k->c->report, CONF_WARNING, k->path, line, "key what relaxes by address",
+		    "smtpd_tls_policy_maps: %.*s takes the place of what others get (%s): every client can choose this entry",
+		    SPAN_ARG(log_esc(span_slice(key, 0, 200))), k->p->smtpd_tls_req_ccert && k->otherwise <= policy.level ? "smtpd_tls_req_ccert" :
+		    tls_client_level_name(k->otherwise));
+	} else if (!all && !sni && is_name(key) && policy.level < k->otherwise) {
 		conf_report_add(k->c->report, CONF_WARNING, k->path, line, "key what relaxes by address",
 		    "smtpd_tls_policy_maps: %.*s relaxes by DNS name (%s, where others get %s): who controls the DNS of an address can choose this entry",
 		    SPAN_ARG(log_esc(span_slice(key, 0, 200))), tls_client_level_name(policy.level), tls_client_level_name(k->otherwise));

@@ -30,7 +30,7 @@ struct client {
 	const struct params *p;
 	struct arena *a;
 	struct tls_asks asks;
-	const char *address, *name_given, *cert_file, *service, *bits;
+	const char *address, *name_given, *cert_file, *service, *bits, *sni;
 	struct span name;               /* confirmed; "" = none */
 	const char *name_why;
 	struct maps *maps;
@@ -95,16 +95,17 @@ find_entry(struct client *c)
 {
 	struct tls_client_key *keys = ARENA_ARRAY(c->a, struct tls_client_key, TLS_CLIENT_KEYS_MAX);
 	struct maps_env env = { .data_directory = c->p->data_directory, .default_database_type = c->p->default_database_type, .direct = true };
-	size_t n = tls_client_keys(c->name, span_str(c->address), c->a, keys);
+	size_t n = tls_client_keys(c->name, span_str(c->address), c->sni != NULL ? span_str(c->sni) : SPAN(""), c->a, keys);
 
-	if (!maps_open(span_str(c->p->smtpd_tls_policy_maps), MAPS_STRICT, &env, &c->maps, &c->why))
+	if (c->maps == NULL && !maps_open(span_str(c->p->smtpd_tls_policy_maps), MAPS_STRICT, &env, &c->maps, &c->why))
 		return false;
 	for (size_t i = 0; i < n; i++)
 		switch ((keys[i].partial ? maps_find_partial : maps_find)(c->maps, keys[i].key, NULL, c->a, &c->hit, &c->why)) {
 		case MAP_FOUND:
 			c->key = keys[i].key;
 			c->found = true;
-			c->unusable = !tls_client_policy_parse(c->hit.value, c->p->smtpd_tls_fingerprint_digest, c->a, &c->policy, &c->why);
+			c->unusable = !tls_client_policy_parse(c->hit.value, c->p->smtpd_tls_fingerprint_digest, c->a, &c->policy, &c->why) ||
+			    !tls_client_policy_fits(&c->policy, keys[i].key, &c->why);
 			return true;
 		case MAP_ABSENT:
 			break;
@@ -451,6 +452,23 @@ show_key_alone(struct client *c, const struct tls_client_shown *tls)
 	show_outcome(c, "key alone:   ", "key_alone", &key);
 }
 
+/* A client that says no server name yet may have another entry. */
+static bool
+show_clear(struct client *c, const struct tls_client_shown *clear)
+{
+	struct client before = *c;
+
+	if (c->sni != NULL) {
+		before.sni = NULL;
+		before.found = before.unusable = false;
+		if (!find_entry(&before))
+			return false;
+	}
+	show_outcome(&before, "in clear:    ", "in_clear", clear);
+	c->out = before.out;
+	return true;
+}
+
 static void
 client_json(struct client *c)
 {
@@ -497,7 +515,8 @@ run(struct client *c)
 	tls.name = clear.name = c->name;
 	tls.bits = c->bits != NULL ? (int)bits : 256;
 	show_credential(c, &tls);
-	show_outcome(c, "in clear:    ", "in_clear", &clear);
+	if (!show_clear(c, &clear))
+		return cli_fail(c->cli, CLI_TRY_AGAIN, "smtpd_tls_policy_maps: %s; the client gets 454", c->why.text);
 	show_outcome(c, "with TLS:    ", "with_tls", &tls);
 	show_key_alone(c, &tls);
 	if (!show_restrictions(c, &tls))
@@ -521,7 +540,7 @@ static bool
 take(struct client *c, int argc, char **argv)
 {
 	struct { const char *name; const char **to; } const rows[] = { { "--client", &c->address }, { "--name", &c->name_given },
-		{ "--cert", &c->cert_file }, { "--bits", &c->bits }, { "--service", &c->service } };
+		{ "--cert", &c->cert_file }, { "--bits", &c->bits }, { "--service", &c->service }, { "--sni", &c->sni } };
 
 	for (int i = 1; i < argc; i += 2) {
 		size_t k = 0;
@@ -549,7 +568,7 @@ tls_explain_client(struct cli *cli, int argc, char **argv)
 	int status;
 
 	if (!take(&c, argc, argv) || !dns_address_parse(span_str(c.address), bytes, &n))
-		return cli_usage(cli, "--client needs an address; --name, --cert, --bits and --service take one value each, --json none");
+		return cli_usage(cli, "--client needs an address; --name, --sni, --cert, --bits and --service take one value each, --json none");
 	c.conf = cli_conf(cli);
 	if (c.conf == NULL)
 		return CLI_NO;

@@ -13,13 +13,26 @@
 
 enum { STEPS_MAX = 16 };
 
+#define SNI_KEY "sni="
+
 /* --- keys --- */
 
 static void
 add_key(struct tls_client_key *keys, size_t *n, struct span key, bool partial, bool by_name)
 {
 	if (*n < TLS_CLIENT_KEYS_MAX)
-		keys[(*n)++] = (struct tls_client_key){ key, partial, by_name };
+		keys[(*n)++] = (struct tls_client_key){ key, partial, by_name, false };
+}
+
+/* There is always room for these two. */
+static void
+add_last_resort(struct tls_client_key *keys, size_t *n, struct span sni, struct arena *a)
+{
+	if (*n > TLS_CLIENT_KEYS_MAX - 2)
+		*n = TLS_CLIENT_KEYS_MAX - 2;
+	if (sni.n > 0)
+		keys[(*n)++] = (struct tls_client_key){ arena_printf(a, SNI_KEY "%.*s", SPAN_ARG(arena_lower(a, sni))), true, false, true };
+	keys[(*n)++] = (struct tls_client_key){ SPAN("*"), true, false, true };
 }
 
 static void
@@ -54,7 +67,7 @@ address_keys(struct span addr, struct tls_client_key *keys, size_t *n)
 }
 
 size_t
-tls_client_keys(struct span name, struct span addr, struct arena *a, struct tls_client_key *keys_r)
+tls_client_keys(struct span name, struct span addr, struct span sni, struct arena *a, struct tls_client_key *keys_r)
 {
 	size_t n = 0;
 
@@ -64,10 +77,15 @@ tls_client_keys(struct span name, struct span addr, struct arena *a, struct tls_
 	if (name.n > 0)
 		name_keys(name, keys_r, &n);
 	address_keys(arena_lower(a, addr), keys_r, &n);
-	if (n == TLS_CLIENT_KEYS_MAX)
-		n--;
-	add_key(keys_r, &n, SPAN("*"), true, false);
+	add_last_resort(keys_r, &n, sni, a);
 	return n;
+}
+
+bool
+tls_client_policy_fits(const struct tls_client_policy *p, struct span key, struct fault *why)
+{
+	return !span_starts(key, SPAN(SNI_KEY)) || p->level != TLS_CLIENT_NONE ||
+	    fault_set(why, "4.7.0", "a client that asks for a server name has begun TLS already: \"none\" makes no sense there");
 }
 
 /* --- conditions --- */

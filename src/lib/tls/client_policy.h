@@ -59,14 +59,21 @@ struct tls_client_key {
 	struct span key;
 	bool partial;           /* cut from a longer one: pattern and network tables are not asked */
 	bool by_name;
+	bool last_resort;       /* "sni=NAME" or "*": nothing is known of who the client is */
 };
 
 /*
  * The keys of a client in their order; the first hit decides, alone. `name` must be confirmed by
  * forward lookup (empty = none: then no key is a name). Keys: name, ".parent"s, address, its
- * networks cut at '.' or ':', "*". `keys_r` has room for TLS_CLIENT_KEYS_MAX.
+ * networks cut at '.' or ':', "sni=NAME" (`sni` is what the client asked for in its handshake;
+ * empty = nothing, or no handshake yet), "*". `keys_r` has room for TLS_CLIENT_KEYS_MAX.
  */
-size_t tls_client_keys(struct span name, struct span addr, struct arena *a, struct tls_client_key *keys_r);
+size_t tls_client_keys(struct span name, struct span addr, struct span sni, struct arena *a, struct tls_client_key *keys_r);
+
+/*
+ * The same policy when it was found by a key: behind "sni=NAME" some words come too late. False + why: it makes no sense there.
+ */
+bool tls_client_policy_fits(const struct tls_client_policy *p, struct span key, struct fault *why);
 
 /* --- decision --- */
 

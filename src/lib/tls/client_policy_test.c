@@ -151,18 +151,19 @@ static void
 test_keys(void **state)
 {
 	static const struct {
-		const char *name, *addr, *want;
+		const char *name, *addr, *sni, *want;
 	} rows[] = {
-		{ "MX.Partner.example.", "192.0.2.7", "mx.partner.example .partner.example* .example* 192.0.2.7 192.0.2* 192.0* 192* **" },
-		{ "", "192.0.2.7", "192.0.2.7 192.0.2* 192.0* 192* **" },
-		{ "localhost", "::1", "localhost ::1 **" },
-		{ "", "2001:DB8::1", "2001:db8::1 2001:db8* 2001* **" },
+		{ "MX.Partner.example.", "192.0.2.7", "", "mx.partner.example .partner.example* .example* 192.0.2.7 192.0.2* 192.0* 192* **" },
+		{ "", "192.0.2.7", "", "192.0.2.7 192.0.2* 192.0* 192* **" },
+		{ "localhost", "::1", "", "localhost ::1 **" },
+		{ "", "2001:DB8::1", "", "2001:db8::1 2001:db8* 2001* **" },
+		{ "a.example", "192.0.2.7", "Submit.Example", "a.example .example* 192.0.2.7 192.0.2* 192.0* 192* sni=submit.example* **" },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		struct tls_client_key keys[TLS_CLIENT_KEYS_MAX];
-		size_t n = tls_client_keys(span_str(rows[i].name), span_str(rows[i].addr), a, keys);
+		size_t n = tls_client_keys(span_str(rows[i].name), span_str(rows[i].addr), span_str(rows[i].sni), a, keys);
 		struct span all = SPAN("");
 
 		for (size_t k = 0; k < n; k++)
@@ -184,9 +185,23 @@ test_many_labels(void **state)
 		name[i] = 'a';
 		name[i + 1] = '.';
 	}
-	n = tls_client_keys(span_of(name, sizeof(name) - 1), SPAN("192.0.2.7"), a, keys);
+	n = tls_client_keys(span_of(name, sizeof(name) - 1), SPAN("192.0.2.7"), SPAN("MX.test"), a, keys);
 	assert_int_equal(n, TLS_CLIENT_KEYS_MAX);
 	assert_span(keys[n - 1].key, "*");
+	assert_span(keys[n - 2].key, "sni=mx.test");
+	assert_true(keys[n - 1].last_resort && keys[n - 2].last_resort && !keys[n - 3].last_resort);
+}
+
+static void
+test_sni_fits(void **state)
+{
+	struct tls_client_policy none = { .level = TLS_CLIENT_NONE }, may = { .level = TLS_CLIENT_MAY };
+	struct fault why = { 0 };
+
+	(void)state;
+	assert_true(tls_client_policy_fits(&none, SPAN("mx.test"), &why) && tls_client_policy_fits(&may, SPAN("sni=mx.test"), &why));
+	assert_false(tls_client_policy_fits(&none, SPAN("sni=mx.test"), &why));
+	assert_non_null(strstr(why.text, "has begun TLS already"));
 }
 
 /* --- decisions --- */
@@ -481,6 +496,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_asks),
 	KIT_TEST(test_keys),
 	KIT_TEST(test_many_labels),
+	KIT_TEST(test_sni_fits),
 	KIT_TEST(test_decisions),
 	KIT_TEST(test_fingerprints),
 	KIT_TEST(test_fragile_fingerprints),

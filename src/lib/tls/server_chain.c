@@ -61,6 +61,12 @@ tls_server_session_chain(struct tls_server_ctx *c, SSL *ssl)
 	return !c->chain_per_session || tls_chain_use(c->chain, NULL, ssl, &why);
 }
 
+bool
+tls_server_default_chain(struct tls_server_ctx *c, SSL *ssl, struct fault *why)
+{
+	return c->chain == NULL || tls_chain_use(c->chain, NULL, ssl, why);
+}
+
 void
 tls_server_ctx_set_ticket_keys(struct tls_server_ctx *c, const struct tls_ticket_keys *k)
 {

@@ -72,6 +72,8 @@ bool tls_server_ctx_asks_keys(const struct tls_server_ctx *c);
  * `mandatory`, `ask_ccert`, `enable_rpk`, protocols, ciphers and exclusions. False + why: better no TLS than with other rules.
  */
 bool tls_server_tune(struct tls_server_ctx *c, SSL *ssl, const struct tls_server_params *p, struct fault *why);
+/* The service's own certificates for a connection that was given others, before its ServerHello. */
+bool tls_server_default_chain(struct tls_server_ctx *c, SSL *ssl, struct fault *why);
 /* For log_tls_cipher_list(). */
 const char *tls_server_ctx_ciphers(const struct tls_server_ctx *c);
 /* The key exchange groups that the library knows of those configured; "" = its own choice. */

@@ -334,7 +334,7 @@ arm(struct session *s)
 	unsigned want = 0;
 
 	if (s->tls_handshake)
-		want = s->handshake_writes ? LOOP_WRITE : LOOP_READ;
+		want = s->hello_waits ? 0 : s->handshake_writes ? LOOP_WRITE : LOOP_READ;
 	else if (smtps_wants_input(s->engine) && !s->closing && !(s->svc->wrapper && s->tls == NULL))
 		want = LOOP_READ;
 	if (!s->tls_handshake && smtps_output(s->engine).n > 0)
@@ -350,7 +350,7 @@ arm(struct session *s)
 static void
 forget_answers(struct session *s)
 {
-	if (s->asks != NULL && s->msg == NULL && list_empty(&s->questions) && smtps_idle(s->engine))
+	if (s->asks != NULL && !s->hello_waits && s->msg == NULL && list_empty(&s->questions) && smtps_idle(s->engine))
 		asks_free(&s->asks);
 }
 
@@ -359,6 +359,8 @@ session_pump(struct session *s)
 {
 	if (s->upstream_wait)
 		return;
+	if (s->hello_waits)
+		session_tls_step(s);
 	while (!s->ended && one_round(s))
 		;
 	if (s->ended)

@@ -195,6 +195,8 @@ tls_done(struct session *s)
 	s->read_ready = true;
 	s->tls = ARENA_NEW(s->arena, struct tls_info);
 	stream_info(&s->stream, s->p->smtpd_tls_fingerprint_digest, s->arena, s->tls);
+	if (!keys_have_sni(s->svc))
+		s->tls->sni = SPAN("");         /* as without the tables of policies: not in the log */
 	log_tls(s);
 	missing = ccert_missing(s);
 	/* What was said before does not count any more (RFC 3207 section 4.2). */
@@ -222,10 +224,35 @@ session_tls_failed(struct session *s, const char *text)
 	smtps_eof(s->engine, now_us(s));
 }
 
+/* The client has said which server name it wants: its entry, then its certificates. */
+static void
+take_hello(struct session *s)
+{
+	struct fault why = { 0 };
+
+	arena_clear(s->d->scratch);
+	switch (tls_policy_by_sni(s, &why)) {
+	case MAP_WAIT:
+		s->hello_waits = true;
+		return;
+	case MAP_DEFER:
+		session_tls_failed(s, why.text);
+		return;
+	case MAP_FOUND:
+	case MAP_ABSENT:
+		break;
+	}
+	if (keys_have_sni(s->svc) && !tls_policy_has_chain(s))
+		keys_choose_chain(s);
+	else
+		stream_set_chain(&s->stream, NULL, false);
+	session_tls_step(s);
+}
+
 void
 session_tls_step(struct session *s)
 {
-	s->handshake_writes = false;
+	s->handshake_writes = s->hello_waits = false;
 	switch (stream_handshake(&s->stream)) {
 	case STREAM_DONE:
 		tls_done(s);
@@ -236,8 +263,7 @@ session_tls_step(struct session *s)
 	case STREAM_WANT_READ:
 		break;
 	case STREAM_WANT_CHAIN:
-		keys_choose_chain(s);
-		session_tls_step(s);
+		take_hello(s);
 		break;
 	case STREAM_EOF:
 	case STREAM_ERROR:
@@ -255,7 +281,8 @@ session_tls_begin(struct session *s)
 	s->tls_handshake = true;
 	s->deadline_us = now_us(s) + s->p->smtpd_starttls_timeout_ms * 1000;
 	trace(s);
-	if (!stream_start_server(&s->stream, s->svc->tls, keys_have_sni(s->svc) && !tls_policy_has_chain(s), &why) || !tls_policy_tune(s, &why)) {
+	if (!stream_start_server(&s->stream, s->svc->tls, (keys_have_sni(s->svc) && !tls_policy_has_chain(s)) || tls_policy_wants_sni(s), &why) ||
+	    !tls_policy_tune(s, &why)) {
 		session_tls_failed(s, why.text);
 		return;
 	}

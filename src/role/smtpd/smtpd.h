@@ -122,6 +122,7 @@ struct session {
 	int64_t deadline_us;            /* for the client's input */
 	bool tls_wanted;                /* handshake when the output is flushed */
 	bool tls_handshake, handshake_writes;
+	bool hello_waits;               /* the ClientHello has come, the tables are asked about its server name */
 	unsigned tls_features;          /* what of its TLS is logged: bits of enum log_tls_feature */
 	bool read_ready;                /* the descriptor or the TLS layer has more */
 	bool closing;                   /* flush and hang up */

@@ -102,7 +102,8 @@ take_value(struct session *s, struct tls_entry *e, struct span key, const struct
 		unusable(e);
 		return;
 	}
-	e->found = tls_client_policy_parse(arena_dup(a, value), s->p->smtpd_tls_fingerprint_digest, a, &e->policy, &e->why);
+	e->found = tls_client_policy_parse(arena_dup(a, value), s->p->smtpd_tls_fingerprint_digest, a, &e->policy, &e->why) &&
+	    tls_client_policy_fits(&e->policy, key, &e->why);
 	if (!e->found)
 		unusable(e);
 }
@@ -112,12 +113,13 @@ static enum map_result
 try_keys(struct session *s, struct tls_entry *e)
 {
 	struct tls_client_key *keys = ARENA_ARRAY(s->d->scratch, struct tls_client_key, TLS_CLIENT_KEYS_MAX);
-	size_t n = tls_client_keys(e->name, e->addr, s->d->scratch, keys);
+	size_t n = tls_client_keys(e->name, e->addr, e->sni, s->d->scratch, keys);
 	bool unknown_name = s->facts.name_state == ACL_NAME_TEMPORARY;
 	struct map_hit hit;
 
 	for (size_t i = 0; i < n; i++) {
-		if (i + 1 == n && unknown_name) {
+		e->last_resort = keys[i].last_resort;
+		if (e->last_resort && unknown_name) {
 			/* a name may have an entry: without it, whoever can break DNS would be rid of the demand */
 			fault_set(&e->why, "4.7.0", "the client's name cannot be looked up for now, and no key is its address");
 			unusable(e);
@@ -156,29 +158,37 @@ log_unusable(const struct session *s, const struct tls_entry *e)
 	    e->source.n > 0 ? ": " : "", e->why.text, SPAN_ARG(s->facts.namaddr));
 }
 
+/* The server name of the handshake; the session's handshake stays the same whoever is behind a proxy. */
+static struct span
+server_name(const struct session *s)
+{
+	return s->stream.ssl != NULL ? span_str(stream_sni_name(&s->stream)) : SPAN("");
+}
+
 enum map_result
 tls_policy_find(struct session *s)
 {
-	struct span name = confirmed_name(s);
+	struct span name = confirmed_name(s), sni = server_name(s);
 	struct tls_entry *e = s->tls_entry;
 	struct arena *a;
 
 	if (s->svc->local || maps_empty(s->svc->tls_policy_maps))
 		return MAP_FOUND;
-	if (e != NULL && span_eq(e->name, name) && span_eq(e->addr, s->facts.addr))
+	if (e != NULL && span_eq(e->name, name) && span_eq(e->addr, s->facts.addr) && span_eq(e->sni, sni))
 		return MAP_FOUND;
-	tls_policy_forget(s);
 	a = arena_new(ENTRY_ARENA);
 	e = ARENA_NEW(a, struct tls_entry);
 	e->arena = a;
 	e->name = arena_dup(a, name);
 	e->addr = arena_dup(a, s->facts.addr);
+	e->sni = arena_dup(a, sni);
 	if (try_keys(s, e) == MAP_WAIT) {
 		arena_free(&a);
 		return MAP_WAIT;
 	}
 	if (e->unusable)
 		log_unusable(s, e);
+	tls_policy_forget(s);
 	s->tls_entry = e;
 	return MAP_FOUND;
 }
@@ -248,6 +258,23 @@ tls_policy_tune(struct session *s, struct fault *why)
 		t.mandatory_exclude_ciphers = "";
 	}
 	return tune_chain(s, why) && tls_server_tune(s->svc->tls, s->stream.ssl, &t, why);
+}
+
+bool
+tls_policy_wants_sni(const struct session *s)
+{
+	return s->tls_entry != NULL && s->tls_entry->last_resort;
+}
+
+enum map_result
+tls_policy_by_sni(struct session *s, struct fault *why)
+{
+	if (!tls_policy_wants_sni(s))
+		return MAP_FOUND;
+	if (tls_policy_find(s) == MAP_WAIT)
+		return MAP_WAIT;
+	/* what "*" has set before does not stay */
+	return tls_server_default_chain(s->svc->tls, s->stream.ssl, why) && tls_policy_tune(s, why) ? MAP_FOUND : MAP_DEFER;
 }
 
 /* --- what was shown, and whether it is enough --- */

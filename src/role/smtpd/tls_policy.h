@@ -14,6 +14,8 @@ struct question;
 struct tls_entry {
 	struct arena *arena;            /* holds this struct and everything below */
 	struct span name, addr;         /* whom it was looked up for (XCLIENT may change the client) */
+	struct span sni;                /* and the server name that it asked for; "" before the handshake */
+	bool last_resort;               /* no key was its name or address: a server name may still choose another entry */
 	bool found;                     /* an entry decides; else the service's level does */
 	bool unusable;                  /* the lookup failed or the value makes no sense: 454 until the client comes again */
 	struct tls_client_policy policy;
@@ -38,6 +40,10 @@ bool tls_policy_demands(const struct session *s);
 
 /* The entry names the chain, whatever name the client asks for. */
 bool tls_policy_has_chain(const struct session *s);
+/* Tables may have an entry for the server name that the client will ask for. */
+bool tls_policy_wants_sni(const struct session *s);
+/* The ClientHello has come: find the entry of its server name, if no better one decides. FOUND, WAIT, or DEFER + why: no TLS then. */
+enum map_result tls_policy_by_sni(struct session *s, struct fault *why);
 /* Before the handshake: certificates, protocols and ciphers of the entry. False + why: no TLS then. */
 bool tls_policy_tune(struct session *s, struct fault *why);
 /* After the handshake: log early what the client will be told at MAIL. */

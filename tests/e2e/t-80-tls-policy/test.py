@@ -1,4 +1,5 @@
-"""smtpd_tls_policy_maps: what each client must show, by its confirmed name, address or network; refusals are replies."""
+"""smtpd_tls_policy_maps: what each client must show, by its confirmed name, address or network, or by the server name that it asks for;
+refusals are replies."""
 import re
 
 import kit
@@ -189,5 +190,83 @@ def run(env):
     # another client program
     got = Swaks(source="198.18.0.11", tls=True, until="MAIL").last()
     kit.check(got[0] == 554 and "no client certificate was presented" in got[1], got)
+    s.stop()
+    by_server_name(env, (cert, key), partner, alt)
+
+
+BY_SNI = """\
+198.18.0.11 may
+sni=partner.test verify match=mx.partner.example action=5xx
+sni=weak.test may protocols=TLSv1.2
+sni=chain.test encrypt chain=alt.test
+sni=none.test none
+sni=typo.test encript
+* encrypt ask_ccert=no
+"""
+
+
+def by_server_name(env, pair, partner, alt):
+    """sni=NAME: behind name and address, before "*". By a table that is read here (port 25) and by one that another process serves."""
+    first = env.cert("first.test")
+    table, chained = env.write("by_sni", BY_SNI), env.write("chained", BY_SNI[:-1] + " chain=first.test\n")
+    chains = "inline:{ { alt.test = %s %s } { first.test = %s %s } }" % (alt[1], alt[0], first[1], first[0])
+    s = env.signet("sni", "smtpd_tls_security_level = may\nsmtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s\nsmtpd_tls_CAfile = %s\nsmtpd_tls_loglevel = 1\n"
+                   "smtpd_peername_lookup = no\nsmtpd_tls_policy_maps = texthash:%s\n" % (*pair, env.ca(), table), kit.MASTER_CF.format(smtp="127.0.0.1:25") +
+                   "".join("127.0.0.1:%d inet n - n - - smtpd -o { %s }\n" % (port, " } -o { ".join(over)) for port, over in (
+                       (2501, ["smtpd_tls_policy_maps = lmdb:" + chained, "tls_server_sni_maps = " + chains]),
+                       (2502, ["smtpd_tls_policy_maps = texthash:" + chained, "tls_server_sni_maps = " + chains]), (2503, ["smtpd_tls_wrappermode = yes", "smtpd_tls_policy_maps = lmdb:" + table]),
+                       (2504, ["smtpd_authorized_xclient_hosts = 127.0.0.0/8"]))), start=False)
+    for path in (table, chained):
+        s.cli("map", "build", "lmdb:" + path)
+    s.start()
+
+    def mail(name, port=25, who=None, source="198.18.0.9", args=()):
+        """The reply to MAIL, whether a certificate was asked for, and what s_client tells."""
+        with OpenSSL(port, source=source, pair=who, wrap=port == 2503, args=(*(("-servername", name) if name else ("-noservername",)), "-msg", *args)) as c:
+            kit.check(port != 2503 or c.reply()[0] == 220, "the greeting")
+            c.ehlo()
+            return c.say("MAIL FROM:<a@b.example>"), "CertificateRequest" in c.facts(), c.facts()
+
+    for port in (25, 2501, 2502, 2503):
+        usual = "first" if port in (2501, 2502) else "mx"       # the chain of "*"
+        for name in (None, "other.test"):
+            got, asked, facts = mail(name, port)
+            kit.check(got[0] == 250 and not asked and re.search(r"Peer certificate: CN ?= ?%s\.test" % usual, facts), "%s, no entry: %s %s" % (name, got, facts))
+        if usual == "first":
+            got, asked, facts = mail("chain.test", port)
+            kit.check(got[0] == 250 and re.search(r"Peer certificate: CN ?= ?alt\.test", facts), "chain= behind a server name: %s %s" % (got, facts))
+        got, asked, facts = mail("Partner.test", port)
+        kit.check(got[0] == 554 and "no client certificate was presented" in got[1] and asked, "by server name, without a certificate: %s" % (got,))
+        got, asked, facts = mail("partner.test", port, partner)
+        # no answer to the name's chain: what the entry of "*" had set is gone
+        kit.check(got[0] == 250 and asked and re.search(r"Peer certificate: CN ?= ?mx\.test", facts), "with it: %s %s" % (got, facts))
+        got, asked, facts = mail("weak.test", port)
+        kit.check(got[0] == 250 and not asked and "Protocol version: TLSv1.2" in facts, "protocols behind a server name: %s %s" % (got, facts))
+        got, asked, facts = mail("partner.test", port, source="198.18.0.11")
+        kit.check(got[0] == 250 and "TLSv1.3" in facts, "the address decides first: %s %s" % (got, facts))
+        for name, said in (("none.test", "has begun TLS already"), ("typo.test", '\\"encript\\" is not one of|"encript" is not one of')):
+            mark = s.mark()
+            got, asked, facts = mail(name, port)
+            kit.check(got[0] == 454 and "temporarily" in got[1], "%s: %s" % (name, got))
+            s.wait_log(r"warning: smtpd_tls_policy_maps: .*(%s)" % said, mark)
+    # in clear there is no server name
+    kit.check(Swaks(source="198.18.0.9", until="MAIL").last()[0] == 454 and Swaks(source="198.18.0.11", until="MAIL").last()[0] == 250, "in clear")
+    # a session of one name is none of another
+    session = env.path("sni-session")
+    mail("weak.test", args=("-sess_out", session))
+    kit.check("Reused" in hello(25, "-tls1_2", "-sess_in", session, "-servername", "weak.test", source="198.18.0.9"), "the same name")
+    kit.check("Reused" not in hello(25, "-tls1_2", "-sess_in", session, "-servername", "partner.test", source="198.18.0.9"), "another name")
+    # the log line has the name only where the name chooses certificates, as without these tables
+    for port, name in ((25, ""), (2502, r" to weak\.test")):
+        mark = s.mark()
+        mail("weak.test", port)
+        s.wait_log(r"TLS connection established from unknown\[198\.18\.0\.9\]%s: TLSv1\.2 with cipher" % name, mark)
+    # behind a proxy: another client, the same handshake
+    with OpenSSL(2504, args=("-servername", "partner.test")) as c:
+        c.ehlo()
+        kit.check(c.say("MAIL FROM:<a@b.example>")[0] == 554, "the proxy itself")
+        for addr, code in (("198.18.0.11", 250), ("198.18.0.44", 554)):
+            kit.check(c.say("XCLIENT NAME=[UNAVAILABLE] ADDR=%s" % addr)[0] == 220 and c.ehlo()[0] == 250, "XCLIENT")
+            kit.check(c.say("MAIL FROM:<a@b.example>")[0] == code and c.say("RSET")[0] == 250, "for " + addr)
     s.stop()
 

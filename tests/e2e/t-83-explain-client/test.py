@@ -12,7 +12,8 @@ def run(env):
     partner, foreign = env.cert("mx.partner.example"), env.cert("mx.partner.example", ca="other")
     server_only = env.cert("mx.partner.example", eku="serverAuth")
     env.dns(["11.0.18.198.in-addr.arpa. PTR mx.partner.example.", "mx.partner.example. A 198.18.0.11"])
-    table = env.write("mx/etc/policy", "mx.partner.example verify match=hostname bits=128 action=5xx\n198.18.0.12 secure\n198.18.0.13 none\n")
+    table = env.write("mx/etc/policy", "mx.partner.example verify match=hostname bits=128 action=5xx\n198.18.0.12 secure\n198.18.0.13 none\n"
+                      "sni=submit.example verify action=5xx\nsni=bad.example none\n")
     s = env.signet("mx", "smtpd_tls_security_level = may\nsmtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s\nsmtpd_tls_CAfile = %s\nsmtpd_tls_ask_ccert = yes\n"
                    "smtpd_tls_policy_maps = texthash:%s\nrelay_clientcerts = inline:{ { %s = x } }\n"
                    "smtpd_client_restrictions = reject_plaintext_session\nsmtpd_sender_restrictions = tls_require { encrypt bits=512 }\n"
@@ -38,6 +39,12 @@ def run(env):
     kit.check("encryption too weak 112 less than 128" in out and "permit_tls_clientcerts says nothing" in out, out)
     kit.check("cannot be understood: " in explain("198.18.0.12") and "STARTTLS is not offered" in explain("198.18.0.13"), "bad and none")
     kit.check("entry:        none; smtpd_tls_security_level = may decides" in explain("198.18.0.99", "--name", "else.example"), "no entry")
+    # by the server name that the client asks for: in clear there is none
+    out = explain("198.18.0.99", "--name", "else.example", "--sni", "Submit.example")
+    kit.check(re.search(r"^entry: +%s:4: sni=submit\.example  verify action=5xx$" % re.escape(table), out, re.M) and re.search(r"^handshake: .*a certificate is asked for$", out, re.M) and
+              re.search(r"^with TLS: +refused at MAIL: 554 5\.7\.0 authentication required", out, re.M) and not re.search(r"^in clear: +refused", out, re.M), out)
+    kit.check("cannot be understood: a client that asks" in explain("198.18.0.99", "--name", "else.example", "--sni", "bad.example"), "none behind a server name")
+    kit.check("mx.partner.example  verify" in explain("198.18.0.11", "--sni", "submit.example"), "the client's own name comes first")
     # the same for programs
     o = json.loads(explain("198.18.0.11", "--json", "--cert", partner[0]))
     kit.check((o["name"], o["name_source"], o["level"], o["asks_certificate"]) == ("mx.partner.example", "confirmed by DNS", "verify", True), o)

@@ -17,4 +17,13 @@ def run(env):
     # without "*" the service's level is what others get
     env.write("mx/etc/policy", "lax.example may\nno.example none\n")
     out = s.cli("check", check_status=False)
-    kit.check("lax.example relaxes" not in out and "no.example relaxes by DNS name (none, where others get may)" in out, out)
+    kit.check("lax.example relaxes" not in out and "sni=" not in out and "no.example relaxes by DNS name (none, where others get may)" in out, out)
+    # every client can say any server name
+    env.write("mx/etc/policy", "* encrypt\nsni=lax.example may\nsni=strict.example verify\nsni=none.example none\n")
+    out = s.cli("check", check_status=False)
+    kit.check(re.search(r"warning: .*sni=lax\.example takes the place of what others get \(encrypt\): every client can choose this entry", out) and
+              "sni=strict.example" not in out and re.search(r"error: .*sni=none\.example: a client that asks for a server name has begun TLS already", out), out)
+    env.write("mx/etc/policy", "sni=strict.example encrypt\n")
+    s.set(main + "smtpd_tls_req_ccert = yes\nsmtpd_tls_CAfile = %s\n" % env.ca(), kit.MASTER_CF.format(smtp="127.0.0.1:25") + " -o smtpd_tls_security_level=encrypt\n")
+    out = s.cli("check", check_status=False)
+    kit.check("sni=strict.example takes the place of what others get (smtpd_tls_req_ccert)" in out, out)
