@@ -73,7 +73,7 @@ def run(env):
     as_b("ln", "-s", "/etc/shadow", os.path.join(drop, "link"))
     if not protected or as_b("ln", theirs, os.path.join(drop, "hard")) == 0:
         kit.check(not protected, "the kernel lets nobody link another's file")
-    os.link("/etc/hostname", os.path.join(drop, "hard2"))
+    os.link(env.write("elsewhere", "a file of the system\n"), os.path.join(drop, "hard2"))
     as_b("mkdir", os.path.join(drop, "dir"))
     as_b("mkfifo", "-m", "0700", os.path.join(drop, "fifo"))
     as_b("sh", "-c", "echo hello > %s/rubbish; chmod 700 %s/rubbish; cp %s %s/half; chmod 600 %s/half" % (drop, drop, mine, drop, drop))
