@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "role/roles.h"
+#include "role/smtpd/acl.h"
 
 static const struct role_spec *const role_table[] = {
 	&control_role,
@@ -43,7 +44,7 @@ main(int argc, char **argv)
 {
 	static char program[PATH_MAX], dir[PATH_MAX];
 	const char *config = getenv("MAIL_CONFIG");
-	struct master_options o = { 0 };
+	struct master_options o = { .judge = acl_conf_check };
 	ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 1);
 	int c;
 

@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "maps/conf_check.h"
+#include "role/smtpd/acl.h"
 #include "signet/cli.h"
 
 const struct conf_item *
@@ -71,6 +72,7 @@ check(const struct cli *cli, bool json)
 		struct checker c = { .conf = conf, .report = &report };
 
 		maps_conf_check(conf, &report);
+		acl_conf_check(conf, &report);
 		check_tables(&c);
 		check_tls(&c);
 		check_fit(&c);

@@ -37,10 +37,8 @@ check_service(struct policy_check *k, const struct params *p, const struct conf_
 
 	if (!first_time(k, text))
 		return;
-	if (!policy_service_parse(text, p, k->a, &s, &why)) {
-		check_say(k->c, CONF_ERROR, i, "check_policy_service unix:PATH, inet:HOST:PORT, or { inet:HOST:PORT, name=value }", "%s", why.text);
-		return;
-	}
+	if (!policy_service_parse(text, p, k->a, &s, &why))
+		return;                 /* acl_conf_check() says so */
 	r = s->socket_path != NULL ? check_listens_path(s->socket_path) : check_listens_inet(arena_cstr(k->a, s->host), s->port);
 	if (r < 0)
 		check_say(k->c, CONF_WARNING, i, "start the policy service, or correct its place",

@@ -586,10 +586,11 @@ test_starttls(void **state)
 	assert_true(span_find(buf_span(&p.out), SPAN("250-STARTTLS\r\n")) > 0);
 	buf_clear(&p.out);
 	feed(&p, SPAN("MAIL FROM:<a@x>\r\nRSET\r\nBDAT 6\r\nQUIT\r\n"));
+	feed(&p, SPAN("XCLIENT ADDR=192.0.2.1\r\nXFORWARD HELO=x\r\n"));
 	feed(&p, SPAN("STARTTLS\r\nNOOP\r\n"));
 	assert_span(buf_span(&p.out), "530 5.7.0 Must issue a STARTTLS command first\r\n"
 	    "530 5.7.0 Must issue a STARTTLS command first\r\n530 5.7.0 Must issue a STARTTLS command first\r\n"
-	    "220 2.0.0 Ready to start TLS\r\n");
+	    "550 5.7.0 Error: insufficient authorization\r\n530 5.7.0 Must issue a STARTTLS command first\r\n220 2.0.0 Ready to start TLS\r\n");
 	assert_false(smtps_wants_input(p.s));
 	smtps_tls_started(p.s, 0);
 	buf_clear(&p.out);

@@ -474,7 +474,7 @@ static const struct smtps_row rows[] = {
 	    done_starttls },
 	{ "AUTH", SMTPS_AUTH, CMD_LAST | CMD_MODAL | CMD_SECRET, RESTING, "503 5.5.1 Error: MAIL transaction in progress",
 	    smtps_auth_start, smtps_auth_done },
-	{ "XCLIENT", SMTPS_XCLIENT, CMD_MODAL, RESTING, "503 5.5.1 Error: MAIL transaction in progress", smtps_x_start,
+	{ "XCLIENT", SMTPS_XCLIENT, CMD_MODAL | CMD_PRE_TLS, RESTING, "503 5.5.1 Error: MAIL transaction in progress", smtps_x_start,
 	    smtps_xclient_done },
 	{ "XFORWARD", SMTPS_XFORWARD, 0, RESTING, "503 5.5.1 Error: MAIL transaction in progress", smtps_x_start,
 	    smtps_xforward_done },

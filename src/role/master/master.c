@@ -42,6 +42,7 @@ load_conf(const struct master *m, struct conf **conf_r, struct conf_report *repo
 	if (!conf_load(m->o->config_dir, conf_r, report))
 		return false;
 	maps_conf_check(*conf_r, report);
+	m->o->judge(*conf_r, report);
 	return report->errors == 0;
 }
 

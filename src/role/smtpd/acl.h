@@ -115,6 +115,10 @@ struct acl_result {
  * working in this version, or lacking what it needs. `env` must outlive it.
  */
 bool acl_open(const struct conf_service *svc, const struct maps_env *env, struct acl **acl_r, struct fault *why);
+/* What acl_open() would say of the lists of every smtpd service, with file and line; without opening a table. */
+struct conf;
+struct conf_report;
+void acl_conf_check(const struct conf *conf, struct conf_report *report);
 void acl_free(struct acl **acl);
 
 /* MAP_FOUND: decided, `*res_r` lives in `a`. MAP_WAIT: again when the asks are in. Never another. */

@@ -152,6 +152,9 @@ acl_open_maps(struct acl *acl, struct span spec, struct maps **maps_r, struct fa
 
 	if (spec.n > 1 && spec.p[0] == '{')
 		spec = span_trim(span_slice(spec, 1, spec.n - 1));
+	*maps_r = NULL;
+	if (acl->env == NULL)           /* acl_new_unopened() */
+		return true;
 	if (!maps_open(spec, 0, acl->env, maps_r, why))
 		return false;
 	o = ARENA_NEW(acl->arena, struct opened);
@@ -295,16 +298,23 @@ acl_rules_cached(struct acl *acl, struct span text)
 	return c->bad ? NULL : &c->rules;
 }
 
-/* Names first, then contents: classes may use each other. */
-static bool
-open_classes(struct acl *acl, struct fault *why)
+static void
+name_classes(struct acl *acl)
 {
 	struct span rest = span_str(acl->p->smtpd_restriction_classes), word;
 
 	while (span_token(&rest, ", \t\r\n", &word))
 		if (cached_find(&acl->classes, word) == NULL)
 			cached_add(acl, &acl->classes, word);
-	rest = span_str(acl->p->smtpd_restriction_classes);
+}
+
+/* Names first, then contents: classes may use each other. */
+static bool
+open_classes(struct acl *acl, struct fault *why)
+{
+	struct span rest = span_str(acl->p->smtpd_restriction_classes), word;
+
+	name_classes(acl);
 	while (span_token(&rest, ", \t\r\n", &word)) {
 		struct acl_cached *c = cached_find(&acl->classes, word);
 		char *name = arena_cstr(acl->arena, word);
@@ -438,8 +448,8 @@ acl_route(const struct acl *acl)
 	return acl->route;
 }
 
-bool
-acl_open(const struct conf_service *svc, const struct maps_env *env, struct acl **acl_r, struct fault *why)
+static struct acl *
+acl_new(const struct conf_service *svc, const struct maps_env *env)
 {
 	struct acl *acl = calloc(1, sizeof(*acl));
 
@@ -451,6 +461,23 @@ acl_open(const struct conf_service *svc, const struct maps_env *env, struct acl 
 	list_init(&acl->opened);
 	hmap_init(&acl->classes);
 	hmap_init(&acl->cache);
+	return acl;
+}
+
+struct acl *
+acl_new_unopened(const struct conf_service *svc)
+{
+	struct acl *acl = acl_new(svc, NULL);
+
+	name_classes(acl);
+	return acl;
+}
+
+bool
+acl_open(const struct conf_service *svc, const struct maps_env *env, struct acl **acl_r, struct fault *why)
+{
+	struct acl *acl = acl_new(svc, env);
+
 	if (open_all(acl, why)) {
 		*acl_r = acl;
 		return true;

@@ -172,6 +172,8 @@ enum acl_verdict acl_rules_run(struct acl_eval *e, const struct acl_rules *rules
 /* A table that closes with the acl. */
 bool acl_open_maps(struct acl *acl, struct span spec, struct maps **maps_r, struct fault *why);
 bool acl_rules_parse(struct acl *acl, struct span text, struct acl_rules *rules_r, struct fault *why);
+/* Lists can be parsed with it; nothing is opened, nothing can be evaluated. Free with acl_free(). */
+struct acl *acl_new_unopened(const struct conf_service *svc);
 /* A list that a table returned; NULL when it makes no sense. */
 const struct acl_rules *acl_rules_cached(struct acl *acl, struct span text);
 

@@ -372,7 +372,8 @@ session_pump(struct session *s)
 			session_end(s);
 			return;
 		}
-		if (s->tls_wanted) {
+		/* the 220 may be held back: a client that makes errors is answered slowly */
+		if (s->tls_wanted && smtps_idle(s->engine)) {
 			session_tls_begin(s);
 			session_pump(s);
 			return;

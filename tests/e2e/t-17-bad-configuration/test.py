@@ -19,6 +19,10 @@ CASES = [
     ("a table without its type", "virtual_alias_maps = /etc/postfix/virtual\n", r"main\.cf:\d+: .*virtual_alias_maps: /etc/postfix/virtual: expected"),
     ("an inline table with one brace", "transport_maps = inline:{ {a=b}\n", r"main\.cf:\d+: .*transport_maps"),
     ("an address that is none", "inet_interfaces = 300.1.1.1\n", r"main\.cf:\d+: .*inet_interfaces: 300\.1\.1\.1: "),
+    ("an argument that is none", "smtpd_relay_restrictions = check_ccert_access { inline:{{a=OK}} { search_order = cert_fingerprint, colour } }, reject\n",
+     r'main\.cf:\d+: .*smtpd_relay_restrictions: search_order knows no "colour"'),
+    ("a demand that is none", "smtpd_sender_restrictions = tls_require { verified }\n", r'main\.cf:\d+: .*smtpd_sender_restrictions: tls_require: "verified"'),
+    ("the same in a class", "smtpd_restriction_classes = mine\nmine = sleep long\n", r'main\.cf:\d+: .*mine: sleep: bad number "long"'),
     ("no relay control", "smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = permit_mynetworks\n", r"reject_unauth_destination"),
 ]
 
@@ -34,6 +38,13 @@ def run(env):
         kit.check(len([line for line in said.splitlines() if "error" in line or "fatal" in line]) <= 3, "%s: too many lines:\n%s" % (name, said))
         checked = s.cli("check", check_status=False)
         kit.check(re.search(pattern, checked), "signet check, %s:\n%s" % (name, checked))
+    # at a reload the workers of the good configuration stay
+    s = env.signet("later", "")
+    workers, since = s.pids("smtpd"), s.mark()
+    s.set("smtpd_sender_restrictions = tls_require { verified }\n")
+    s.reload()
+    kit.check(s.has_log(r"error: .*main\.cf:\d+: .*tls_require", since) and s.has_log("reload refused", since) and s.pids("smtpd") == workers, s.log()[since:])
+    s.stop()
     # a name that nobody knows is a warning with the nearest match, and no reason to stop
     s = env.signet("typo", "smtpd_tls_securty_level = may\n")
     s.wait_log(r"main\.cf:\d+: .*smtpd_tls_securty_level.*smtpd_tls_security_level")

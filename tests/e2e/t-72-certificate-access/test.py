@@ -10,7 +10,7 @@ from client_kit import GnuTLS, OpenSSL, Swaks
 def run(env):
     kit.need("openssl", "swaks", "gnutls-cli")
     cert, key = env.cert("mx.test")
-    pairs = {"good": env.cert("client.test", sans=["client.test", "*.office.test"]), "selfmade": env.cert("selfmade.test", ca=None),
+    pairs = {"good": env.cert("client.test", sans=["client.test", "*.office.test", "email:Joe@office.test"]), "selfmade": env.cert("selfmade.test", ca=None),
              "other": env.cert("other.test", ca=None), "foreign": env.cert("client.test", ca="other", cn="client.test")}
     fp = {n: env.fingerprint(p[0]) for n, p in pairs.items()}
     pk = {n: env.pubkey_fingerprint(p[0]) for n, p in pairs.items()}
@@ -30,6 +30,8 @@ def run(env):
         2507: ["smtpd_relay_restrictions = check_ccert_access { inline:{{client.test=OK}} { search_order = subject_cn } }, reject"],
         2508: ["smtpd_relay_restrictions = check_ccert_access { inline:{{Test ca=OK}} { search_order = issuer_cn } }, reject"],
         2509: ["smtpd_relay_restrictions = check_ccert_access { inline:{{*.office.test=OK}} { search_order = cert_fingerprint, san_dns } }, reject"],
+        2516: ["smtpd_relay_restrictions = check_ccert_access { inline:{{joe@office.test=OK}} { search_order = san_email } }, reject"],
+        2517: ["smtpd_relay_restrictions = permit_tls_all_clientcerts, reject", "smtpd_tls_ask_ccert = no"],
         2510: ["smtpd_relay_restrictions = permit_tls_clientcerts, reject", "relay_clientcerts = texthash:%s/by_cert" % d, "smtpd_tls_ask_ccert = no"],
         2511: ["smtpd_relay_restrictions = check_ccert_access texthash:%s/lower, reject" % d],
         2512: ["smtpd_client_restrictions = reject_plaintext_session", "smtpd_relay_restrictions = permit"],
@@ -79,6 +81,10 @@ def run(env):
     check("search_order = issuer_cn only for certificates that are trusted", rcpt(2508, "foreign"), 554, "Access denied")
     check("search_order with san_dns", rcpt(2509, "good"), 250)
     check("search_order with san_dns only for certificates that are trusted", rcpt(2509, "foreign"), 554, "Access denied")
+    check("search_order with san_email", rcpt(2516, "good"), 250)
+    check("search_order with san_email only for certificates that are trusted", rcpt(2516, "foreign"), 554, "Access denied")
+    check("permit_tls_all_clientcerts without smtpd_tls_ask_ccert", rcpt(2517, "good"), 554)
+    s.wait_log(r'warning: permit_tls_all_clientcerts is requested, but "smtpd_tls_ask_ccert = no"$')
     check("keys may be written in lower case", rcpt(2511, "selfmade"), 250)
     # reject_plaintext_session
     check("reject_plaintext_session", rcpt(2512, tls=False, to="u@mx.test"), 450, "4.7.1 <unknown[127.0.0.1]>: Client host rejected: Session encryption is required")
@@ -104,3 +110,6 @@ def run(env):
         kit.check(c.mail("a@b.example", "u@elsewhere.example")[0] == 250, "gnutls-cli")
     kit.check(not re.search(r"panic|fatal", s.log()), "nobody died")
     s.stop()
+    s.set("smtpd_relay_restrictions = check_ccert_access { texthash:%s/access { search_order = cert_fingerprint, colour } }, reject\n" % d)
+    out = s.cli("check", check_status=False)
+    kit.check(re.search(r"error: .*colour", out), "an unknown word in search_order: %s" % out)

@@ -1,5 +1,6 @@
 """smtpd_tls_policy_maps: what each client must show, by its confirmed name, address or network, or by the server name that it asks for;
 refusals are replies."""
+import os
 import re
 
 import kit
@@ -59,6 +60,8 @@ def run(env):
                        (2503, ["smtpd_tls_security_level=encrypt", "smtpd_tls_req_ccert=yes", "smtpd_tls_policy_maps=inline:{ {198.18.0.11=may} }"]),
                        (2504, ["smtpd_tls_wrappermode=yes"]),
                        (2506, ["smtpd_tls_policy_maps=inline:{ {127.0.0.1=encrypt} }"]),
+                       (2508, ["smtpd_tls_policy_maps=cidr:{ {198.18.0.0/28 encrypt} }, inline:{ {198.18.0.17=may} {*=may ciphers=high} }", "tls_high_cipherlist=AES256"]),
+                       (2509, [r"smtpd_tls_policy_maps=regexp:{ {/^mx\.partner\.example$$/ verify} {/^198\.18\.0\./ encrypt} {/^198\.18\.0$$/ none} {/^\.?example$$/ none} {/^sni=/ none} {/./ may} }"]),
                        (2507, ["smtpd_tls_policy_maps=inline:{ {127.0.0.1=none} }"]),
                        (2505, ["smtpd_tls_cert_file=", "smtpd_tls_key_file=", "smtpd_tls_policy_maps=inline:{ { 198.18.0.11 = encrypt action=5xx } }"])):
         master += "127.0.0.1:%d inet n - n - - smtpd\n%s" % (port, "".join(" -o { %s }\n" % o.replace("=", " = ", 1) for o in over))
@@ -126,6 +129,16 @@ def run(env):
     # networks
     refused("198.18.1.77", 454, "encryption required", "encryption required", tls=False)
     passes("198.18.1.77")
+    # networks of a cidr table; patterns see the name and the address, and no parts of them
+    refused("198.18.0.9", 454, "encryption required", "encryption required", tls=False, port=2508)
+    passes("198.18.0.16", tls=False, port=2508)
+    for addr, suite in (("198.18.0.17", "ECDHE-ECDSA-AES128-GCM-SHA256"), ("198.18.0.16", "(NONE)")):
+        kit.check("Cipher is " + suite in hello(2508, "-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256", source=addr), "ciphers=high for %s" % addr)
+    refused("198.18.0.11", 454, "authentication required", "authentication required", port=2509)
+    passes("198.18.0.11", partner, port=2509)
+    refused("198.18.0.9", 454, "encryption required", "encryption required", tls=False, port=2509)
+    passes("198.18.0.9", port=2509)
+    passes("198.18.1.9", tls=False, port=2509)
     # everything that does something is refused, before and after STARTTLS
     with GnuTLS(2506) as c:
         kit.check(c.reply()[0] == 220 and c.ehlo()[0] == 250 and c.offers("STARTTLS"), "STARTTLS is there")
@@ -192,6 +205,7 @@ def run(env):
     kit.check(got[0] == 554 and "no client certificate was presented" in got[1], got)
     s.stop()
     by_server_name(env, (cert, key), partner, alt)
+    broken(env, (cert, key))
 
 
 BY_SNI = """\
@@ -270,3 +284,33 @@ def by_server_name(env, pair, partner, alt):
             kit.check(c.say("MAIL FROM:<a@b.example>")[0] == code and c.say("RSET")[0] == 250, "for " + addr)
     s.stop()
 
+
+def broken(env, pair):
+    """A table with a typo, or none at all: the service lives, everybody gets 454, and nobody less than his entry demands."""
+    table = env.write("typo.cidr", "198.18.0.0/24 may\n")
+    main = "smtpd_tls_security_level = may\nsmtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s\nsmtpd_peername_lookup = no\nsmtpd_tls_policy_maps = cidr:" % pair
+    s = env.signet("typo", main + table + "\n")
+
+    def mail(tls=False):
+        return Swaks(source="198.18.0.9", until="MAIL", tls=tls).last()
+
+    kit.check(mail()[0] == 250, "a table that is in order")
+    for text in ("198.18.0.0/24 may\n198.18.0.0/99 encrypt\n", None, "inline"):
+        if text == "inline":
+            s.set(main + "{ {198.18.0.0/24 may} {198.18.0.0/99 encrypt} }\n")
+            s.reload()
+            s.wait_log(r"smtpd\[\d+\]: error: service \S+: smtpd_tls_policy_maps: .*; all clients get 454: repair it and reload$")
+        elif text:
+            env.write("typo.cidr", text)
+        else:
+            os.unlink(table)
+        for tls in (False, True):
+            got = kit.wait_until("the refusal", lambda: (lambda r: r if r[0] != 250 else None)(mail(tls)))
+            kit.check(got[0] == 454 and got[1].endswith("TLS policy is temporarily not available"), got)
+        env.write("typo.cidr", "198.18.0.0/24 may\n")
+        s.set(main + table + "\n")
+        if text == "inline":
+            s.reload()
+        kit.wait_until("the service again", lambda: mail()[0] == 250)
+    kit.check(not s.has_log(r"ended with status"), "no process ended")
+    s.stop()
