@@ -411,4 +411,11 @@ local_work(struct delivery *d)
 		make_plan(d);
 }
 
-const struct agent agent_local = { .command = "local", .relay = "local", .work = local_work };
+static struct maps *
+status_table(const struct agent_conf *c, const char **param_r)
+{
+	*param_r = "local_delivery_status_filter";
+	return c->local_filter;
+}
+
+const struct agent agent_local = { .command = "local", .relay = "local", .filter = status_table, .work = local_work };

@@ -185,4 +185,11 @@ pipe_work(struct delivery *d)
 	all_failed(d, &why);
 }
 
-const struct agent agent_pipe = { .command = "pipe", .relay = NULL, .work = pipe_work };
+static struct maps *
+status_table(const struct agent_conf *c, const char **param_r)
+{
+	*param_r = "pipe_delivery_status_filter";
+	return c->pipe_filter;
+}
+
+const struct agent agent_pipe = { .command = "pipe", .relay = NULL, .filter = status_table, .work = pipe_work };

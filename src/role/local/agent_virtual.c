@@ -146,4 +146,11 @@ virtual_work(struct delivery *d)
 	delivery_rcpt_done(d);
 }
 
-const struct agent agent_virtual = { .command = "virtual", .relay = "virtual", .work = virtual_work };
+static struct maps *
+status_table(const struct agent_conf *c, const char **param_r)
+{
+	*param_r = "virtual_delivery_status_filter";
+	return c->virtual_filter;
+}
+
+const struct agent agent_virtual = { .command = "virtual", .relay = "virtual", .filter = status_table, .work = virtual_work };

@@ -11,6 +11,7 @@
 #include "log/lines_smtp.h"
 #include "mail/address.h"
 #include "mail/header.h"
+#include "role/common/status_filter.h"
 #include "role/local/submit.h"
 
 #define ARENA_MAX ((size_t)256 << 20)
@@ -121,15 +122,27 @@ log_outcome(struct delivery *d, struct span to, enum outcome outcome, bool soft,
 	log_delivered(&d->log, &ev);
 }
 
+static void
+filter_status(struct delivery *d, enum outcome *outcome, char *code, struct span *text)
+{
+	const char *param;
+	struct maps *m = d->conf == NULL || d->agent->filter == NULL ? NULL : d->agent->filter(d->conf, &param);
+
+	if (m != NULL && status_filter(m, param, &d->log, d->arena, code, text) && *outcome != OUTCOME_SENT)
+		*outcome = code[0] == '5' ? OUTCOME_BOUNCED : OUTCOME_DEFERRED;
+}
+
 void
 delivery_outcome(struct delivery *d, struct span to, enum outcome outcome, enum outcome_report report,
     const char *dsn, struct span text)
 {
 	struct delivery_rcpt *r = delivery_rcpt(d);
-	bool soft = outcome == OUTCOME_BOUNCED && d->p->soft_bounce && !d->probe;
-	char code[12];
+	char code[STATUS_DSN_MAX];
+	bool soft;
 
 	snprintf(code, sizeof(code), "%s", dsn);
+	filter_status(d, &outcome, code, &text);
+	soft = outcome == OUTCOME_BOUNCED && d->p->soft_bounce && !d->probe;
 	if (soft) {
 		outcome = OUTCOME_DEFERRED;
 		code[0] = '4';

@@ -24,6 +24,8 @@ enum outcome_report { REPORT_NONE, REPORT_RELAYED, REPORT_DELIVERED, REPORT_EXPA
 struct agent {
 	const char *command;            /* of the service in master.cf */
 	const char *relay;              /* in the log; NULL = the service's name; "" = none */
+	/* delivery status filter */
+	struct maps *(*filter)(const struct agent_conf *c, const char **param_r);
 	/* Work on the current recipient until it waits or calls delivery_rcpt_done(). */
 	void (*work)(struct delivery *d);
 };

@@ -46,6 +46,16 @@ open_table(struct local *l, const char *name, const char *spec, struct maps **ma
 	return false;
 }
 
+/* Texts go in, so what a pattern matched may come out. */
+static bool
+open_filter(struct local *l, const char *name, const char *spec, struct maps **maps_r, struct fault *why)
+{
+	if (spec[0] == '\0' || maps_open(span_str(spec), 0, &l->role->maps_env, maps_r, why))
+		return true;
+	fault_prefix(why, "parameter %s", name);
+	return false;
+}
+
 static bool
 open_conf(struct local *l, struct agent_conf *c, const struct params *p, struct fault *why)
 {
@@ -63,7 +73,10 @@ open_conf(struct local *l, struct agent_conf *c, const struct params *p, struct 
 	    open_table(l, "fallback_transport_maps", p->fallback_transport_maps, &c->fallback_transport_maps, why) &&
 	    open_table(l, "virtual_mailbox_maps", p->virtual_mailbox_maps, &c->virtual_mailbox_maps, why) &&
 	    open_table(l, "virtual_uid_maps", p->virtual_uid_maps, &c->virtual_uid_maps, why) &&
-	    open_table(l, "virtual_gid_maps", p->virtual_gid_maps, &c->virtual_gid_maps, why);
+	    open_table(l, "virtual_gid_maps", p->virtual_gid_maps, &c->virtual_gid_maps, why) &&
+	    open_filter(l, "local_delivery_status_filter", p->local_delivery_status_filter, &c->local_filter, why) &&
+	    open_filter(l, "virtual_delivery_status_filter", p->virtual_delivery_status_filter, &c->virtual_filter, why) &&
+	    open_filter(l, "pipe_delivery_status_filter", p->pipe_delivery_status_filter, &c->pipe_filter, why);
 }
 
 static void
@@ -77,6 +90,9 @@ close_conf(struct agent_conf *c)
 	maps_unref(&c->virtual_mailbox_maps);
 	maps_unref(&c->virtual_uid_maps);
 	maps_unref(&c->virtual_gid_maps);
+	maps_unref(&c->local_filter);
+	maps_unref(&c->virtual_filter);
+	maps_unref(&c->pipe_filter);
 }
 
 struct agent_conf *

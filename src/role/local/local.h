@@ -12,6 +12,7 @@ struct agent_conf {
 	const struct params *p;
 	struct maps *alias_maps, *mailbox_command_maps, *mailbox_transport_maps, *fallback_transport_maps;
 	struct maps *virtual_mailbox_maps, *virtual_uid_maps, *virtual_gid_maps;
+	struct maps *local_filter, *virtual_filter, *pipe_filter;       /* delivery status */
 	struct strlist *mydestination;
 	bool delivered_in_command, delivered_in_file, delivered_in_forward;
 };

@@ -243,6 +243,12 @@ make_conf(void)
 	    "lfpath unix - n n - - local -o forward_path=$home/.other\n"
 	    "lffilter unix - n n - - local -o luser_relay=$user@lit.example -o forward_expansion_filter=nosch\n"
 	    "lcmaps unix - n n - - local -o { mailbox_command_maps = inline:{ {alice=echo mapped; exit 3} } }\n"
+	    "lwho unix - n n - - local -o frozen_delivered_to=no\n"
+	    "lstatus unix - n n - - local -o { local_delivery_status_filter = inline:{ {5.1.1 unknown user: \"nosuch\" = 4.1.1 not yet} } }\n"
+	    "vstatus unix - n n - - virtual -o { virtual_delivery_status_filter = inline:{\n"
+	    "   {5.1.1 unknown user: \"gone@virt.example\" = 4.1.1 not yet}, {5.1.1 unknown user: \"odd@virt.example\" = 2.0.0 fine} } }\n"
+	    "pstatus unix - n n - - pipe -o { pipe_delivery_status_filter = inline:{ {2.0.0 delivered via pstatus service = 2.1.5 mapped} } }\n"
+	    "   flags=q user=alice argv=/bin/true\n"
 	    "lnohead unix - n n - - local -o prepend_delivered_header=file\n"
 	    "lhome unix - n n - - local -o require_home_directory=yes\n"
 	    "llax unix - n n - - local -o strict_mailbox_ownership=no\n"
@@ -740,6 +746,30 @@ test_parameters_of_aliases(void **state)
 }
 
 static void
+test_parameters_of_outcomes(void **state)
+{
+	(void)state;
+	NEEDS_ROOT();
+	deliver_by("lstatus", "host.example", "nosuch@host.example", "x\r\n");
+	assert_outcome(1, "4.1.1", "not yet");
+	deliver_by("lstatus", "host.example", "other@host.example", "x\r\n");
+	assert_outcome(2, "5.1.1", "unknown user: \"other\"");
+	deliver_by("vstatus", "virt.example", "gone@virt.example", "x\r\n");
+	assert_outcome(1, "4.1.1", "not yet");
+	expect_log("virtual_delivery_status_filter: \"2.0.0 fine\" cannot replace");
+	deliver_by("vstatus", "virt.example", "odd@virt.example", "x\r\n");
+	assert_outcome(2, "5.1.1", "unknown user: \"odd@virt.example\"");
+	deliver_by("pstatus", "hop", "a@pipe.example", "x\r\n");
+	assert_outcome(0, "2.1.5", "mapped");
+	unlink(in_root("spool/alice"));
+	deliver_by("lwho", "host.example", "toalice@host.example", "x\r\n");
+	assert_non_null(strstr(read_text(in_root("spool/alice")), "Delivered-To: alice@host.example\n"));
+	forget_submitted();
+	deliver_by("lwho", "host.example", "rem@host.example", "Subject: x\r\n\r\n");
+	assert_non_null(strstr(w.submitted[0].content, "Delivered-To: rem@host.example\r\n"));
+}
+
+static void
 test_parameters_of_commands(void **state)
 {
 	(void)state;
@@ -832,6 +862,7 @@ main(void)
 		KIT_TEST(test_soft_bounce),
 		KIT_TEST(test_notice_of_a_large_message),
 		KIT_TEST(test_parameters_of_aliases),
+		KIT_TEST(test_parameters_of_outcomes),
 		KIT_TEST(test_parameters_of_commands),
 		KIT_TEST(test_parameters_of_mailboxes),
 	};

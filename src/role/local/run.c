@@ -35,6 +35,17 @@ add_address(struct delivery *d, struct buf *b, const char *name, struct span add
 	buf_add_span(b, eol);
 }
 
+/* Whose mail it is: of the recipient all the way, or (frozen_delivered_to = no) of the alias or user that it came to. */
+static struct span
+delivered_to(const struct delivery *d)
+{
+	const struct plan_action *x = d->action;
+
+	for (x = x == NULL && !d->p->frozen_delivered_to ? d->plan.first : x; x != NULL && x->done;)
+		x = x->next;
+	return d->p->frozen_delivered_to || x == NULL || x->to.n == 0 ? d->rcpts[d->at].in.addr : x->to;
+}
+
 struct span
 delivery_head(struct delivery *d, unsigned which, struct span sender, struct span eol)
 {
@@ -54,7 +65,7 @@ delivery_head(struct delivery *d, unsigned which, struct span sender, struct spa
 	if ((which & HEAD_ORIGINAL_TO) && d->p->enable_original_recipient && r->orig.n > 0)
 		add_address(d, &b, "X-Original-To: ", r->orig, eol);
 	if (which & HEAD_DELIVERED_TO)
-		add_address(d, &b, "Delivered-To: ", r->addr, eol);
+		add_address(d, &b, "Delivered-To: ", delivered_to(d), eol);
 	head = arena_dup(d->arena, buf_span(&b));
 	buf_release(&b);
 	return head;

@@ -93,16 +93,30 @@ deliver_discard(struct active *a, uint32_t rcpt)
 	loop_defer(a->q->loop, &a->next);
 }
 
+/* confirm_delay_cleared: whoever was told of the delay hears that it is over. */
+static bool
+clears_delay(const struct active *a, const struct envelope_rcpt *r)
+{
+	unsigned notify = r->notify != 0 ? r->notify : ENVELOPE_NOTIFY_DELAY;
+
+	return a->st.warned && a->q->params->confirm_delay_cleared && (notify & ENVELOPE_NOTIFY_NEVER) == 0 &&
+	    (notify & ENVELOPE_NOTIFY_DELAY) != 0;
+}
+
 static void
 take_sent(struct active *a, const struct ipc_outcome *o, struct rcpt_state *r)
 {
-	bool wanted = (a->env.rcpts[o->index].notify & ENVELOPE_NOTIFY_SUCCESS) != 0;
+	const struct envelope_rcpt *rcpt = &a->env.rcpts[o->index];
+	bool reportable = o->flags != REPORT_NONE && o->flags <= REPORT_EXPANDED;
 
 	r->stage = RCPT_DONE;
-	if (!wanted || o->flags == REPORT_NONE || o->flags > REPORT_EXPANDED)
-		return;
-	r->stage = RCPT_REPORT;
-	r->report = (enum rcpt_report)o->flags;
+	if ((rcpt->notify & ENVELOPE_NOTIFY_SUCCESS) != 0 && reportable) {
+		r->stage = RCPT_REPORT;
+		r->report = (enum rcpt_report)o->flags;
+	} else if (clears_delay(a, rcpt)) {
+		r->stage = RCPT_REPORT;
+		r->report = reportable ? (enum rcpt_report)o->flags : REPORT_RELAYED;
+	}
 }
 
 /* True when there is something to write down. */

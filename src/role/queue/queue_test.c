@@ -499,6 +499,36 @@ test_a_delay_warning_is_sent_once(void **state)
 }
 
 static void
+test_a_delay_that_is_over_is_told(void **state)
+{
+	(void)state;
+	begin("delay_warning_time = 1s\nconfirm_delay_cleared = yes\ndefault_destination_recipient_limit = 2\n");
+	submit("4bXyZ10rTqz0", "a@b.example", "in-time@one.example");
+	until(w.n_got == 1);
+	outcome(0, 0, "2.0.0", "250 ok", NULL);
+	until(count(STAGE_ACTIVE) + count(STAGE_REMOVING) == 0 && w.submitted_ok == 1);
+	assert_int_equal(w.n_bounces, 0);
+	submit("4bXyZ10rTqz1", "a@b.example", "x@one.example");
+	until(w.n_got == 2);
+	LIST_ITEM(((struct queue *)w.role.state)->all.next, struct message, all)->arrival_us -= 5000000;
+	outcome(1, 1, "4.4.1", "timed out", NULL);
+	until(w.n_bounces == 1);
+	assert_int_equal(w.bounce[0].kind, 1);
+	bounce_done(0, true);
+	until(count(STAGE_DEFERRED) == 1);
+	admin(FLUSH_ALL, "");
+	until(w.n_got == 3);
+	outcome(2, 0, "2.0.0", "250 ok", NULL);
+	until(w.n_bounces == 2);
+	assert_int_equal(w.bounce[1].kind, 2);
+	assert_int_equal(w.bounce[1].action, 3);        /* relayed */
+	assert_string_equal(w.bounce[1].addr, "x@one.example");
+	bounce_done(1, true);
+	until(count(STAGE_ACTIVE) + count(STAGE_REMOVING) == 0);
+	stop();
+}
+
+static void
 test_a_dead_destination_suspends_the_rest(void **state)
 {
 	(void)state;
@@ -1006,6 +1036,7 @@ main(void)
 		KIT_TEST(test_notify_decides_who_is_told),
 		KIT_TEST(test_time_runs_out_after_a_failed_attempt),
 		KIT_TEST(test_a_delay_warning_is_sent_once),
+		KIT_TEST(test_a_delay_that_is_over_is_told),
 		KIT_TEST(test_a_dead_destination_suspends_the_rest),
 		KIT_TEST(test_hold_release_delete_expire),
 		KIT_TEST(test_an_agent_that_dies_three_times_makes_the_message_held),

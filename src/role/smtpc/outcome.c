@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "log/lines_smtp.h"
 #include "mail/address.h"
+#include "role/common/status_filter.h"
 #include "role/smtpc/smtpc.h"
 
 static struct span
@@ -44,28 +45,14 @@ log_one(struct delivery *d, const struct ipc_rcpt *r, const struct outcome *o)
 	log_delivered(&d->log, &ev);
 }
 
-/* smtp_delivery_status_filter: another code and text, but success stays success and failure failure. */
+/* smtp_delivery_status_filter. */
 static void
 filter_status(struct delivery *d, struct outcome *o)
 {
-	struct span query, code, text;
-	struct map_hit hit;
+	char param[40];
 
-	if (d->svc->status_filter == NULL)
-		return;
-	query = arena_printf(d->arena, "%s %.*s", o->dsn, SPAN_ARG(o->text));
-	if (maps_find(d->svc->status_filter, query, NULL, d->arena, &hit, NULL) != MAP_FOUND)
-		return;
-	(void)span_cut(span_trim(hit.value), ' ', &code, &text);
-	if (code.n < 5 || code.n >= sizeof(o->dsn) || (code.p[0] != '2' && code.p[0] != '4' && code.p[0] != '5') ||
-	    code.p[1] != '.' || (code.p[0] == '2') != (o->dsn[0] == '2')) {
-		log_warning(&d->log, "%s_delivery_status_filter: \"%.*s\" cannot replace \"%.*s\"", d->svc->prefix,
-		    SPAN_ARG(log_esc(hit.value)), SPAN_ARG(log_esc(query)));
-		return;
-	}
-	snprintf(o->dsn, sizeof(o->dsn), "%.*s", SPAN_ARG(code));
-	o->text = span_trim(text);
-	if (o->status != OUT_SENT)
+	snprintf(param, sizeof(param), "%s_delivery_status_filter", d->svc->prefix);
+	if (status_filter(d->svc->status_filter, param, &d->log, d->arena, o->dsn, &o->text) && o->status != OUT_SENT)
 		o->status = o->dsn[0] == '5' ? OUT_BOUNCED : OUT_DEFERRED;
 }
 
