@@ -76,6 +76,7 @@ check(const struct cli *cli, bool json)
 		check_tables(&c);
 		check_tls(&c);
 		check_fit(&c);
+		check_routes(&c);
 		check_sasl(&c);
 		check_policy(&c);
 	}

@@ -17,8 +17,12 @@ void check_tls(const struct checker *c);
 void check_tls_server(const struct checker *c, const struct conf_service *s);
 /* Entries of smtpd_tls_policy_maps: values that make no sense, names that relax. */
 void check_tls_policy(const struct checker *c, const struct conf_service *s);
-/* Transports, users, ports and domains that must fit together. */
+/* Entries of the client's TLS policy tables, decided on as delivery would. */
+void check_tls_client(const struct checker *c, const struct conf_service *s);
+/* Users, ports and domains that must fit together. */
 void check_fit(const struct checker *c);
+/* transport:nexthop and next hops, in parameters and in tables. */
+void check_routes(const struct checker *c);
 
 /* AUTH: the socket of the authentication service; passwords in clear. */
 void check_sasl(const struct checker *c);

@@ -1,4 +1,4 @@
-/* signet check: names in one place that must exist in another: transports, users, ports, domains. */
+/* signet check: names in one place that must exist in another: services, users, ports, domains. */
 #include <netdb.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -13,34 +13,6 @@ struct fit {
 	const struct conf_item *items;
 	size_t n;
 };
-
-/* ---- transport:nexthop */
-
-static void
-check_transport(const struct fit *f, const char *name)
-{
-	const struct conf_item *i = check_find(f->items, f->n, name);
-	struct span transport, rest;
-	char service[128];
-
-	if (i == NULL || i->file == NULL || i->value == NULL || *i->value == '\0')
-		return;
-	span_cut(span_str(i->value), ':', &transport, &rest);
-	snprintf(service, sizeof(service), "%.*s", SPAN_ARG(transport));
-	if (transport.n > 0 && conf_find_service(f->c->conf, service, false) == NULL)
-		check_say(f->c, CONF_ERROR, i, "add the service to master.cf, or correct the name",
-		    "master.cf has no service %s (type unix): this mail would wait for ever", service);
-}
-
-static void
-check_transports(const struct fit *f)
-{
-	static const char *const names[] = { "local_transport", "relay_transport", "default_transport", "virtual_transport",
-		"mailbox_transport", "fallback_transport", "content_filter" };
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		check_transport(f, names[i]);
-}
 
 /* Mail needs these services even when no parameter names them. */
 static void
@@ -145,7 +117,6 @@ check_fit(const struct checker *c)
 	struct conf_item *items = conf_items(c->conf->none, &f.n);
 
 	f.items = items;
-	check_transports(&f);
 	check_needed(c);
 	check_owner(&f);
 	check_ports(c);

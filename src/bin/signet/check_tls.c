@@ -222,6 +222,7 @@ check_service(const struct checker *c, const struct conf_service *s)
 	check_side(&t, "smtpd_tls");
 	check_client_level(&t, s->params);
 	check_tls_policy(c, s);
+	check_tls_client(c, s);
 	conf_items_free(&items);
 }
 

@@ -155,6 +155,8 @@ struct hop {
 
 /* Forget the facts and begin with this next hop: "example.org", "[mx.example.org]:587", "unix:/path", "inet:..." */
 void hop_begin(struct hop *h, struct span nexthop);
+/* Only the form of a next hop as configuration has it; false with `why`, made for who wrote it. Reads port and lmtp of `svc`. */
+bool hop_form(const struct hop_service *svc, struct span nexthop, struct arena *a, struct fault *why);
 /* smtp_tls_policy_maps: FOUND (h->table is filled, whatever its state) or WAIT. */
 enum map_result hop_table(struct hop *h);
 /*

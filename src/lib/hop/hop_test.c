@@ -327,6 +327,35 @@ test_dane(void **state)
 	}
 }
 
+/* What only a person can have written: 4.3.5, so that correcting it is enough; never a bounce. */
+static void
+test_forms(void **state)
+{
+	static const struct {
+		const char *nexthop, *said;     /* NULL = it can be read */
+	} forms[] = {
+		{ "mx.example", NULL }, { "[mx.example]:587", NULL }, { "mx.example:smtp", NULL }, { "[2001:db8::1]:25", NULL },
+		{ "[IPv6:2001:db8::1]", NULL }, { "2001:db8::1", NULL }, { "_x.example", NULL }, { "unix:/a b", NULL }, { "b\303\274cher.example", NULL },
+		{ "[mx.example", "neither a host name" }, { "mx.example]:25", "neither a host name" }, { "smtp:[mx.example]:25", "neither a host name" },
+		{ "user@mx.example", "neither a host name" }, { "mx/example", "neither a host name" }, { "mx.example:", "empty port" },
+		{ "[mx.example]:submision", "no such port" }, { "[mx.example]:65536", "no such port" }, { "[]:25", "empty host name" }, { "unix:", "empty path" },
+	};
+	struct fault why;
+	struct world w;
+
+	(void)state;
+	begin(&w, "");
+	for (size_t i = 0; i < COUNT(forms); i++) {
+		bool ok = hop_form(&w.svc, span_str(forms[i].nexthop), w.arena, &why);
+
+		if (ok != (forms[i].said == NULL) || (!ok && span_find(span_str(why.text), span_str(forms[i].said)) < 0))
+			fail_msg("%s: %s", forms[i].nexthop, ok ? "ok" : why.text);
+		if (!ok)
+			assert_string_equal(why.dsn, "4.3.5");
+	}
+	end(&w);
+}
+
 /* Spec 20.6: the status of A and of AAAA is judged address by address. */
 static void
 test_each_address_has_its_own_status(void **state)
@@ -516,6 +545,7 @@ test_the_cost_of_a_decision(void **state)
 static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_the_cost_of_a_decision),
 	KIT_TEST(test_dane),
+	KIT_TEST(test_forms),
 	KIT_TEST(test_a_decision_outlives_its_facts),
 	KIT_TEST(test_each_address_has_its_own_status),
 	KIT_TEST(test_the_facts_are_complete),

@@ -26,6 +26,16 @@ bad_form(struct hop *h, const char *what, struct fault *why)
 	return fault_set(why, "4.3.5", "Server configuration error");
 }
 
+/* What no name of a host has: only who wrote the next hop by hand can have meant something else. */
+static bool
+has_odd_characters(struct span name)
+{
+	for (size_t i = 0; i < name.n; i++)
+		if ((unsigned char)name.p[i] < 0x80 && !ascii_isalnum(name.p[i]) && name.p[i] != '-' && name.p[i] != '.' && name.p[i] != '_')
+			return true;
+	return false;
+}
+
 static bool
 parse_host(struct hop *h, struct span text, struct fault *why)
 {
@@ -48,6 +58,8 @@ parse_host(struct hop *h, struct span text, struct fault *why)
 	if (dns_address_parse(text, NULL, NULL)) {
 		h->no_mx = true;
 		h->domain = arena_lower(h->arena, text);
+	} else if (has_odd_characters(text)) {
+		return bad_form(h, "this is neither a host name nor an address", why);
 	} else if (!dns_name_ascii(h->arena, text, p->enable_idna2003_compatibility, &h->domain)) {
 		return fault_set(why, "5.4.4", "Host or domain name not found: %.*s is not a domain name",
 		    SPAN_ARG(log_esc(text)));
@@ -77,6 +89,19 @@ hop_begin(struct hop *h, struct span nexthop)
 	h->unix_socket = span_starts(nexthop, SPAN("unix:"));
 	if (h->unix_socket || span_starts(nexthop, SPAN("inet:")))
 		h->key = span_from(nexthop, 5);
+}
+
+bool
+hop_form(const struct hop_service *svc, struct span nexthop, struct arena *a, struct fault *why)
+{
+	struct hop h = { .svc = svc, .arena = a };
+
+	hop_begin(&h, nexthop);
+	if (hop_parse(&h, why))
+		return true;
+	if (h.n_warnings > 0)
+		fault_set(why, "4.3.5", "%.*s", SPAN_ARG(h.warnings[0]));
+	return false;
 }
 
 void

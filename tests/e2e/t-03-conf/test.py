@@ -96,6 +96,40 @@ def check(env, conf, signet):
         env.write("etc/main.cf", MAIN + line + "\n")
         found = signet("check", "-c", conf, status=1 if ": error:" in want else 0)
         kit.check(want in found, "%s: %s is not in\n%s" % (line, want, found))
+    table = env.write("transport", "# where to\na.example smtp:[mx.a.example]\nb.example smpt:[mx.b.example]\nc.example smtp:[mx.c.example\n")
+    policy = env.write("policy", "a.example secure\n\nb.example secur\nc.example dane\nd.example encrypt protocols=>=TLSv1.9\n")
+    for line, want in [
+            ("relayhost = [mx.example", "main.cf:10: error: relayhost: next hop [mx.example: this is neither a host name nor an address (write host, [host], host:port"),
+            ("relayhost = smtp:[mx.example]:25", "main.cf:10: error: relayhost: next hop smtp:[mx.example]:25: "),
+            ("relayhost = mx.example 587", "main.cf:10: error: relayhost: next hop 587: a number is no host"),
+            ("relayhost = [mx.example]:submision", "main.cf:10: error: relayhost: next hop [mx.example]:submision: no such port"),
+            ("smtp_fallback_relay = [a.example] b.example:", "main.cf:10: error: smtp_fallback_relay: next hop b.example:: empty port"),
+            ("default_transport = smtp:[mx", "main.cf:10: error: default_transport: next hop [mx: "),
+            ("mailbox_transport = lmpt:unix:private/lmtp", "main.cf:10: error: mailbox_transport: master.cf has no service lmpt"),
+            ("transport_maps = hash:%s" % table, "%s:3: error: transport_maps: b.example: master.cf has no service smpt" % table),
+            ("transport_maps = texthash:%s" % table, "%s:4: error: transport_maps: c.example: next hop [mx.c.example: " % table),
+            ("transport_maps = inline:{ {x.example = relay.example:25} }",
+             "main.cf:10: error: transport_maps: x.example: master.cf has no service relay.example (type unix): this mail would wait for ever (write smtp:HOST"),
+            ("transport_maps = pcre:{ {/^a/ smpt:[$$1]} }", "main.cf:10: error: transport_maps: /^a/: master.cf has no service smpt"),
+            ("sender_dependent_relayhost_maps = inline:{ {u@a.example = [mx]:99999} }", "main.cf:10: error: sender_dependent_relayhost_maps: u@a.example: next hop [mx]:99999: no such port"),
+            ("header_checks = regexp:{ {/x/ FILTER scan:[127.0.0.1]:10} }", "main.cf:10: error: header_checks: /x/: master.cf has no service scan"),
+            ("smtp_tls_policy_maps = texthash:%s" % policy, "%s:3: error: smtp_tls_policy_maps: b.example: invalid security level \"secur\": this mail would wait (see" % policy),
+            ("smtp_tls_policy_maps = hash:%s" % policy, "%s:4: error: smtp_tls_policy_maps: c.example: level dane needs DNSSEC, but" % policy),
+            ("smtp_tls_policy_maps = hash:%s" % policy, "%s:5: error: smtp_tls_policy_maps: d.example: attribute \"protocols\": " % policy),
+            ("smtp_tls_policy_maps = inline:{ {a.example = encript} }", "main.cf:10: error: smtp_tls_policy_maps: a.example: invalid security level \"encript\""),
+            ("smtp_tls_per_site = inline:{ {a.example = MUSTT} }", "main.cf:10: error: smtp_tls_per_site: a.example: unknown TLS policy"),
+            ("smtpd_tls_policy_maps = inline:{ {192.0.2.1 = encript} }", "main.cf:10: error: smtpd_tls_policy_maps: 192.0.2.1: \"encript\" is not one of")]:
+        env.write("etc/main.cf", MAIN + line + "\n")
+        found = signet("check", "-c", conf, status=1)
+        kit.check(want in found, "%s: %s is not in\n%s" % (line, want, found))
+    # an override of one service in master.cf, and what is right
+    env.write("etc/main.cf", MAIN + "transport_maps = inline:{ {a.example = :} {b.example = :[mx]} {c.example = error:5.1.1 gone} {d.example = local:x} {e.example=smtp:[mx]:submission} }\n"
+              "smtp_tls_policy_maps = pcre:{ {/^(a|b)/ secure match=$${1}} }\nsmtp_fallback_relay = [a.example] b.example:587 [IPv6:2001:db8::1]:25\nsmtpd_tls_cert_file=none\n")
+    signet("check", "-c", conf)
+    env.write("etc/master.cf", MASTER + "strict unix - - n - - smtp\n    -o smtp_tls_policy_maps=inline:{a.example=secur}\n")
+    found = signet("check", "-c", conf, status=1)
+    kit.check("master.cf:9: error: smtp_tls_policy_maps: a.example: invalid security level" in found or "master.cf:10: error: smtp_tls_policy_maps: a.example: invalid" in found, found)
+    env.write("etc/master.cf", MASTER)
     env.write("etc/main.cf", MAIN + "smtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s\nsmtpd_tls_security_level = may\n" % (cert, key))
     findings = json.loads(signet("check", "-c", conf, "--json"))
     kit.check(not [f for f in findings if f["severity"] == "error"], "good: %s" % findings)
