@@ -10,6 +10,7 @@
 #include "conf/words.h"
 #include "maps/addrlist.h"
 #include "maps/maps.h"
+#include "maps/strlist.h"
 
 struct job {
 	struct conf_report *report;
@@ -42,17 +43,25 @@ is_other_type(struct span label)
 	return row == NULL || row->state != PARAM_WORKS;
 }
 
+/* Tables that are opened with MAPS_STRICT: a rule that cannot be understood is an error there. */
+static bool
+is_strict(const struct conf_item *i)
+{
+	return strcmp(i->name, "smtpd_tls_policy_maps") == 0 || strcmp(i->name, "local_login_sender_maps") == 0;
+}
+
 static void
 check_maps(const struct job *j)
 {
 	struct span rest = span_str(j->item->value), label;
+	unsigned flags = is_strict(j->item) ? MAPS_STRICT : 0;
 	struct maps *m = NULL;
 	struct fault why = { 0 };
 
 	while (word_next(&rest, &label)) {
 		if (is_other_type(label))
 			continue;
-		if (!maps_open(label, 0, &j->env, &m, &why))
+		if (!maps_open(label, flags, &j->env, &m, &why))
 			say(j, span_starts(label, SPAN("/")) ? "write hash:, texthash: or another type in front" : "correct it", why.text);
 		else
 			maps_unref(&m);
@@ -67,6 +76,18 @@ check_networks(const struct job *j)
 
 	if (addrlist_open(span_str(j->item->value), 0, &j->env, &l, &why))
 		addrlist_free(&l);
+	else
+		say(j, "correct it", why.text);
+}
+
+static void
+check_strings(const struct job *j)
+{
+	struct strlist *l = NULL;
+	struct fault why = { 0 };
+
+	if (strlist_open(span_str(j->item->value), STRLIST_DOMAIN, &j->env, &l, &why))
+		strlist_free(&l);
 	else
 		say(j, "correct it", why.text);
 }
@@ -107,6 +128,19 @@ static const struct {
 	{ "smtpd_authorized_xclient_hosts", check_networks },
 	{ "smtpd_authorized_xforward_hosts", check_networks },
 	{ "smtpd_sasl_exceptions_networks", check_networks },
+	{ "authorized_submit_users", check_strings },
+	{ "fast_flush_domains", check_strings },
+	{ "masquerade_exceptions", check_strings },
+	{ "mydestination", check_strings },
+	{ "relay_domains", check_strings },
+	{ "smtp_connection_cache_destinations", check_strings },
+	{ "smtp_sasl_mechanism_filter", check_strings },
+	{ "smtpd_forbidden_commands", check_strings },
+	{ "smtpd_log_access_permit_actions", check_strings },
+	{ "smtpd_sasl_mechanism_filter", check_strings },
+	{ "virtual_alias_domains", check_strings },
+	{ "virtual_mailbox_domains", check_strings },
+	{ "default_delivery_status_filter", check_maps },
 	{ "inet_interfaces", check_interfaces },
 	{ "proxy_interfaces", check_interfaces },
 };

@@ -15,13 +15,36 @@ is_class(const struct acl *acl, const struct conf_item *i)
 	return false;
 }
 
+static bool
+is_list(const struct acl *acl, const struct conf_item *i)
+{
+	return is_class(acl, i) || (i->row != NULL && i->row->type == PARAM_RESTRICTION) || strcmp(i->name, "local_header_rewrite_clients") == 0;
+}
+
+static void
+check_classes(const struct acl *acl, const struct conf_item *i, struct conf_report *report)
+{
+	struct span rest = span_str(i->value), word;
+
+	while (word_next(&rest, &word)) {
+		char *name = arena_cstr(acl->arena, word);
+
+		if (conf_get(acl->svc, name) == NULL)
+			conf_report_add(report, CONF_ERROR, i->file, i->line, NULL, "%s: %s is not defined", i->name, name);
+	}
+}
+
 static void
 check_item(struct acl *acl, const struct conf_item *i, struct conf_report *report)
 {
 	struct acl_rules rules;
 	struct fault why = { 0 };
 
-	if (i->value == NULL || i->file == NULL || !(is_class(acl, i) || (i->row != NULL && i->row->type == PARAM_RESTRICTION)))
+	if (i->value == NULL || i->file == NULL)
+		return;
+	if (strcmp(i->name, "smtpd_restriction_classes") == 0)
+		check_classes(acl, i, report);
+	if (!is_list(acl, i))
 		return;
 	if (!acl_rules_parse(acl, span_str(i->value), &rules, &why))
 		conf_report_add(report, CONF_ERROR, i->file, i->line, NULL, "%s: %s", i->name, why.text);

@@ -63,7 +63,6 @@ struct service {
 	bool tls_wanted;                /* then a change of certificate files may cure it */
 	struct hmap sni;                /* answers of keeper, until files change */
 	struct maps *tls_policy_maps;
-	char *tls_policy_broken;        /* they cannot be opened: why */
 	struct issuer_table *issuer_tables;     /* of tls_policy.c */
 	const struct maps_env *maps_env;
 };

@@ -24,17 +24,11 @@ struct issuer_table {
 bool
 tls_policy_service_open(struct service *svc, const struct maps_env *env, struct fault *why)
 {
-	struct fault broken = { 0 };
-
-	(void)why;
 	svc->maps_env = env;
-	if (svc->local || maps_open(span_str(svc->p->smtpd_tls_policy_maps), MAPS_STRICT, env, &svc->tls_policy_maps, &broken))
+	if (svc->local || maps_open(span_str(svc->p->smtpd_tls_policy_maps), MAPS_STRICT, env, &svc->tls_policy_maps, why))
 		return true;
-	/* a reload with a typo in a table must not end the service: everybody is told to come again */
-	svc->tls_policy_broken = strdup(broken.text);
-	ensure(svc->tls_policy_broken != NULL);
-	log_error(&svc->log, "service %s: smtpd_tls_policy_maps: %s; all clients get 454: repair it and reload", svc->name, broken.text);
-	return true;
+	fault_prefix(why, "parameter smtpd_tls_policy_maps");
+	return false;
 }
 
 void
@@ -43,7 +37,6 @@ tls_policy_service_close(struct service *svc)
 	struct issuer_table *t;
 
 	maps_unref(&svc->tls_policy_maps);
-	free(svc->tls_policy_broken);
 	while ((t = svc->issuer_tables) != NULL) {
 		svc->issuer_tables = t->next;
 		maps_unref(&t->maps);
@@ -115,8 +108,9 @@ take_value(struct session *s, struct tls_entry *e, struct span key, const struct
 		unusable(e);
 }
 
+/* FOUND: decided, whatever was found. */
 static enum map_result
-try_each_key(struct session *s, struct tls_entry *e)
+try_keys(struct session *s, struct tls_entry *e)
 {
 	struct tls_client_key *keys = ARENA_ARRAY(s->d->scratch, struct tls_client_key, TLS_CLIENT_KEYS_MAX);
 	size_t n = tls_client_keys(e->name, e->addr, e->sni, s->d->scratch, keys);
@@ -146,18 +140,6 @@ try_each_key(struct session *s, struct tls_entry *e)
 		}
 	}
 	return MAP_FOUND;
-}
-
-/* FOUND: decided, whatever was found. */
-static enum map_result
-try_keys(struct session *s, struct tls_entry *e)
-{
-	if (s->svc->tls_policy_broken != NULL) {
-		fault_set(&e->why, "4.7.0", "%s", s->svc->tls_policy_broken);
-		unusable(e);
-		return MAP_FOUND;
-	}
-	return try_each_key(s, e);
 }
 
 void
@@ -190,7 +172,7 @@ tls_policy_find(struct session *s)
 	struct tls_entry *e = s->tls_entry;
 	struct arena *a;
 
-	if (s->svc->local || (maps_empty(s->svc->tls_policy_maps) && s->svc->tls_policy_broken == NULL))
+	if (s->svc->local || maps_empty(s->svc->tls_policy_maps))
 		return MAP_FOUND;
 	if (e != NULL && span_eq(e->name, name) && span_eq(e->addr, s->facts.addr) && span_eq(e->sni, sni))
 		return MAP_FOUND;

@@ -23,6 +23,11 @@ CASES = [
      r'main\.cf:\d+: .*smtpd_relay_restrictions: search_order knows no "colour"'),
     ("a demand that is none", "smtpd_sender_restrictions = tls_require { verified }\n", r'main\.cf:\d+: .*smtpd_sender_restrictions: tls_require: "verified"'),
     ("the same in a class", "smtpd_restriction_classes = mine\nmine = sleep long\n", r'main\.cf:\d+: .*mine: sleep: bad number "long"'),
+    ("a class that is not there", "smtpd_restriction_classes = mine, yours\nmine = permit\n", r"main\.cf:\d+: .*smtpd_restriction_classes: yours is not defined"),
+    ("a list with a table of no type", "mydestination = nosuch:/etc/x\n", r'main\.cf:\d+: .*mydestination: nosuch:/etc/x: unknown table type "nosuch"'),
+    ("a list with a lonely !", "smtpd_forbidden_commands = CONNECT !\n", r'main\.cf:\d+: .*smtpd_forbidden_commands: "!" without a pattern'),
+    ("clients whose headers are rewritten", "local_header_rewrite_clients = permit_networks\n", r'main\.cf:\d+: .*local_header_rewrite_clients: unknown restriction "permit_networks"'),
+    ("a policy with a bad network", "smtpd_tls_policy_maps = cidr:{ {198.18.0.0/99 encrypt} }\n", r"main\.cf:\d+: .*smtpd_tls_policy_maps: .*bad prefix length"),
     ("no relay control", "smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = permit_mynetworks\n", r"reject_unauth_destination"),
 ]
 
