@@ -53,7 +53,7 @@ facts_of(struct delivery *d)
 	for (size_t i = 0; i < d->n_rcpts; i++)
 		v[i] = (struct pipe_rcpt){ .addr = d->rcpts[i].in.addr, .orig = d->rcpts[i].in.orig };
 	return (struct pipe_facts){
-		.sender = d->env.sender, .nexthop = d->nexthop, .qid = span_str(d->qid), .envid = d->env.envid,
+		.sender = d->env.sender, .nexthop = d->nexthop, .qid = span_str(d->qid), .envid = delivery_envid(d),
 		.client_addr = d->env.client_addr, .client_helo = d->env.client_helo,
 		.client_name = d->env.client_name, .client_port = d->env.client_port,
 		.client_protocol = d->env.client_protocol, .sasl_method = d->env.sasl_method,

@@ -129,6 +129,8 @@ enum delivery_head {
 };
 struct span delivery_head(struct delivery *d, unsigned which, struct span sender, struct span eol);
 
+/* ENVID for people: decoded when that is printable, else as it came. */
+struct span delivery_envid(const struct delivery *d);
 /* "NAME=value" texts for a command; `user` may be NULL. */
 struct span delivery_env(struct delivery *d, const struct plan_user *user, struct span sender, struct span extension);
 /* Lock bits of mailbox_delivery_lock and its like. */

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "mail/address.h"
 #include "role/local/delivery.h"
 #include "role/local/exits.h"
@@ -108,14 +109,32 @@ put_exported(struct env *e, struct delivery *d)
 	}
 }
 
-static void
-put_client(struct env *e, const struct envelope *env)
+struct span
+delivery_envid(const struct delivery *d)
 {
+	struct span envid = d->env.envid;
+	struct buf b;
+	bool plain;
+
+	buf_init(&b, size_add(envid.n, 1));
+	plain = text_unxtext(&b, envid);
+	for (size_t i = 0; i < b.n; i++)
+		plain = plain && b.p[i] >= ' ' && b.p[i] <= '~';
+	if (plain)
+		envid = arena_dup(d->arena, buf_span(&b));
+	buf_release(&b);
+	return envid;
+}
+
+static void
+put_client(struct env *e, const struct delivery *d)
+{
+	const struct envelope *env = &d->env;
 	const struct { const char *name; struct span value; } rows[] = {
 		{ "CLIENT_ADDRESS", env->client_addr }, { "CLIENT_HELO", env->client_helo },
 		{ "CLIENT_HOSTNAME", env->client_name }, { "CLIENT_PROTOCOL", env->client_protocol },
 		{ "SASL_METHOD", env->sasl_method }, { "SASL_SENDER", env->sasl_sender },
-		{ "SASL_USERNAME", env->sasl_username }, { "ENVID", env->envid },
+		{ "SASL_USERNAME", env->sasl_username }, { "ENVID", delivery_envid(d) },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -147,7 +166,7 @@ delivery_env(struct delivery *d, const struct plan_user *user, struct span sende
 	put(&e, "DOMAIN", domain, true);
 	if (extension.n > 0)
 		put(&e, "EXTENSION", extension, true);
-	put_client(&e, &d->env);
+	put_client(&e, d);
 	all = arena_dup(d->arena, buf_span(&e.b));
 	buf_release(&e.b);
 	return all;
