@@ -8,13 +8,23 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "conf/conf.h"
 #include "maps/maps.h"
 #include "route/route.h"
 #include "signet/cli.h"
 #include "signet/tls.h"
 
-enum { FACTS_MAX = 8 << 20, OUT_MAX = 16 << 20, ARENA_MAX = 256 << 20 };
+enum { FACTS_MAX = 8 << 20, OUT_MAX = 16 << 20, ARENA_MAX = 256 << 20, HOPS_MAX = 50 };
+
+/* One next hop; a delivery tries several when the route names a list, or there are fallback relays. */
+struct one_hop {
+	struct hop hop;
+	bool fallback;
+	bool nowhere;                   /* it leads to no server: `why` */
+	struct fault why;
+	struct span mistake;            /* a parameter is to blame */
+};
 
 struct explain {
 	struct cli *cli;
@@ -30,8 +40,9 @@ struct explain {
 	struct route_answer answer;
 	struct hop_service svc;
 	struct hop_own own;
-	struct hop hop;
-	bool unreachable;               /* hop_gather answered ABSENT with `why` */
+	struct hop_list list;
+	struct one_hop *hops;
+	size_t n_hops;
 };
 
 /* ---- the way */
@@ -83,8 +94,9 @@ find_service(struct explain *e)
 		return NULL;
 	}
 	if (strcmp(cs->command, "smtp") != 0 && strcmp(cs->command, "lmtp") != 0) {
-		fault_set(&e->why, NULL, "%s is delivered by %s of master.cf (%s), not by SMTP or LMTP: TLS has no part in it",
-		    e->way.recipient.n > 0 ? arena_cstr(e->a, e->way.recipient) : e->what, cs->name, cs->command);
+		fault_set(&e->why, NULL, "%s is delivered by %s of master.cf (%s%s%.*s), not by SMTP or LMTP: TLS has no part in it",
+		    e->way.recipient.n > 0 ? arena_cstr(e->a, e->way.recipient) : e->what, cs->name, cs->command,
+		    e->way.nexthop.n > 0 ? ": " : "", SPAN_ARG(log_esc(span_slice(e->way.nexthop, 0, 200))));
 		return NULL;
 	}
 	e->way.service = arena_printf(e->a, "%s (%s:%u)", cs->name, cs->file, cs->line);
@@ -97,8 +109,31 @@ static enum map_result
 step_gather(void *ctx)
 {
 	struct explain *e = ctx;
+	struct one_hop *one = &e->hops[e->n_hops];
 
-	return hop_gather(&e->hop, e->way.nexthop, &e->why);
+	return hop_gather(&one->hop, e->list.hop[e->n_hops], &one->why);
+}
+
+/* The next one of the list, by the rules of a delivery that could not get rid of its message before. */
+static bool
+gather_one(struct explain *e)
+{
+	size_t i = e->n_hops;
+	struct one_hop *one = &e->hops[i];
+
+	*one = (struct one_hop){ .fallback = i >= e->list.given, .hop = { .svc = &e->svc, .own = &e->own, .arena = e->a,
+		.asks = e->asks.asks, .native = tls_asks_native, .native_ctx = &e->asks } };
+	one->nowhere = tls_asks_run(&e->asks, step_gather, e) != MAP_FOUND;
+	if (e->asks.asked_dns && !e->asks.connected)
+		return fault_set(&e->why, NULL, "DNS is asked by the running daemon: %s (without it: next hops by address, or --facts FILE)",
+		    e->asks.why.text);
+	hop_list_found(&e->list, i, &one->hop);
+	if (one->nowhere) {
+		one->mistake = hop_list_leads_nowhere(&e->list, i, &one->why, e->a);
+		one->hop.count = 0;     /* a loop: those that are there are ourselves */
+	}
+	e->n_hops++;
+	return one->nowhere || tls_look_at_files(e->conf, &one->hop, &e->why);
 }
 
 static bool
@@ -113,46 +148,111 @@ gather(struct explain *e)
 	if (cs == NULL || !hop_service_open(&e->svc, cs, &e->asks.env, &e->why))
 		return false;
 	hop_own_find(e->conf->params, &e->own);
-	e->hop = (struct hop){ .svc = &e->svc, .own = &e->own, .arena = e->a, .asks = e->asks.asks,
-		.native = tls_asks_native, .native_ctx = &e->asks };
-	e->unreachable = tls_asks_run(&e->asks, step_gather, e) != MAP_FOUND;
-	if (e->asks.asked_dns && !e->asks.connected)
-		return fault_set(&e->why, NULL, "DNS is asked by the running daemon: %s (without it: next hops by address, or --facts FILE)",
-		    e->asks.why.text);
-	return e->unreachable || tls_look_at_files(e->conf, &e->hop, &e->why);
+	hop_list(&e->svc, e->way.nexthop, e->a, &e->list);
+	if (e->list.count == 0)
+		return fault_set(&e->why, NULL, "there is no next hop");
+	if (e->list.count > HOPS_MAX)
+		return fault_set(&e->why, NULL, "more than %d next hops", HOPS_MAX);
+	e->hops = ARENA_ARRAY(e->a, struct one_hop, e->list.count);
+	while (e->n_hops < e->list.count)
+		if (!gather_one(e))
+			return false;
+	return true;
 }
 
 /* ---- files */
 
 static bool
-read_facts(struct explain *e, struct explain_recorded *r)
+read_hop(struct explain *e, const json_t *o, struct fault *why)
 {
+	const json_t *facts = json_object_get(o, "facts");
+	const char *dsn = json_string_value(json_object_get(o, "dsn")), *reason = json_string_value(json_object_get(o, "reason"));
+	struct explain_recorded *r = ARENA_NEW(e->a, struct explain_recorded);
+	struct one_hop *one = &e->hops[e->n_hops++];
+
+	if (!explain_facts_read(facts != NULL ? facts : o, e->a, r, why))
+		return false;
+	*one = (struct one_hop){ .hop = r->hop, .fallback = json_is_true(json_object_get(o, "fallback")), .nowhere = dsn != NULL && reason != NULL };
+	one->hop.svc = &r->svc;
+	if (one->nowhere)
+		fault_set(&one->why, dsn, "%.*s", SPAN_ARG(log_esc(span_str(reason))));
+	return true;
+}
+
+static bool
+read_hops(struct explain *e, struct span text, struct fault *why)
+{
+	json_error_t error;
+	json_t *j = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, &error);
+	const json_t *more = json_object_get(j, "more");
+	bool ok = j != NULL || fault_set(why, NULL, "line %d: %s", error.line, error.text);
+
+	e->hops = ARENA_ARRAY(e->a, struct one_hop, HOPS_MAX);
+	ok = ok && read_hop(e, j, why);
+	if (ok && json_array_size(more) >= HOPS_MAX)
+		ok = fault_set(why, NULL, "facts: \"more\" has too many members");
+	for (size_t i = 0; ok && i < json_array_size(more); i++)
+		ok = read_hop(e, json_array_get(more, i), why);
+	json_decref(j);
+	return ok;
+}
+
+static bool
+read_facts(struct explain *e)
+{
+	struct fault why;
 	struct buf text;
 	int err;
-	bool ok = false;
+	bool ok;
 
 	buf_init(&text, FACTS_MAX);
 	err = fd_read_file(AT_FDCWD, e->facts_in, &text);
 	if (err < 0)
-		fault_set(&e->why, NULL, "%s: %s", e->facts_in, fd_error(err));
-	else
-		ok = explain_facts_load(buf_span(&text), e->a, r, &e->why);
-	if (err >= 0 && !ok)
-		fault_prefix(&e->why, "%s", e->facts_in);
+		fault_set(&why, NULL, "%s", fd_error(err));
+	ok = (err >= 0 && read_hops(e, buf_span(&text), &why)) || fault_set(&e->why, NULL, "%s: %s", e->facts_in, why.text);
 	buf_release(&text);
 	return ok;
+}
+
+/* What is written down about one next hop. */
+static void
+put_hop(json_t *o, const struct one_hop *one)
+{
+	if (one->nowhere) {
+		json_object_set_new(o, "dsn", json_string(one->why.dsn));
+		json_object_set_new(o, "reason", explain_json_span(span_str(one->why.text)));
+	}
+	if (one->fallback)
+		json_object_set_new(o, "fallback", json_true());
+	json_object_set_new(o, "facts", explain_facts_json(&one->hop));
+}
+
+static json_t *
+facts_json(const struct explain *e)
+{
+	json_t *o = json_object(), *more = json_array();
+
+	json_object_set_new(o, "way", explain_way_json(&e->way));
+	put_hop(o, &e->hops[0]);
+	for (size_t i = 1; i < e->n_hops; i++) {
+		json_t *one = json_object();
+
+		put_hop(one, &e->hops[i]);
+		json_array_append_new(more, one);
+	}
+	if (e->n_hops > 1)
+		json_object_set(o, "more", more);
+	json_decref(more);
+	return o;
 }
 
 static bool
 save_facts(struct explain *e)
 {
-	json_t *o = json_object();
-	char *text = NULL;
+	json_t *o = facts_json(e);
+	char *text = json_dumps(o, JSON_INDENT(1));
 	int fd, err;
 
-	json_object_set_new(o, "way", explain_way_json(&e->way));
-	json_object_set_new(o, "facts", explain_facts_json(&e->hop));
-	text = json_dumps(o, JSON_INDENT(1));
 	json_decref(o);
 	fd = text == NULL ? -ENOMEM : fd_open(AT_FDCWD, e->facts_out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 	err = fd < 0 ? fd : fd_write_all(fd, text, strlen(text));
@@ -163,49 +263,63 @@ save_facts(struct explain *e)
 
 /* ---- showing */
 
+/* Its servers go on counting from `n`. */
+static size_t
+show_hop(struct explain *e, size_t i, size_t n, struct buf *out)
+{
+	const struct one_hop *one = &e->hops[i];
+
+	if (e->n_hops > 1)
+		buf_addf(out, "\nnext hop %-6zu %.*s%s\n", i + 1, SPAN_ARG(log_esc(one->hop.nexthop)), one->fallback ?
+		    " (fallback relay, for what no server before has taken)" : "");
+	explain_show_hop(out, &one->hop);
+	if (one->mistake.n > 0)
+		buf_addf(out, "%-15s %.*s\n", "warning", SPAN_ARG(log_esc(one->mistake)));
+	for (size_t k = 0; one->nowhere && strcmp(one->why.dsn, "4.3.5") == 0 && k < one->hop.n_warnings; k++)
+		buf_addf(out, "%-15s %.*s\n", "warning", SPAN_ARG(one->hop.warnings[k]));
+	if (one->nowhere)
+		explain_show_nowhere(out, &one->why, i + 1 == e->n_hops);
+	for (size_t k = 0; k < one->hop.count; k++) {
+		struct arena *a = arena_new(TLS_HOST_ARENA_MAX);
+
+		explain_show_host(out, &one->hop, &one->hop.list[k], n + k + 1, a);
+		arena_free(&a);
+	}
+	return n + one->hop.count;
+}
+
 static int
-show_text(struct explain *e, const struct hop *h)
+show_text(struct explain *e)
 {
 	struct buf out;
+	size_t n = 0;
 	int status;
 
 	buf_init(&out, OUT_MAX);
 	explain_show_way(&out, &e->way);
-	explain_show_hop(&out, h);
-	if (e->unreachable)
-		buf_addf(&out, "%-15s no server to go to: %s %s\n", "verdict", e->why.dsn, e->why.text);
-	for (size_t i = 0; i < h->count; i++) {
-		struct arena *a = arena_new(TLS_HOST_ARENA_MAX);
-
-		explain_show_host(&out, h, &h->list[i], i + 1, a);
-		arena_free(&a);
-	}
+	for (size_t i = 0; i < e->n_hops; i++)
+		n = show_hop(e, i, n, &out);
 	status = cli_print(e->cli, &out);
 	buf_release(&out);
 	return status;
 }
 
 static int
-show_json(struct explain *e, const struct hop *h)
+show_json(struct explain *e)
 {
-	json_t *o = json_object(), *servers = json_array();
+	json_t *o = facts_json(e), *servers = json_array();
 	struct buf out;
 	char *text;
 	int status;
 
-	json_object_set_new(o, "way", explain_way_json(&e->way));
-	if (e->unreachable) {
-		json_object_set_new(o, "dsn", json_string(e->why.dsn));
-		json_object_set_new(o, "reason", explain_json_span(span_str(e->why.text)));
-	}
-	for (size_t i = 0; i < h->count; i++) {
-		struct arena *a = arena_new(TLS_HOST_ARENA_MAX);
+	for (size_t i = 0; i < e->n_hops; i++)
+		for (size_t k = 0; k < e->hops[i].hop.count; k++) {
+			struct arena *a = arena_new(TLS_HOST_ARENA_MAX);
 
-		json_array_append_new(servers, explain_host_json(h, &h->list[i], a));
-		arena_free(&a);
-	}
+			json_array_append_new(servers, explain_host_json(&e->hops[i].hop, &e->hops[i].hop.list[k], a));
+			arena_free(&a);
+		}
 	json_object_set_new(o, "servers", servers);
-	json_object_set_new(o, "facts", explain_facts_json(h));
 	text = json_dumps(o, JSON_INDENT(1));
 	json_decref(o);
 	buf_init(&out, OUT_MAX);
@@ -220,21 +334,19 @@ show_json(struct explain *e, const struct hop *h)
 static int
 run(struct explain *e)
 {
-	struct explain_recorded recorded;
-
 	if (e->facts_in != NULL) {
-		if (!read_facts(e, &recorded))
+		if (!read_facts(e))
 			return cli_fail(e->cli, CLI_NO, "%s", e->why.text);
-		e->way.nexthop = recorded.hop.nexthop;
+		e->way.nexthop = e->hops[0].hop.nexthop;
 		e->way.source = span_str(e->facts_in);
-		return e->json ? show_json(e, &recorded.hop) : show_text(e, &recorded.hop);
+		return e->json ? show_json(e) : show_text(e);
 	}
 	e->conf = cli_conf(e->cli);
 	if (e->conf == NULL)
 		return CLI_NO;
 	if (!gather(e) || (e->facts_out != NULL && !save_facts(e)))
 		return cli_fail(e->cli, CLI_NO, "%s", e->why.text);
-	return e->json ? show_json(e, &e->hop) : show_text(e, &e->hop);
+	return e->json ? show_json(e) : show_text(e);
 }
 
 static void

@@ -37,6 +37,8 @@ struct explain_way {
 /* One host as text, `n` from 1. `a` for pieces. */
 void explain_show_way(struct buf *out, const struct explain_way *way);
 void explain_show_hop(struct buf *out, const struct hop *h);
+/* It leads to no server: `why`, and what happens to the message, or that another next hop has its turn. */
+void explain_show_nowhere(struct buf *out, const struct fault *why, bool last);
 void explain_show_host(struct buf *out, const struct hop *h, const struct hop_address *addr, size_t n, struct arena *a);
 /* "dane", "may (asked for: dane)" */
 struct span explain_show_level(const struct tls_decision *d, struct arena *a);

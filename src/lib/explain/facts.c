@@ -101,8 +101,11 @@ table_json(const struct tls_table_answer *t)
 	put(o, "key", t->key);
 	put(o, "value", t->value);
 	put(o, "source", t->source);
-	if (t->state == TLS_ANSWER_FAILED)
+	put_bool(o, "per_site", t->per_site);
+	if (t->state == TLS_ANSWER_FAILED) {
 		put(o, "why", span_str(t->why.text));
+		put_bool(o, "answered", strcmp(t->why.dsn, "4.3.0") != 0);
+	}
 	return o;
 }
 
@@ -356,8 +359,9 @@ read_table(struct reading *r, const json_t *o, struct tls_table_answer *t)
 	t->key = text(r, o, "key");
 	t->value = long_text(r, o, "value", VALUE_MAX);
 	t->source = text(r, o, "source");
+	t->per_site = flag(o, "per_site");
 	if (t->state == TLS_ANSWER_FAILED)
-		fault_set(&t->why, "4.3.0", "%s", arena_cstr(r->a, text(r, o, "why")));
+		fault_set(&t->why, flag(o, "answered") ? "4.7.5" : "4.3.0", "%s", arena_cstr(r->a, text(r, o, "why")));
 }
 
 static void

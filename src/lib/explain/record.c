@@ -61,6 +61,7 @@ show_session(struct buf *out, const json_t *o)
 	sub(out, "server name", text(o, "sni"));
 	buf_addf(out, "  %-12s %.*s%s\n", "peer", SPAN_ARG(text(o, "trust")), flag(o, "matched") ? ", what the policy asks for holds" : "");
 	sub(out, "matched by", text(o, "matched_by"));
+	sub(out, "TLSA record", text(o, "record"));
 	sub(out, "reason", text(o, "reason"));
 	show_chain(out, json_object_get(o, "chain"));
 }
@@ -110,6 +111,8 @@ show_server(struct buf *out, const json_t *o)
 	sub(out, "tls=", text(o, "tls"));
 	sub(out, "not usable", text(o, "unusable"));
 	sub(out, "warning", text(o, "because"));
+	sub(out, "plainer TLS", text(o, "plainer"));
+	sub(out, "handshake", text(o, "failure"));
 	show_session(out, o);
 	show_trail(out, o);
 }

@@ -106,9 +106,15 @@ explain_show_hop(struct buf *out, const struct hop *h)
 		buf_addf(out, "  %5u %.*s  %.*s%s%.*s\n", host->pref, SPAN_ARG(log_esc(host->name)), SPAN_ARG(one),
 		    one.n > 0 && two.n > 0 ? "; " : "", SPAN_ARG(two));
 	}
-	if (h->count == 0)
-		line(out, "servers", SPAN("none"));
 	arena_free(&a);
+}
+
+void
+explain_show_nowhere(struct buf *out, const struct fault *why, bool last)
+{
+	line(out, "servers", SPAN("none"));
+	buf_addf(out, "%-15s no server to go to: %s %s; %s\n", "verdict", why->dsn, why->text, !last ? "the next hop that follows is tried" :
+	    why->dsn[0] == '5' ? "the message is returned to its sender" : "the message is deferred");
 }
 
 /* ---- one server */
@@ -259,7 +265,8 @@ show_outcomes(struct buf *out, const struct tls_decision *d, const char *peer, s
 		sub(out, "refused", outcome_text(d, HOP_EVENT_REFUSED, peer, a));
 	}
 	if (tls_ladder_has(d))
-		sub(out, "plainer TLS", tls_ladder_text(d, a));
+		sub(out, "plainer TLS", arena_printf(a, "%.*s (where only that works, it comes first for 24 h)",
+		    SPAN_ARG(tls_ladder_text(d, a))));
 	sub(out, "handshake", outcome_text(d, HOP_EVENT_HANDSHAKE, peer, a));
 	if (d->must_match || tls_level_needs_tls(d->level))
 		sub(out, "no match", outcome_text(d, HOP_EVENT_MISMATCH, peer, a));
@@ -411,6 +418,7 @@ explain_host_json(const struct hop *h, const struct hop_address *addr, struct ar
 
 	(void)hop_decide(h, addr, a, &d);
 	why = unusable(addr, &d);
+	set(o, "nexthop", h->nexthop);
 	set(o, "host", addr->host);
 	set(o, "address", addr->text);
 	json_object_set_new(o, "port", json_integer(addr->port));

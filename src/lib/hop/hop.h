@@ -172,6 +172,22 @@ enum map_result hop_host(struct hop *h, struct hop_address *addr);
 /* All of the above for every address. FOUND, WAIT, or ABSENT with `why`. */
 enum map_result hop_gather(struct hop *h, struct span nexthop, struct fault *why);
 
+/* ---- several next hops */
+
+/* Those that a route gave (a list is allowed), then smtp_fallback_relay. */
+struct hop_list {
+	const struct hop_service *svc;
+	struct span whole;              /* as the route gave it */
+	struct span *hop;
+	size_t count, given;            /* the first `given` are no fallback relays */
+};
+
+void hop_list(const struct hop_service *svc, struct span nexthop, struct arena *a, struct hop_list *l_r);
+/* hop_resolve() of number `i` is done: the fallback relays that must not be used are taken off. */
+void hop_list_found(struct hop_list *l, size_t i, const struct hop *h);
+/* It was ABSENT: `why` becomes what the message is told. A text when a parameter is to blame, for the log; else empty. */
+struct span hop_list_leads_nowhere(struct hop_list *l, size_t i, struct fault *why, struct arena *a);
+
 /* ---- deciding: pure, from the facts alone */
 
 /* What tls_policy_decide() is told about this address. */

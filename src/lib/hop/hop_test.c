@@ -263,6 +263,8 @@ static const struct row rows[] = {
 	    "example.org", { MX(S, MXHOST), HOST(S) }, "mx.example.org[192.0.2.1]=encrypt", "!TLSA" },
 	{ "unusable records force encryption", DANE, "example.org", { MX(S, MXHOST), HOST(S), TLSA(MXHOST, S, "1 1 1") },
 	    "mx.example.org[192.0.2.1]=encrypt mx.example.org", NULL },
+	{ "a bracket that is not closed is a mistake of ours", DANE, "[mx.example.org", { { 0 } }, "! 4.3.5 Server configuration error", "!mx" },
+	{ "nor one that is not opened", DANE, "mx.example.org]:25", { { 0 } }, "! 4.3.5 Server configuration error", "!mx" },
 	{ "each MX host by itself", DANE, "example.org", { MX(S, MXHOST), MX(S, "mx2.example.org"), HOST(S),
 	    { "mx2.example.org", DNS_TYPE_A, S, "192.0.2.2", NULL }, TLSA(MXHOST, DNS_BOGUS, NULL),
 	    TLSA("mx2.example.org", S, "3 1 1") }, "mx.example.org[192.0.2.1]=! 4.7.5 TLSA lookup error for mx.example.org:25; "
@@ -353,6 +355,72 @@ test_forms(void **state)
 		if (!ok)
 			assert_string_equal(why.dsn, "4.3.5");
 	}
+	end(&w);
+}
+
+/* smtp_tls_per_site (tls-client.md 3.7): the stronger word of next hop and host; MAY gives way to a stronger global level. */
+static void
+test_the_legacy_table(void **state)
+{
+	static const struct {
+		const char *level, *nexthop, *host, *want;
+	} cases[] = {
+		{ "none", NULL, NULL, "none" }, { "encrypt", NULL, NULL, "encrypt" },
+		{ "none", "MAY", NULL, "may" }, { "none", NULL, "MAY", "may" }, { "encrypt", "MAY", NULL, "encrypt" }, { "may", "MAY", "MAY", "may" },
+		{ "may", "NONE", NULL, "none" }, { "encrypt", NULL, "NONE", "none" }, { "none", "MAY", "NONE", "none" }, { "may", "NONE", "MAY", "none" },
+		{ "none", "MUST_NOPEERMATCH", "NONE", "encrypt" }, { "none", "MAY", "must_nopeermatch", "encrypt" },
+		{ "none", "MUST", "MUST_NOPEERMATCH", "verify" }, { "none", "NONE", "MUST", "verify" }, { "secure", "MUST", NULL, "verify" },
+		{ "may", "MUSTY", NULL, "! 4.7.5 client TLS configuration problem" }, { "may", "MUST", "YES", "! 4.7.5 client TLS configuration problem" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		static const struct rr one[] = { MX(I, MXHOST), HOST(I) };
+		struct tls_decision d;
+		struct fault why;
+		struct world w;
+		char main_cf[500], got[600];
+		bool ok;
+
+		snprintf(main_cf, sizeof(main_cf), "smtp_tls_security_level = %s\nsmtp_tls_per_site = inline:{ {other.example=NONE} {%s=%s} {%s=%s} }\n",
+		    cases[i].level, cases[i].nexthop != NULL ? "example.org" : "no.example", cases[i].nexthop != NULL ? cases[i].nexthop : "MUST",
+		    cases[i].host != NULL ? MXHOST : "nor.example", cases[i].host != NULL ? cases[i].host : "MUST");
+		begin(&w, main_cf);
+		zone = one;
+		n_zone = COUNT(one);
+		assert_int_equal(gather(&w, "example.org", &why), MAP_FOUND);
+		ok = hop_decide(&w.hop, &w.hop.list[0], w.arena, &d);
+		snprintf(got, sizeof(got), ok ? "%s%s" : "! %s %s", ok ? tls_level_name(d.level) : d.fault.dsn, ok ? "" : d.fault.text);
+		if (strcmp(got, cases[i].want) != 0)
+			fail_msg("row %zu: %s, not %s", i, got, cases[i].want);
+		if (!ok)
+			assert_non_null(strstr(d.warnings[0].p, "smtp_tls_per_site, next-hop destination"));
+		end(&w);
+	}
+}
+
+/* With a policy table the legacy one is ignored, and one that cannot be asked is not an absent entry (3.4). */
+static void
+test_the_legacy_table_beside_others(void **state)
+{
+	static const struct rr one[] = { MX(I, MXHOST), HOST(I) };
+	struct tls_decision d;
+	struct fault why;
+	struct world w;
+
+	(void)state;
+	zone = one;
+	n_zone = COUNT(one);
+	begin(&w, "smtp_tls_per_site = inline:{ {example.org=MUST} }\nsmtp_tls_policy_maps = inline:{ {a.example=may} }\n");
+	assert_int_equal(gather(&w, "example.org", &why), MAP_FOUND);
+	assert_true(hop_decide(&w.hop, &w.hop.list[0], w.arena, &d));
+	assert_int_equal(d.level, TLS_LEVEL_NONE);
+	end(&w);
+	begin(&w, "smtp_tls_per_site = fail:oops\n");
+	assert_int_equal(gather(&w, "example.org", &why), MAP_FOUND);
+	assert_false(hop_decide(&w.hop, &w.hop.list[0], w.arena, &d));
+	assert_string_equal(d.fault.dsn, "4.3.0");
+	assert_string_equal(d.fault.text, "Temporary lookup error");
 	end(&w);
 }
 
@@ -547,6 +615,8 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_dane),
 	KIT_TEST(test_forms),
 	KIT_TEST(test_a_decision_outlives_its_facts),
+	KIT_TEST(test_the_legacy_table),
+	KIT_TEST(test_the_legacy_table_beside_others),
 	KIT_TEST(test_each_address_has_its_own_status),
 	KIT_TEST(test_the_facts_are_complete),
 	KIT_TEST(test_support_levels),

@@ -107,7 +107,7 @@ per_site(struct hop *h, struct span host, struct tls_table_answer *t_r)
 	struct span keys[2] = { h->key, host };
 	int rank = 0;
 
-	*t_r = (struct tls_table_answer){ .state = TLS_ANSWER_ABSENT };
+	*t_r = (struct tls_table_answer){ .state = TLS_ANSWER_ABSENT, .per_site = true };
 	for (int i = 0; i < 2; i++) {
 		enum map_result r = per_site_one(h, keys[i], &rank, t_r);
 

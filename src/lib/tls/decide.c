@@ -55,10 +55,16 @@ decide_invalid_param(struct making *m, const char *name, const struct fault *why
 	return decide_invalid(m, arena_printf(m->a, "%s_%s: %s", m->p->prefix, name, why->text));
 }
 
+static const char *
+table_name(const struct making *m)
+{
+	return m->f->table.per_site ? "tls_per_site" : "tls_policy_maps";
+}
+
 static bool
 decide_invalid_entry(struct making *m, const char *what)
 {
-	return decide_invalid(m, arena_printf(m->a, "%s_tls_policy_maps, next-hop destination \"%.*s\": %s", m->p->prefix,
+	return decide_invalid(m, arena_printf(m->a, "%s_%s, next-hop destination \"%.*s\": %s", m->p->prefix, table_name(m),
 	    SPAN_ARG(log_esc(m->f->nexthop)), what));
 }
 
@@ -110,6 +116,19 @@ take_entry(struct making *m, struct tls_policy *entry)
 		    SPAN_ARG(log_esc(entry->ignored[i]))));
 }
 
+/* Of the legacy table, a lookup that failed has a text of its own (tls-client.md 3.4). */
+static bool
+table_failed(struct making *m)
+{
+	const struct tls_table_answer *t = &m->f->table;
+
+	m->source = t->source.n > 0 ? t->source : decide_param(m, table_name(m));
+	(void)decide_invalid_entry(m, t->why.text[0] != '\0' ? t->why.text : "table lookup error");
+	if (t->per_site && strcmp(t->why.dsn, "4.3.0") == 0)
+		fault_set(&m->d->fault, "4.3.0", "Temporary lookup error");
+	return false;
+}
+
 static bool
 table_entry(struct making *m)
 {
@@ -118,7 +137,7 @@ table_entry(struct making *m)
 	struct fault why;
 
 	if (t->state == TLS_ANSWER_FAILED)
-		return decide_invalid_entry(m, t->why.text[0] != '\0' ? t->why.text : "table lookup error");
+		return table_failed(m);
 	if (t->state != TLS_ANSWER_FOUND)
 		return true;
 	m->source = t->source;

@@ -123,6 +123,7 @@ struct tls_table_answer {
 	struct span value;
 	struct span source;     /* file:line, or the table's name */
 	struct fault why;       /* for FAILED */
+	bool per_site;          /* the legacy table (smtp_tls_per_site) gave it */
 };
 
 /* One certificate name that is accepted (spec section 5). */

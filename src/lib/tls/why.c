@@ -4,8 +4,9 @@
 #include <openssl/x509.h>
 
 #include "base/clock.h"
+#include "tls/ladder.h"
 
-enum { CHAIN_MAX = 3, NAME_MAX_SHOWN = 48, STEP_MAX_SHOWN = 60 };
+enum { CHAIN_MAX = 3, NAME_MAX_SHOWN = 48, STEP_MAX_SHOWN = 60, RECORD_MAX_SHOWN = 56 };
 
 /* Bytes of the UTF-8 character at the start of `s`; 0 = none. */
 static size_t
@@ -114,6 +115,7 @@ handshake(struct buf *out, const struct tls_why_peer *p)
 	flag(out, "resumed", p->info->resumed);
 	flag(out, "forward_secret", p->info->forward_secret);
 	whole &= member(out, "matched_by", span_str(v->matched_name), NAME_MAX_SHOWN);
+	(void)member(out, "record", span_str(v->dane_match), RECORD_MAX_SHOWN);         /* the start of its digest will do */
 	whole &= member(out, "reason", span_str(v->reason), 150);
 	return chain(out, p->ssl) && whole;
 }
@@ -171,6 +173,9 @@ tls_why_write_peer(struct buf *out, const struct tls_why_peer *p)
 	bool whole = server(out, p);
 
 	whole &= member(out, "sni", d->sni, 64);
+	if (d->rung != TLS_RUNG_FULL)
+		whole &= member(out, "plainer", span_str(tls_rung_text(d->rung)), 40);
+	whole &= member(out, "failure", p->failure, 110);
 	if (p->unusable != NULL)
 		whole &= member(out, "unusable", span_str(p->unusable->text), 150);
 	for (size_t i = 0; d->invalid && i < d->n_warnings && i < 1; i++)

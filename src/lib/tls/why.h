@@ -25,6 +25,7 @@ struct tls_why_peer {
 	const struct tls_info *info;
 	SSL *ssl;
 	const char *tls;
+	struct span failure;            /* how the handshake failed; empty = it did not */
 	const struct fault *unusable;   /* why nobody connected; NULL = somebody did */
 };
 void tls_why_write_peer(struct buf *out, const struct tls_why_peer *p);
@@ -42,7 +43,7 @@ struct tls_why {
 	unsigned rcpts;                 /* that the outcome is about, in all records together */
 	unsigned tried;                 /* servers before, when `peer` is empty */
 	bool continued, last;
-	const char *outcome;            /* "sent", "deferred", "bounced", "next server", "same server again", "not recorded" */
+	const char *outcome;            /* "sent", "deferred", "bounced", "next server", "next hop", "same server again", "not recorded" */
 	struct span dsn, text;
 };
 size_t tls_why_write(struct buf *out, const struct tls_why *w);

@@ -83,7 +83,7 @@ test_the_longest_fits(void **state)
 		struct span s = span_of(text, sizeof(text)), warning = s;
 		struct tls_decision d = { .asked = TLS_LEVEL_DANE_ONLY, .level = TLS_LEVEL_HALF_DANE, .sni = s, .trail = steps, .n_trail = 32,
 			.warnings = &warning, .n_warnings = 1 };
-		struct tls_why_peer p = { .host = s, .address = s, .port = 65535, .decision = &d, .tls = "!dane-only:halfdane" };
+		struct tls_why_peer p = { .host = s, .address = s, .port = 65535, .decision = &d, .tls = "!dane-only:halfdane", .failure = s };
 		const struct span to[] = { s, s, SPAN("u@a.example"), s };
 		struct tls_why w = { .wall_us = INT64_MAX, .qid = s, .nexthop = s, .rcpts = UINT32_MAX, .outcome = "same server again", .dsn = s,
 			.text = s };

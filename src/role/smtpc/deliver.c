@@ -74,23 +74,6 @@ deliver_wake(struct delivery *d)
 	loop_defer(d->role->loop, &d->task);
 }
 
-/* Next hops as given (a list is allowed), then the fallback relays. */
-static void
-list_hops(struct delivery *d)
-{
-	struct span fallback = span_str(d->svc->p->smtp_fallback_relay), rest = d->nexthop, word;
-	size_t max = d->nexthop.n / 2 + fallback.n / 2 + 2;
-
-	d->hops = ARENA_ARRAY(d->arena, struct span, max);
-	while (span_token(&rest, ", \t\r\n", &word))
-		d->hops[d->n_hops++] = word;
-	d->n_given = d->n_hops;
-	if (d->nexthop.n > 0 && span_starts(d->nexthop, SPAN("unix:")))
-		return;                 /* a path has no fallback, and may have blanks */
-	while (span_token(&fallback, ", \t\r\n", &word))
-		d->hops[d->n_hops++] = word;
-}
-
 static struct span
 wire_address(struct delivery *d, struct span addr)
 {
@@ -247,7 +230,7 @@ deliver_on_start(void *ctx, struct ipc_from from, struct ipc_deliver_start *m)
 	}
 	d->tx_sender = d->env.sender;
 	d->facts.tls_required_no = d->env.tls_optional;
-	list_hops(d);
+	hop_list(&svc->hop, d->nexthop, d->arena, &d->hops);
 	deliver_wake(d);
 }
 
@@ -271,28 +254,6 @@ deliver_on_roll(void *ctx, struct ipc_from from, struct ipc_deliver_roll *m)
 }
 
 /* ---- next hops */
-
-/*
- * A next hop that does not resolve is bad luck for mail, but a mistake for a relay of ours. A domain that accepts no
- * mail (RFC 7505 section 4.1) gets none by way of a fallback relay either.
- */
-static void
-soften_configuration(struct delivery *d, struct fault *why)
-{
-	struct span relayhost = span_trim(span_str(d->svc->p->relayhost));
-	bool fallback = d->hop >= d->n_given;
-	const char *param = fallback ? "fallback_relay" : "relayhost";
-
-	if (why->dsn[0] != '5')
-		return;
-	if (!fallback && (relayhost.n == 0 || !span_eq(span_trim(d->nexthop), relayhost))) {
-		if (strcmp(why->dsn, "5.1.10") == 0)
-			d->n_hops = d->n_given;
-		return;
-	}
-	log_warning(&d->log, "%s configuration problem: %s", param, why->text);
-	fault_set(why, "4.3.5", "Server configuration error");
-}
 
 static void
 nobody_left(struct delivery *d)
@@ -318,7 +279,7 @@ next_hop(struct delivery *d)
 	d->hop++;
 	d->resolved = false;
 	d->clear_now = false;
-	if (d->hop >= d->n_hops) {
+	if (d->hop >= d->hops.count) {
 		nobody_left(d);
 		return false;
 	}
@@ -343,7 +304,7 @@ stage_begin(struct delivery *d)
 	struct fault why;
 	enum map_result policy, login, generic, checks;
 
-	hop_begin(&d->facts, d->hops[d->hop]);
+	hop_begin(&d->facts, d->hops.hop[d->hop]);
 	policy = hop_table(&d->facts);
 	fault_clear(&why);
 	login = sasl_login_by_hop(d, d->facts.key, &why);
@@ -392,13 +353,13 @@ drop_tried(struct delivery *d)
 static bool
 stage_resolve(struct delivery *d)
 {
+	struct span mistake;
 	struct fault why;
 	enum map_result r = hop_resolve(&d->facts, &why);
 
 	if (r != MAP_WAIT)
 		policy_log_facts(d);
-	if (d->facts.ours && d->hop < d->n_given)
-		d->n_hops = d->n_given;
+	hop_list_found(&d->hops, d->hop, &d->facts);
 	switch (r) {
 	case MAP_FOUND:
 		d->resolved = true;
@@ -413,7 +374,11 @@ stage_resolve(struct delivery *d)
 	case MAP_DEFER:
 		break;
 	}
-	soften_configuration(d, &why);
+	mistake = hop_list_leads_nowhere(&d->hops, d->hop, &why, d->arena);
+	if (mistake.n > 0)
+		log_warning(&d->log, "%.*s", SPAN_ARG(mistake));
+	if (d->hop + 1 < d->hops.count)
+		why_next_hop(d, &why);
 	if (d->fault.dsn[0] == '\0' || why.dsn[0] == '4' || d->hop == 0)
 		d->fault = why;
 	return next_hop(d);
@@ -467,7 +432,7 @@ connect_to(struct delivery *d, const struct hop_address *a)
 	struct conn *c;
 	int limit = d->svc->p->smtp_mx_session_limit;
 
-	d->final = d->hop + 1 >= d->n_hops && (d->addr + 1 >= d->facts.count || (limit > 0 && d->sessions + 1 >= limit));
+	d->final = d->hop + 1 >= d->hops.count && (d->addr + 1 >= d->facts.count || (limit > 0 && d->sessions + 1 >= limit));
 	c = conn_new(d, a);
 	/* Allowed for one server under one decision: never carried over to another one. */
 	c->tls_off = d->clear_now && is_retried(d, a);

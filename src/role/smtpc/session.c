@@ -144,9 +144,11 @@ log_summary(struct conn *c, const struct tls_verdict *v)
 static bool
 handshake_failed(struct conn *c, const char *reason)
 {
+	const struct stream_failure *f = stream_failure(&c->l.stream);
 	struct log l = conn_log(c);
 	struct hop_outcome o;
 
+	c->why_failure = arena_dup(c->arena, span_str(f->n_library > 0 ? f->library[0] : reason));
 	hop_log_handshake_failed(&l, &c->l.stream, span_str(c->l.peer_port), reason);
 	o = outcome(c, HOP_EVENT_HANDSHAKE);
 	if (ladder_again(c))

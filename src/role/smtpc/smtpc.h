@@ -98,10 +98,9 @@ struct delivery {
 		STAGE_SESSION,
 		STAGE_DONE,
 	} stage;
-	struct span *hops;              /* nexthop list, then fallback relays */
-	size_t n_hops, hop;
-	size_t n_given;                 /* those of `hops` that are no fallback relays */
-	struct hop facts;               /* about hops[hop] */
+	struct hop_list hops;
+	size_t hop;
+	struct hop facts;               /* about hops.hop[hop] */
 	size_t addr;                    /* next one to try */
 	int sessions;                   /* that got past the handshake, for smtp_mx_session_limit */
 	bool clear_now;                 /* the next attempt is the clear-text retry of this address (tls-client.md 1.2) */
@@ -164,6 +163,7 @@ struct conn {
 	char tls_state[80];
 	struct span why;                /* what why.c writes of this connection, and the tls_state that it is for */
 	char why_state[80];
+	struct span why_failure;        /* how the handshake failed */
 	struct span key;                /* reuse.c */
 	int64_t born_us, idle_since_us; /* monotonic */
 	unsigned taken;                 /* times it came out of the cache */
@@ -295,6 +295,8 @@ void reuse_close_all(struct smtpc_role *s);
 void why_note(struct delivery *d, struct conn *c);
 /* A server that is passed over because its policy cannot be used. */
 void why_unusable(struct delivery *d, const struct hop_address *addr, const struct tls_decision *dec, const struct fault *why);
+/* A next hop that leads to no server, and another one follows. */
+void why_next_hop(struct delivery *d, const struct fault *why);
 /* The session with the noted server is over: what became of whom there. `why` may be NULL. */
 void why_session(struct delivery *d, const struct fault *why, bool again);
 /* All outcomes are decided. */

@@ -193,7 +193,7 @@ void
 why_note(struct delivery *d, struct conn *c)
 {
 	struct tls_why_peer p = { .host = c->l.addr.host, .address = c->l.addr.text, .port = c->l.addr.port, .decision = &c->decision,
-		.tls = c->tls_state };
+		.tls = c->tls_state, .failure = c->why_failure };
 	struct tls_info info;
 
 	if (!wanted(d))
@@ -222,6 +222,13 @@ why_unusable(struct delivery *d, const struct hop_address *addr, const struct tl
 	d->why_peer = peer_text(d->arena, &p, false);
 	d->why_brief = peer_text(d->arena, &p, true);
 	tell(d, "next server", why);
+}
+
+void
+why_next_hop(struct delivery *d, const struct fault *why)
+{
+	if (wanted(d))
+		tell(d, "next hop", why);
 }
 
 void

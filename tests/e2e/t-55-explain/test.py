@@ -73,7 +73,8 @@ smtp_tls_loglevel = 1
 smtp_tls_CAfile = %(ca)s
 smtp_tls_policy_maps = texthash:%(policy)s
 transport_maps = inline:{ { lit.example = smtp:[mx.lit.example]:2525 } { lmtp.example = lmtp:unix:%(lmtp)s } { addr.example = smtp:[127.0.1.200] }
- { encsilent.example = slow: } { encstall.example = slow: } { maysilent.example = slow: } { maystall.example = slow: } { mycert.example = mycert: } { mycertmay.example = mycert: } { rootless.example = rootless: } }
+ { encsilent.example = slow: } { encstall.example = slow: } { maysilent.example = slow: } { maystall.example = slow: } { mycert.example = mycert: } { mycertmay.example = mycert: } { rootless.example = rootless: }
+ { list.example = smtp:[gone.example],[mx.list.example] } { downlist.example = smtp:[mx1.alldown.example], [mx.list.example] } { fbtls.example = fb: } { fbnx.example = fb: } { fbnull.example = fb: } { fbgone.example = fbgone: } { typohop.example = smtp:[mx.may.example } }
 smtp_connection_cache_on_demand = no
 smtp_randomize_addresses = no
 lmtp_randomize_addresses = no
@@ -85,7 +86,8 @@ queue_run_delay = 600s
 # a service that does not wait 300 s for an answer to STARTTLS
 MASTER = kit.MASTER_CF.format(smtp="127.0.0.1:25") + "slow unix - - n - - smtp -o smtp_starttls_timeout=1s\n" \
     "mycert unix - - n - - smtp -o smtp_tls_cert_file=/nonexistent/cert -o smtp_tls_key_file=/nonexistent/key\n" \
-    "rootless unix - - n - - smtp -o smtp_tls_CAfile=/nonexistent/roots\n"
+    "rootless unix - - n - - smtp -o smtp_tls_CAfile=/nonexistent/roots\n" \
+    "fb unix - - n - - smtp -o smtp_fallback_relay=[mx.fbrelay.example]\nfbgone unix - - n - - smtp -o smtp_fallback_relay=[gone.example]\n"
 
 
 class Garbage:
@@ -254,6 +256,13 @@ def build(env):
     sc.several("stsmx.example", [("ok", host1, True, []), ("ok", host2, True, [])])
     multi = env.cert("mx2.multi.example")
     sc.several("multi.example", [("ok", good, False, []), (["454", "ok"], multi, True, [])])
+    # several next hops: a list, fallback relays
+    sc.add("list.example", cert=other, records=right)
+    sc.add("fbrelay.example", cert=other, records=right)
+    sc.add("fbtls.example", kind="plain", cert=other, records=right)
+    sc.several("fbgone.example", [("down", None, True, [])])
+    sc.lines.append("fbnull.example. MX 0 .")
+    sc.domains.extend(["downlist.example", "fbnx.example", "fbnull.example", "typohop.example"])
     # next hops of other forms, and names without a server
     sc.add("lit.example", port=2525)
     sc.servers["127.0.1.200"] = Server(env, "127.0.1.200", "plain", *good, True)
@@ -299,19 +308,23 @@ def at_server(server, real):
 def predict(sc, e):
     """The line in the log (tls=, dsn, status, text), and the records: (server or None, outcome, dsn, text, tls=)."""
     records, field = [], None
-    if "reason" in e:
-        status = "bounced" if e["dsn"][0] == "5" else "deferred"
-        return (field, e["dsn"], status, e["reason"]), [(None, status, e["dsn"], e["reason"], None)]
-    for i, server in enumerate(e["servers"]):
-        last = i + 1 == len(e["servers"])
-        for outcome, dsn, text, tls in at_server(server, sc.servers.get(server["address"])):
-            field = tls or field
-            records.append((server, outcome or ("deferred" if last else "next server"), dsn, text, tls))
-            if outcome == "sent":
-                return (field, dsn, outcome, text), records
+    hops = [e] + e.get("more", [])
+    for n, hop in enumerate(hops):
+        end = n + 1 == len(hops)
+        if "reason" in hop:
+            records.append((None, "next hop" if not end else "bounced" if hop["dsn"][0] == "5" else "deferred", hop["dsn"], hop["reason"], None))
+            continue
+        servers = [x for x in e["servers"] if x["nexthop"] == hop["facts"]["nexthop"]]
+        for i, server in enumerate(servers):
+            last = end and i + 1 == len(servers)
+            for outcome, dsn, text, tls in at_server(server, sc.servers.get(server["address"])):
+                field = tls or field
+                records.append((server, outcome or ("deferred" if last else "next server"), dsn, text, tls))
+                if outcome == "sent":
+                    return (field, dsn, outcome, text), records
     if records[-1][1] == "next server":         # nobody connected to the last one
         records.append((None, "deferred") + records[-1][2:4] + (None,))
-    return (field,) + (records[-1][2], "deferred", records[-1][3]), records
+    return (field,) + (records[-1][2], records[-1][1], records[-1][3]), records
 
 
 def explain(s, *argv):
@@ -325,7 +338,7 @@ def live_and_again(env, s, name):
     path = env.path("facts-" + name)
     live = explain(s, "--save-facts", path, "u@" + name)
     again = explain(s, "--facts", path)
-    kit.check(again["servers"] == live["servers"], "%s: live\n%s\nrecorded\n%s" % (name, live["servers"], again["servers"]))
+    kit.check({k: again.get(k) for k in ("servers", "dsn", "reason", "more")} == {k: live.get(k) for k in ("servers", "dsn", "reason", "more")}, "%s: live\n%s\nrecorded\n%s" % (name, live["servers"], again["servers"]))
     return live
 
 
@@ -355,6 +368,10 @@ def check_record(sc, name, got, server, outcome, dsn, text, tls):
     kit.check(got["address"] == server["address"][:64] and got.get("port", 0) == server["port"], got)
     trail = cut(server["trail"])
     kit.check(got["trail"] == trail[:len(got["trail"])] and (got.get("cut") or len(got["trail"]) == len(trail)), "%s: trail %s, explained: %s" % (name, got["trail"], trail))
+    kit.check(bool(got.get("failure")) == text.startswith("Cannot start TLS"), "%s: how the handshake failed: %s" % (name, got))
+    kit.check(bool(got.get("plainer")) <= text.startswith("Cannot start TLS"), got)
+    if outcome == "sent" and server["level"] in ("dane", "dane-only", "halfdane") and not got.get("resumed"):
+        kit.check(re.match(r"(EE|TA) .* depth \d+: [23] [01] [012] [0-9A-F]{8}", got["record"]), got)
     if not server["usable"]:
         kit.check(got["unusable"] == shown(server["reason"], 150), got)
     if server["usable"] and server["starttls"] and speaks(server, sc.servers.get(server["address"])):
@@ -420,6 +437,13 @@ def run(env):
                  "mx.dane.example (TLSA base domain)", "4.7.5 Server certificate not verified (tls=!dane)",
                  "TLS is required, but was not offered by host mx.dane.example[127.0.1.", "Verified TLS connection established"):
         kit.check(part in text, "no %r in\n%s" % (part, text))
+    text = s.cli("tls", "explain", "fbnx.example")
+    for part in ("next hop 1      fbnx.example\n", "Host not found; the next hop that follows is tried\n", "next hop 2      [mx.fbrelay.example] (fallback relay, "):
+        kit.check(part in text, "no %r in\n%s" % (part, text))
+    text = s.cli("tls", "explain", "typohop.example")
+    kit.check("neither a host name" in text and "the message is deferred" in text, text)
+    text = s.cli("tls", "explain", "[127.0.0.1]")
+    kit.check("loops back to myself; the message is returned to its sender" in text and "server 1" not in text, text)
     text = s.cli("tls", "explain", "u@child.parent.example")
     kit.check('.parent.example: "encrypt" (%s:20)' % env.policy in text, text)
     broken(env, s)
