@@ -117,6 +117,22 @@ check_interfaces(const struct job *j)
 	}
 }
 
+/* Tables that are asked in the middle of a line: without asking another process. */
+static void
+check_here(const struct job *j)
+{
+	static const char *const far[] = { "lmdb:", "unix:" };
+	struct span rest = span_str(j->item->value), label;
+	char text[1024];
+
+	while (word_next(&rest, &label))
+		for (size_t i = 0; i < sizeof(far) / sizeof(far[0]); i++)
+			if (span_find_ci(label, span_str(far[i])) >= 0) {
+				snprintf(text, sizeof(text), "%.*s: another process answers for this table, which is too late here", SPAN_ARG(label));
+				say(j, "use hash:, texthash:, regexp: or pcre:", text);
+			}
+}
+
 static const struct {
 	const char *name;
 	void (*check)(const struct job *j);
@@ -141,6 +157,9 @@ static const struct {
 	{ "virtual_alias_domains", check_strings },
 	{ "virtual_mailbox_domains", check_strings },
 	{ "default_delivery_status_filter", check_maps },
+	{ "smtpd_command_filter", check_here },
+	{ "smtpd_reject_filter_maps", check_here },
+	{ "smtpd_reject_footer_maps", check_here },
 	{ "inet_interfaces", check_interfaces },
 	{ "proxy_interfaces", check_interfaces },
 };

@@ -14,7 +14,6 @@
 #define CONTENT_MAX 65536u
 #define CMD_ARENA 65536u
 #define CMDS_MAX 64u            /* parsed ahead */
-#define REPLY_MAX 2048u
 #define EARLY_MAX 100u          /* bytes of early input that are logged */
 
 /* --- phases --- */
@@ -70,93 +69,27 @@ smtps_can(const struct smtps *s, unsigned keyword)
 
 /* --- replies --- */
 
-/* "5.7.1" at the front of `t`: its length, or 0. */
-static size_t
-dsn_length(struct span t)
-{
-	size_t i = 0;
-	unsigned dots = 0;
-
-	if (t.n < 6 || (t.p[0] != '2' && t.p[0] != '4' && t.p[0] != '5'))
-		return 0;
-	while (i < t.n && (ascii_isdigit(t.p[i]) || t.p[i] == '.'))
-		dots += t.p[i++] == '.';
-	return dots == 2 && i < t.n && t.p[i] == ' ' ? i : 0;
-}
-
-/* One line without controls; UTF-8 only for those who asked for it (RFC 6531 section 3.7.4). */
-static void
-add_clean(struct buf *out, struct span text, bool utf8)
-{
-	utf8 = utf8 && span_is_utf8(text);
-	for (size_t i = 0; i < text.n; i++) {
-		unsigned char ch = (unsigned char)text.p[i];
-
-		buf_addc(out, (ch < 32 && ch != '\t') || ch == 127 || (ch > 127 && !utf8) ? '?' : (char)ch);
-	}
-}
-
-static void
-add_reply_line(struct buf *out, unsigned code, bool last, const char *dsn, struct span text, bool utf8)
-{
-	buf_addf(out, "%03u%c", code, last ? ' ' : '-');
-	/* The class always follows the code (RFC 2034 section 4). */
-	if (dsn[0] != '\0' && code / 100 != 3)
-		buf_addf(out, "%u%s ", code / 100, dsn + 1);
-	add_clean(out, text, utf8);
-	buf_add(out, "\r\n", 2);
-}
-
-static void
-format_reply(struct buf *out, unsigned code, const char *dsn, struct span text, bool utf8)
-{
-	struct span line, rest = span_slice(text, 0, REPLY_MAX);
-	bool more;
-
-	do {
-		more = span_cut(rest, '\n', &line, &rest);
-		add_reply_line(out, code, !more, dsn, line, utf8);
-	} while (more);
-}
-
 void
 smtps_compose(struct smtps *s, struct smtps_cmd *c, unsigned code, const char *dsn, struct span text)
 {
 	bool utf8 = c->mail.smtputf8 || (s->tx != NULL && s->tx->mail.smtputf8);
 	struct buf out;
 
-	buf_init(&out, REPLY_MAX * 8);
-	if (s->client.discard & SMTPS_KW_ENHANCEDSTATUSCODES)
-		dsn = "";
-	format_reply(&out, code, dsn, text, utf8);
+	c->hang_up |= code == 421 || code == 521;
+	buf_init(&out, SMTPS_REPLY_MAX * 8);
+	code = smtps_reply_add(s, &out, code, dsn, text, utf8);
 	c->reply = arena_dup(c->arena, buf_span(&out));
 	buf_release(&out);
 	c->life = LIFE_ANSWERED;
 	c->ok = code < 400;
 	c->error = !c->ok;
-	if (code == 421 || code == 521)
-		c->hang_up = true;
-}
-
-/* Take "250 2.1.0 Ok" apart. */
-static struct span
-split_reply(struct span text, unsigned *code_r, char dsn[16])
-{
-	uint64_t code = 0;
-	size_t n;
-
-	ensure(text.n >= 4 && span_u64(span_slice(text, 0, 3), 599, &code));
-	*code_r = (unsigned)code;
-	text = span_from(text, 4);
-	n = dsn_length(text);
-	snprintf(dsn, 16, "%.*s", (int)n, text.p);
-	return n > 0 ? span_from(text, n + 1) : text;
+	c->hang_up |= code == 421 || code == 521;
 }
 
 void
 smtps_say(struct smtps *s, struct smtps_cmd *c, const char *fmt, ...)
 {
-	char text[REPLY_MAX], dsn[16];
+	char text[SMTPS_REPLY_MAX], dsn[16];
 	struct span rest;
 	unsigned code;
 	va_list ap;
@@ -164,14 +97,14 @@ smtps_say(struct smtps *s, struct smtps_cmd *c, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	rest = split_reply(span_str(text), &code, dsn);
+	rest = smtps_reply_split(span_str(text), &code, dsn);
 	smtps_compose(s, c, code, dsn, rest);
 }
 
 void
 smtps_put(struct smtps *s, const char *fmt, ...)
 {
-	char text[REPLY_MAX], dsn[16];
+	char text[SMTPS_REPLY_MAX], dsn[16];
 	struct span rest;
 	unsigned code;
 	va_list ap;
@@ -179,10 +112,8 @@ smtps_put(struct smtps *s, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	rest = split_reply(span_str(text), &code, dsn);
-	if (s->client.discard & SMTPS_KW_ENHANCEDSTATUSCODES)
-		dsn[0] = '\0';
-	format_reply(&s->out, code, dsn, rest, false);
+	rest = smtps_reply_split(span_str(text), &code, dsn);
+	smtps_reply_add(s, &s->out, code, dsn, rest, false);
 }
 
 /* --- events --- */
@@ -355,13 +286,56 @@ row_of_line(const struct smtps *s, struct span line, struct span verb, bool bare
 	return smtps_row_find(verb);
 }
 
+/* The line as smtpd_command_filter has it; never one that may hold a password. NULL row: as it is. */
+static const struct smtps_row *
+edit_line(struct smtps *s, struct span *line, struct arena *a)
+{
+	struct span as_sent = *line;
+
+	if (s->edit.command == NULL || span_starts_ci(as_sent, SPAN("AUTH ")) || span_starts_ci(as_sent, SPAN("AUTH\t")))
+		return NULL;
+	switch (s->edit.command(s->edit.ctx, as_sent, a, line)) {
+	case SMTPS_EDIT_NONE:
+		*line = as_sent;
+		return NULL;
+	case SMTPS_EDIT_DONE:
+		*line = span_trim(*line);
+		return line->n < s->conf->line_limit ? NULL : smtps_row_bad("too long");
+	case SMTPS_EDIT_FAILED:
+		break;
+	}
+	return smtps_row_bad("filter");
+}
+
+static struct span
+verb_of(struct span line)
+{
+	for (size_t i = 0; i < line.n; i++)
+		if (line.p[i] == ' ' || line.p[i] == '\t')
+			return span_slice(line, 0, i);
+	return line;
+}
+
+static void
+add_line(struct smtps *s, struct span line, bool bare_lf)
+{
+	struct arena *a = s->edit.command != NULL ? arena_new(CMD_ARENA * 4) : NULL;
+	const struct smtps_row *failed = edit_line(s, &line, a);
+	struct span verb = verb_of(line);
+	struct smtps_cmd *c = cmd_new(s, failed != NULL ? failed : row_of_line(s, line, verb, bare_lf), failed != NULL ? SPAN("") : line);
+
+	c->args = span_trim(span_from(c->line, failed != NULL ? 0 : verb.n));
+	c->bare_lf = bare_lf;
+	if (c->row->flags & CMD_SECRET)
+		s->wipe = true;
+	arena_free(&a);
+}
+
 /* `line` without its LF. */
 static void
 take_line(struct smtps *s, struct span line)
 {
 	bool bare_lf = line.n == 0 || line.p[line.n - 1] != '\r';
-	struct span verb;
-	struct smtps_cmd *c;
 
 	s->saw_bare_lf |= bare_lf;
 	if (s->skip_line || line.n - !bare_lf >= s->conf->line_limit) {
@@ -369,18 +343,7 @@ take_line(struct smtps *s, struct span line)
 		cmd_new(s, smtps_row_bad("too long"), SPAN(""));
 		return;
 	}
-	line = span_trim(line);
-	verb = line;
-	for (size_t i = 0; i < line.n; i++)
-		if (line.p[i] == ' ' || line.p[i] == '\t') {
-			verb.n = i;
-			break;
-		}
-	c = cmd_new(s, row_of_line(s, line, verb, bare_lf), line);
-	c->args = span_trim(span_from(c->line, verb.n));
-	c->bare_lf = bare_lf;
-	if (c->row->flags & CMD_SECRET)
-		s->wipe = true;
+	add_line(s, span_trim(line), bare_lf);
 }
 
 /* May the next line be cut? Not behind a command whose reply the client must await, or that changes what follows. */
@@ -732,7 +695,7 @@ smtps_hang_up(struct smtps *s, const struct smtps_reply *r, int64_t now_us)
 	s->now_us = now_us;
 	if (s->phase == PH_CLOSED)
 		return;
-	format_reply(&s->out, r->code, r->dsn, r->text, false);
+	smtps_reply_add(s, &s->out, r->code, r->dsn, r->text, false);
 	smtps_close(s, SMTPS_WHY_QUIT);
 	stash(s, false);
 }
@@ -927,6 +890,12 @@ smtps_set_client(struct smtps *s, const struct smtps_client *c)
 {
 	s->client = *c;
 	s->tls = c->tls_active;
+}
+
+void
+smtps_set_edit(struct smtps *s, const struct smtps_edit *e)
+{
+	s->edit = *e;
 }
 
 const struct smtps_mail *

@@ -7,7 +7,7 @@
  *   smtps_accept/refuse answers to questions, by id, now or later, in any order
  *   smtps_content()     message content in wire form, dots unstuffed, to be taken away
  *
- * The engine calls nobody. After every call that may move it, the owner drains events,
+ * The engine calls nobody (but the pure functions of smtps_set_edit()). After every call that may move it, the owner drains events,
  * content and output, and sets its timer to smtps_wake_us(). Time is monotonic
  * microseconds, handed in.
  *
@@ -19,6 +19,7 @@
 #include "base/buf.h"
 #include "base/span.h"
 
+struct arena;
 struct smtps;
 
 /* Verbs, in the order of the counters on the disconnect line. */
@@ -220,6 +221,22 @@ void smtps_free(struct smtps **s);
 
 /* Say who the client is; before SMTPS_ASK_CONNECT is answered. */
 void smtps_set_client(struct smtps *s, const struct smtps_client *c);
+
+/*
+ * What the owner makes of lines on their way (smtpd_command_filter, smtpd_reject_filter_maps, smtpd_reject_footer): from the line and
+ * `ctx` alone, at once, without a call of the engine. Results live in `a`. Any may be NULL.
+ */
+enum smtps_edit_result { SMTPS_EDIT_NONE, SMTPS_EDIT_DONE, SMTPS_EDIT_FAILED };
+struct smtps_edit {
+	/* A command, without AUTH. FAILED: 421 and the end, as nobody knows what was meant. */
+	enum smtps_edit_result (*command)(void *ctx, struct span line, struct arena *a, struct span *line_r);
+	/* A reply 4xx or 5xx, '\n' between its lines; true: another 4xx or 5xx takes its place ("450 4.7.1 text", one line). */
+	bool (*reply)(void *ctx, struct span reply, struct arena *a, struct span *reply_r);
+	/* The same reply afterwards: its footer, with "\\c" and "\\n" as smtpd_reject_footer has them; empty = none. */
+	struct span (*footer)(void *ctx, struct span reply, struct arena *a);
+	void *ctx;
+};
+void smtps_set_edit(struct smtps *s, const struct smtps_edit *e);
 
 /* Bytes from the client. Only while smtps_wants_input(), at most SMTPS_FEED_MAX at once. */
 #define SMTPS_FEED_MAX 65536u

@@ -48,6 +48,8 @@ enum smtps_cmd_flag {
 	CMD_SECRET = 32,        /* its line may hold a password: wiped, never logged */
 };
 
+#define SMTPS_REPLY_MAX 2048u
+
 struct smtps_cmd;
 typedef void smtps_start_fn(struct smtps *s, struct smtps_cmd *c);
 typedef void smtps_done_fn(struct smtps *s, struct smtps_cmd *c, bool accepted, struct span text);
@@ -119,6 +121,7 @@ struct smtps_news {
 struct smtps {
 	const struct smtps_config *conf;
 	struct smtps_client client;
+	struct smtps_edit edit;
 	enum smtps_phase phase;
 	int64_t now_us;
 
@@ -182,6 +185,12 @@ void smtps_close(struct smtps *s, enum smtps_why why);
 void smtps_tx_end(struct smtps *s, bool tell, enum smtps_why why);
 enum smtps_phase smtps_rest_phase(const struct smtps *s);
 bool smtps_can(const struct smtps *s, unsigned keyword);
+
+/* server_reply.c */
+/* Append a reply, filtered and with its footer. The code that it has in the end. */
+unsigned smtps_reply_add(struct smtps *s, struct buf *out, unsigned code, const char *dsn, struct span text, bool utf8);
+/* Take "250 2.1.0 Ok" apart. */
+struct span smtps_reply_split(struct span text, unsigned *code_r, char dsn[16]);
 
 /* server_verbs.c */
 const struct smtps_row *smtps_row_find(struct span verb);

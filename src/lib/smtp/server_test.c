@@ -871,6 +871,81 @@ test_discard(void **state)
 	peer_close(&p);
 }
 
+/* --- filters and footers --- */
+
+static enum smtps_edit_result
+edit_command(void *ctx, struct span line, struct arena *a, struct span *line_r)
+{
+	buf_addf(ctx, "[%.*s]", SPAN_ARG(line));
+	if (span_eq(line, SPAN("BROKEN")))
+		return SMTPS_EDIT_FAILED;
+	if (span_eq(line, SPAN("LONG"))) {
+		*line_r = (struct span){ arena_alloc(a, 100000), 100000 };
+		memset((char *)(uintptr_t)line_r->p, 'x', line_r->n);
+		return SMTPS_EDIT_DONE;
+	}
+	if (!span_eq(line, SPAN("HALLO")))
+		return SMTPS_EDIT_NONE;
+	*line_r = SPAN(" EHLO a.example ");
+	return SMTPS_EDIT_DONE;
+}
+
+static bool
+edit_reply(void *ctx, struct span reply, struct arena *a, struct span *reply_r)
+{
+	(void)a;
+	buf_addf(ctx, "{%.*s}", SPAN_ARG(reply));
+	*reply_r = span_starts(reply, SPAN("554")) ? SPAN("421 4.7.9 x\ry") : span_starts(reply, SPAN("503")) ? SPAN("250 2.0.0 ok") : SPAN("");
+	return !span_starts(reply, SPAN("500"));
+}
+
+static struct span
+edit_footer(void *ctx, struct span reply, struct arena *a)
+{
+	(void)ctx;
+	(void)a;
+	return span_starts(reply, SPAN("500")) ? SPAN("one\\ntwo") : span_starts(reply, SPAN("421")) ? SPAN("\\c!") : SPAN("");
+}
+
+static void
+test_commands_and_refusals_are_edited(void **state)
+{
+	struct smtps_config conf = config();
+	struct peer p;
+	struct buf seen;
+	struct smtps_edit e = { edit_command, edit_reply, edit_footer, &seen };
+
+	(void)state;
+	buf_init(&seen, 65536);
+	peer_open(&p, &conf, NULL);
+	smtps_set_edit(p.s, &e);
+	feed(&p, SPAN("HALLO\r\n"));
+	buf_clear(&p.out);
+	feed(&p, SPAN("AUTH PLAIN AGEAYg==\r\n"));
+	feed(&p, SPAN("auth LOGIN\r\n"));
+	feed(&p, SPAN("LONG\r\n"));
+	feed(&p, SPAN("BLAH\r\n"));
+	assert_string_equal(buf_cstr(&seen), "[HALLO]{503 5.5.1 Error: authentication not enabled}{503 5.5.1 Error: authentication not enabled}[LONG]"
+	    "{500 5.5.2 mx.example Error: command too long}[BLAH]{500 5.5.2 Error: command not recognized}");
+	/* what is no refusal takes the place of none */
+	assert_string_equal(buf_cstr(&p.out), "503 5.5.1 Error: authentication not enabled\r\n503 5.5.1 Error: authentication not enabled\r\n"
+	    "500-5.5.2 mx.example Error: command too long\r\n500-5.5.2 one\r\n500 5.5.2 two\r\n"
+	    "500-5.5.2 Error: command not recognized\r\n500-5.5.2 one\r\n500 5.5.2 two\r\n");
+	buf_clear(&p.out);
+	feed(&p, SPAN("MAIL FROM:<a@b>\r\nRCPT TO:<no@b>\r\n"));
+	assert_string_equal(buf_cstr(&p.out), "250 2.1.0 Ok\r\n421 4.7.9 x?y!\r\n");
+	assert_true(p.closed);
+	peer_close(&p);
+	peer_open(&p, &conf, NULL);
+	smtps_set_edit(p.s, &e);
+	buf_clear(&p.out);
+	feed(&p, SPAN("BROKEN\r\n"));
+	assert_string_equal(buf_cstr(&p.out), "421 4.3.0 mx.example Error: temporary lookup failure!\r\n");
+	assert_true(p.closed);
+	peer_close(&p);
+	buf_release(&seen);
+}
+
 static void
 test_replies_are_ascii(void **state)
 {
@@ -925,6 +1000,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_timeout_and_eof),
 	KIT_TEST(test_discard),
 	KIT_TEST(test_replies_are_ascii),
+	KIT_TEST(test_commands_and_refusals_are_edited),
 	KIT_TEST(test_idle_memory),
 };
 KIT_MAIN(tests)

@@ -614,6 +614,12 @@ start_bad_syntax(struct smtps *s, struct smtps_cmd *c)
 	smtps_say(s, c, "500 5.5.2 Error: bad syntax");
 }
 
+static void
+start_unfiltered(struct smtps *s, struct smtps_cmd *c)
+{
+	smtps_say(s, c, "421 4.3.0 %.*s Error: temporary lookup failure", SPAN_ARG(s->conf->hostname));
+}
+
 void
 smtps_bare_lf_refuse(struct smtps *s, struct smtps_cmd *c)
 {
@@ -628,6 +634,7 @@ static const struct smtps_row bad_rows[] = {
 	{ "too long", SMTPS_UNKNOWN, CMD_PLAIN | CMD_PRE_TLS, EVERYWHERE, "", start_too_long, NULL },
 	{ "UTF-8", SMTPS_UNKNOWN, CMD_PLAIN | CMD_PRE_TLS, EVERYWHERE, "", start_bad_utf8, NULL },
 	{ "syntax", SMTPS_UNKNOWN, CMD_PLAIN | CMD_PRE_TLS, EVERYWHERE, "", start_bad_syntax, NULL },
+	{ "filter", SMTPS_UNKNOWN, CMD_PLAIN | CMD_PRE_TLS | CMD_MODAL, EVERYWHERE, "", start_unfiltered, NULL },
 	{ "bare LF", SMTPS_UNKNOWN, CMD_PLAIN | CMD_PRE_TLS | CMD_MODAL, EVERYWHERE, "", smtps_bare_lf_refuse, NULL },
 };
 

@@ -194,7 +194,7 @@ service_open(struct smtpd *d, struct service *svc, const struct conf_service *cs
 		return false;
 	acl_set_policy(svc->acl, policy_pool_way, d);
 	svc->intake.route = acl_route(svc->acl);
-	return open_lists(svc, env, why) && auth_service_open(d, svc, env, why) &&
+	return open_lists(svc, env, why) && edit_service_open(svc, env, why) && auth_service_open(d, svc, env, why) &&
 	    tls_policy_service_open(svc, env, why) && (local || open_tls(d, svc, why));
 }
 
@@ -213,6 +213,7 @@ service_close(struct service *svc)
 	strlist_free(&svc->fast_flush);
 	strlist_free(&svc->submitters);
 	maps_unref(&svc->login_senders);
+	edit_service_close(svc);
 	auth_service_close(svc);
 	tls_policy_service_close(svc);
 	tls_server_ctx_unref(&svc->tls);

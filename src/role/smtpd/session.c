@@ -455,6 +455,7 @@ session_accept(struct smtpd *d, struct service *svc, int fd)
 	loop_timer_init(&s->timer, d->role->loop, on_timer, s);
 	loop_task_init(&s->more, on_more, s);
 	s->engine = smtps_new(&svc->engine[stress], now_us(s));
+	edit_begin(s);
 	list_push_back(&d->sessions, &s->node);
 	d->n_sessions++;
 	if (!client_identify(s)) {

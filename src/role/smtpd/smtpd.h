@@ -43,6 +43,7 @@ struct service {
 	struct addrlist *no_limits;     /* smtpd_client_event_limit_exceptions */
 	struct addrlist *bare_lf_ok;    /* smtpd_forbid_bare_newline_exclusions */
 	struct strlist *forbidden;      /* smtpd_forbidden_commands */
+	struct maps *command_filter, *reject_filter, *footer_maps;     /* edit.c */
 	struct strlist *fast_flush;     /* fast_flush_domains */
 	struct addrlist *xclient_hosts, *xforward_hosts;
 	struct strlist *submitters;     /* authorized_submit_users */
@@ -258,6 +259,11 @@ struct span xforward_client(const struct session *s, struct arena *a);
 bool xforward_local(const struct session *s, bool otherwise);
 /* A value for logs and the next hop; "unknown" when it is not known. */
 struct span xforward_value(const struct xforward *xf, enum smtps_x_attr attr);
+
+/* edit.c: what the administrator makes of commands and refusals. */
+bool edit_service_open(struct service *svc, const struct maps_env *env, struct fault *why);
+void edit_service_close(struct service *svc);
+void edit_begin(struct session *s);
 
 /* policy_facts.c: what policy services are told. */
 void policy_mark(struct question *q);
