@@ -279,6 +279,16 @@ anvil unix - - n - 1 anvil
 """
 
 
+def is_listening(pid):
+    """Does this process hold a socket that listens?"""
+    try:
+        held = {os.readlink("/proc/%d/fd/%s" % (pid, fd)) for fd in os.listdir("/proc/%d/fd" % pid)}
+        rows = [line.split() for kind in ("tcp", "tcp6") for line in open("/proc/%d/net/%s" % (pid, kind))]
+        return any("socket:[%s]" % row[9] in held for row in rows if row[3] == "0A")
+    except OSError:
+        return False
+
+
 class Signet(Logged):
     prefix = []             # a command that starts signetd in its own place (prlimit, nice)
 
@@ -326,9 +336,11 @@ class Signet(Logged):
         check(self.proc.stop() == 0, "signetd %s: exit status %s\n%s" % (self.name, self.proc.p.returncode, self.proc.text()))
 
     def reload(self):
-        since = self.mark()
+        since, old = self.mark(), self.pids("smtpd")
         self.proc.p.send_signal(signal.SIGHUP)
         self.wait_log(r"reload (--|refused)", since)
+        if re.search(r"reload --", self.log()[since:]):
+            wait_until("the processes before the reload to take no more clients", lambda: not any(is_listening(p) for p in old))
 
     def cli(self, *argv, check_status=True, **kw):
         return sh(os.path.join(BUILD, "src", "signet"), "-c", self.conf, *argv, check_status=check_status, **kw)
