@@ -12,6 +12,7 @@
 #include "conf/conf.h"
 #include "conf/params.h"
 #include "mail/address.h"
+#include "mail/maildrop.h"
 #include "signet/cli.h"
 #include "signet/queue.h"
 
@@ -26,7 +27,7 @@ struct options {
 	bool extract, dots_are_text;
 	bool notify_given;
 	const char *sender, *full_name, *config;
-	struct span envid;
+	struct span envid, verp;
 	unsigned notify;
 	enum envelope_ret ret;
 	char **rcpts;
@@ -65,6 +66,20 @@ set_envid(struct options *o, const char *text)
 	text_xtext(&b, span_slice(span_str(text), 0, 100));
 	o->envid = arena_dup(o->arena, buf_span(&b));
 	buf_release(&b);
+}
+
+/* -XV or -XVxy: a return path for each recipient; which characters may be used is the server's to say. */
+static bool
+set_verp(struct options *o, const char *delimiters)
+{
+	size_t n = strlen(delimiters);
+
+	if (n != 0 && n != 2) {
+		cli_fail(o->cli, EX_USAGE, "-XV%s: two characters, or none", delimiters);
+		return false;
+	}
+	o->verp = n == 0 ? MAILDROP_VERP_DEFAULT : span_str(delimiters);
+	return true;
 }
 
 /* -b: what to do at all. False: refused by name. */
@@ -135,10 +150,7 @@ take_option(struct options *o, char c, const char *value)
 		return set_ret(o, value) || (cli_fail(o->cli, EX_USAGE, "-R %s is not known", value), false);
 	case 'X':
 		/* -XV is VERP; any other value is sendmail's traffic log */
-		if (value[0] != 'V')
-			return true;
-		cli_fail(o->cli, EX_USAGE, "-XV (a return path for each recipient) is not supported");
-		return false;
+		return value[0] != 'V' || set_verp(o, value + 1);
 	case 'b':
 		return set_mode(o, value[0]);
 	case 'o':
@@ -288,6 +300,7 @@ set_sender(struct send_mail *m, const struct options *o)
 	m->env.sender = m->sender_given ? address_of(m, o->sender) : address_of(m, m->login);
 	m->env.smtputf8 |= !span_is_ascii(m->env.sender);
 	m->env.envid = o->envid;
+	m->env.verp = o->verp;
 	m->env.ret = o->ret;
 	if (o->full_name != NULL)
 		m->full_name = span_str(o->full_name);

@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "conf/params.h"
 #include "mail/address.h"
+#include "mail/maildrop.h"
 #include "signet/send.h"
 
 /* A daemon that does not greet is as good as none: the maildrop has the message sooner. */
@@ -180,6 +181,10 @@ add_mail(struct talk *t, struct buf *b)
 		buf_addf(b, " RET=%s", e->ret == ENVELOPE_RET_HDRS ? "HDRS" : "FULL");
 	if (t->dsn && e->envid.n > 0)
 		buf_addf(b, " ENVID=%.*s", SPAN_ARG(e->envid));
+	if (span_eq(e->verp, MAILDROP_VERP_DEFAULT))
+		buf_add_str(b, " XVERP");
+	else if (e->verp.n > 0)
+		buf_addf(b, " XVERP=%.*s", SPAN_ARG(e->verp));
 	buf_add_str(b, "\r\n");
 }
 

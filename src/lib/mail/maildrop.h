@@ -7,6 +7,8 @@
 #include "mail/envelope.h"
 
 #define MAILDROP_HEAD_MAX ((size_t)4 << 20)
+/* In the envelope's `verp`: default_verp_delimiters, which the submitter need not know. */
+#define MAILDROP_VERP_DEFAULT SPAN("*")
 
 struct maildrop_head {
 	bool extract_rcpts;             /* recipients come from the headers, too */

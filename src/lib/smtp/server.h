@@ -80,6 +80,8 @@ enum smtps_bare_lf {
 struct smtps_config {
 	struct span hostname;           /* myhostname */
 	struct span noop_commands;      /* smtpd_noop_commands: literal words */
+	struct span verp;               /* default_verp_delimiters: two characters of verp_filter, or "" */
+	struct span verp_filter;        /* verp_delimiter_filter */
 	uint64_t size_limit;            /* message_size_limit, 0 = none */
 	size_t line_limit;              /* line_length_limit, of a command */
 	unsigned rcpt_limit, rcpt_overshoot_limit;      /* 0 = none */
@@ -106,6 +108,7 @@ struct smtps_client {
 	bool tls_active : 1;            /* wrapper mode */
 	bool local : 1;                 /* our own submission socket: no pipelining checks, no error sleeps */
 	bool xclient : 1, xforward : 1; /* may use them: announced, too */
+	bool verp : 1;                  /* may use XVERP; announced, too */
 };
 
 /* What XCLIENT and XFORWARD tell. */
@@ -155,6 +158,7 @@ struct smtps_mail {
 	uint64_t size;                  /* SIZE=, 0 = not given */
 	struct span envid;              /* xtext as given */
 	struct span auth;               /* AUTH= as given, xtext; "" = not given */
+	struct span verp;               /* XVERP: its two delimiters; "" = not given */
 	enum smtps_body body;
 	unsigned ret;                   /* enum envelope_ret */
 	bool smtputf8 : 1;

@@ -72,7 +72,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		cl.bare_lf = (enum smtps_bare_lf)(data[0] & 3);
 		cl.tls_enabled = cl.tls_offered = data[0] & 4;
 		cl.discard = (data[0] & 8) ? SMTPS_KW_CHUNKING | SMTPS_KW_ENHANCEDSTATUSCODES : 0;
-		cl.xclient = cl.xforward = data[0] & 16;
+		cl.xclient = cl.xforward = cl.verp = data[0] & 16;
 		in = span_from(in, 1);
 	}
 	smtps_set_client(s, &cl);

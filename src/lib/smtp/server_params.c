@@ -16,6 +16,7 @@ enum mail_seen {
 	SEEN_SMTPUTF8 = 32,
 	SEEN_NOTIFY = 64,
 	SEEN_ORCPT = 128,
+	SEEN_XVERP = 256,
 };
 
 struct param {
@@ -119,6 +120,19 @@ mail_smtputf8(struct smtps *s, struct smtps_cmd *c, const struct param *p)
 	return !p->has_value || bad(s, c, "SMTPUTF8");
 }
 
+/* A return path for each recipient; the characters that may stand around its address are the administrator's choice. */
+static bool
+mail_xverp(struct smtps *s, struct smtps_cmd *c, const struct param *p)
+{
+	struct span filter = s->conf->verp_filter;
+
+	c->mail.verp = p->has_value ? p->value : s->conf->verp;
+	if (c->mail.verp.n == 2 && span_index(filter, c->mail.verp.p[0]) >= 0 && span_index(filter, c->mail.verp.p[1]) >= 0)
+		return true;
+	smtps_say(s, c, "501 5.5.4 Error: XVERP needs two characters from %.*s", SPAN_ARG(filter));
+	return false;
+}
+
 static bool
 rcpt_notify(struct smtps *s, struct smtps_cmd *c, const struct param *p)
 {
@@ -164,6 +178,7 @@ static const struct param_row mail_params[] = {
 	{ "ENVID", SEEN_ENVID, SMTPS_KW_DSN, mail_envid },
 	{ "AUTH", SEEN_AUTH, 0, mail_auth },
 	{ "SMTPUTF8", SEEN_SMTPUTF8, SMTPS_KW_SMTPUTF8, mail_smtputf8 },
+	{ "XVERP", SEEN_XVERP, 0, mail_xverp },
 	{ NULL, 0, 0, NULL },
 };
 
@@ -177,7 +192,7 @@ static const struct param_row *
 param_find(const struct smtps *s, const struct param_row *rows, struct span name)
 {
 	for (; rows->name != NULL; rows++)
-		if (span_eq_ci(name, span_str(rows->name)))
+		if (span_eq_ci(name, span_str(rows->name)) && (rows->seen != SEEN_XVERP || s->client.verp))
 			return rows->keyword == 0 || smtps_can(s, rows->keyword) ? rows : NULL;
 	return NULL;
 }
@@ -251,6 +266,10 @@ smtps_parse_mail(struct smtps *s, struct smtps_cmd *c)
 	if (!path_parse(s, c, "FROM:", &rest, &c->mail.from) || !params_parse(s, c, mail_params, rest) ||
 	    !utf8_allowed(s, c, c->mail.from, c->mail.smtputf8))
 		return false;
+	if (c->mail.verp.n > 0 && c->mail.from.n == 0) {
+		smtps_say(s, c, "503 5.5.4 Error: XVERP requires non-null sender");
+		return false;
+	}
 	if (s->conf->size_limit != 0 && c->mail.size > s->conf->size_limit) {
 		smtps_say(s, c, "552 5.3.4 Message size exceeds fixed limit");
 		return false;

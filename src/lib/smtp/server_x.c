@@ -39,6 +39,8 @@ is_xclient(const struct smtps_cmd *c)
 void
 smtps_x_keywords(const struct smtps *s, struct buf *lines)
 {
+	if (s->client.verp)
+		buf_add_str(lines, "\nXVERP");
 	for (unsigned forward = 0; forward < 2; forward++) {
 		if (forward ? !s->client.xforward : !s->client.xclient)
 			continue;

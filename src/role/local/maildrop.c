@@ -243,6 +243,19 @@ on_ready(void *ctx)
 	check_sender(ctx);
 }
 
+/* False: not what verp_delimiter_filter lets through. */
+static bool
+take_verp(struct maildrop *m)
+{
+	const struct params *p = m->l->role->conf->params;
+	struct span *verp = &m->head.env.verp, filter = span_str(p->verp_delimiter_filter);
+
+	if (span_eq(*verp, MAILDROP_VERP_DEFAULT))
+		*verp = span_str(p->default_verp_delimiters);
+	return verp->n == 0 ||
+	    (verp->n == 2 && span_index(filter, verp->p[0]) >= 0 && span_index(filter, verp->p[1]) >= 0);
+}
+
 static void
 read_head(struct maildrop *m)
 {
@@ -258,6 +271,8 @@ read_head(struct maildrop *m)
 		set_aside(m, why.text);
 	} else if (limit > 0 && m->size - m->head_bytes > limit) {
 		set_aside(m, "larger than message_size_limit");
+	} else if (!take_verp(m)) {
+		set_aside(m, "its VERP delimiters are not in verp_delimiter_filter");
 	} else {
 		m->head.env.local_origin = true;
 		m->head.env.rewrite_context = SPAN("local");

@@ -82,6 +82,7 @@ message_begin(struct session *s, const struct smtps_mail *mail)
 	m->mail = *mail;
 	m->mail.from = m->env.sender = arena_dup(m->arena, mail->from);
 	m->env.envid = arena_dup(m->arena, mail->envid);
+	m->env.verp = arena_dup(m->arena, mail->verp);
 	m->env.ret = (enum envelope_ret)mail->ret;
 	m->env.smtputf8 = mail->smtputf8;
 	m->env.sasl_method = arena_dup(m->arena, s->facts.login_method);

@@ -282,6 +282,12 @@ set_client(struct session *s)
 		return MAP_WAIT;
 	if (got == MAP_FOUND || svc->local)
 		c.bare_lf = SMTPS_BARE_LF_ALLOW;
+	got = addrlist_find(svc->verp_hosts, s->facts.client_name, s->facts.addr, session_asks(s), a, NULL, &why);
+	if (got == MAP_WAIT)
+		return MAP_WAIT;
+	if (got == MAP_DEFER)
+		log_warning(&s->log, "smtpd_authorized_verp_clients: %s; not authorized", why.text);
+	c.verp = got == MAP_FOUND || svc->local;
 	smtps_set_client(s->engine, &c);
 	return MAP_FOUND;
 }

@@ -29,6 +29,7 @@ engine_config(const struct service *svc, const struct params *p)
 		.noop_commands = span_str(p->smtpd_noop_commands),
 		.size_limit = p->message_size_limit,
 		.line_limit = (size_t)p->line_length_limit,
+		.verp = span_str(p->default_verp_delimiters), .verp_filter = span_str(p->verp_delimiter_filter),
 		.rcpt_limit = (unsigned)p->smtpd_recipient_limit,
 		.rcpt_overshoot_limit = (unsigned)p->smtpd_recipient_overshoot_limit,
 		.soft_error_limit = (unsigned)p->smtpd_soft_error_limit,
@@ -164,6 +165,7 @@ open_lists(struct service *svc, const struct maps_env *env, struct fault *why)
 	    addrlist_open(span_str(p->smtpd_forbid_bare_newline_exclusions), ADDRLIST_PARENTS, env, &svc->bare_lf_ok, why) &&
 	    addrlist_open(span_str(p->smtpd_authorized_xclient_hosts), ADDRLIST_PARENTS, env, &svc->xclient_hosts, why) &&
 	    addrlist_open(span_str(p->smtpd_authorized_xforward_hosts), ADDRLIST_PARENTS, env, &svc->xforward_hosts, why) &&
+	    addrlist_open(span_str(p->smtpd_authorized_verp_clients), ADDRLIST_PARENTS, env, &svc->verp_hosts, why) &&
 	    strlist_open(span_str(p->smtpd_forbidden_commands), 0, env, &svc->forbidden, why) &&
 	    strlist_open(span_str(p->fast_flush_domains), STRLIST_DOMAIN | STRLIST_PARENTS, env, &svc->fast_flush, why) &&
 	    strlist_open(span_str(p->authorized_submit_users), 0, env, &svc->submitters, why) &&
@@ -208,6 +210,7 @@ service_close(struct service *svc)
 	addrlist_free(&svc->no_limits);
 	addrlist_free(&svc->bare_lf_ok);
 	addrlist_free(&svc->xclient_hosts);
+	addrlist_free(&svc->verp_hosts);
 	addrlist_free(&svc->xforward_hosts);
 	strlist_free(&svc->forbidden);
 	strlist_free(&svc->fast_flush);

@@ -45,7 +45,7 @@ struct service {
 	struct strlist *forbidden;      /* smtpd_forbidden_commands */
 	struct maps *command_filter, *reject_filter, *footer_maps;     /* edit.c */
 	struct strlist *fast_flush;     /* fast_flush_domains */
-	struct addrlist *xclient_hosts, *xforward_hosts;
+	struct addrlist *xclient_hosts, *xforward_hosts, *verp_hosts;
 	struct strlist *submitters;     /* authorized_submit_users */
 	struct maps *login_senders;     /* local: local_login_sender_maps */
 	struct auth_link *auth;         /* NULL: smtpd_sasl_auth_enable is off */
