@@ -159,6 +159,7 @@ dane_json(const struct tls_dane_facts *d)
 	put(o, "base", d->base);
 	put(o, "qname", d->qname);
 	put(o, "why", d->why);
+	put_bool(o, "bogus", d->bogus);
 	json_object_set_new(o, "records", records_json(d));
 	return o;
 }
@@ -401,6 +402,7 @@ read_dane(struct reading *r, const json_t *o)
 	const json_t *v = member(r, o, "records", JSON_ARRAY, TLS_TLSA_RECORDS_MAX);
 
 	*d = (struct tls_dane_facts){ .base = text(r, o, "base"), .qname = text(r, o, "qname"), .why = text(r, o, "why") };
+	d->bogus = flag(o, "bogus");
 	d->state = (enum tls_dane_state)word(r, o, "state", dane_states, 3);
 	d->count = v == NULL ? 0 : json_array_size(v);
 	d->records = ARENA_ARRAY(r->a, struct tls_tlsa, d->count + 1);

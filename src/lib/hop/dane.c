@@ -14,6 +14,7 @@ static enum map_result
 failed(struct hop *h, struct tls_dane_facts *f, const struct dns_answer *d, const char *what)
 {
 	f->state = TLS_DANE_FAILED;
+	f->bogus = d->status == DNS_BOGUS;
 	f->why = arena_printf(h->arena, "%s for %.*s: %s%s%.*s", what, SPAN_ARG(d->name),
 	    d->status == DNS_BOGUS ? "DNSSEC validation failed" : "no answer", d->why.n > 0 ? ": " : "",
 	    SPAN_ARG(d->why));

@@ -139,6 +139,24 @@ log_tls_no_forward_secrecy(const struct log *l, struct span namaddrport, const c
 }
 
 void
+log_tls_report(const struct log *l, struct span domain, struct span mx, const char *failure_type, const char *reason)
+{
+	struct span d = log_esc(domain), h = log_esc(mx);
+	char type[64];
+
+	if (failure_type == NULL) {
+		log_info(l, "TLSRPT: status=success, domain=%.*s, receiving_mx=%.*s", SPAN_ARG(d), SPAN_ARG(h));
+		return;
+	}
+	snprintf(type, sizeof(type), "%s", failure_type);
+	for (char *p = type; *p != '\0'; p++)
+		if (*p == '-')
+			*p = '_';
+	log_info(l, "TLSRPT: status=failure, domain=%.*s, receiving_mx=%.*s, failure_type=%s%s%.*s", SPAN_ARG(d), SPAN_ARG(h), type,
+	    reason[0] != '\0' ? ", failure_reason=" : "", SPAN_ARG(log_esc(span_str(reason))));
+}
+
+void
 log_tls_offer(const struct log *l, struct span host)
 {
 	log_info(l, "Host offered STARTTLS: [%.*s]", SPAN_ARG(log_esc(host)));

@@ -53,6 +53,12 @@ void log_tls_plainer(const struct log *l, struct span namaddrport, const char *w
 /* "NAMADDRPORT: no forward secrecy with cipher AES256-SHA". Ours, not Postfix's. */
 void log_tls_no_forward_secrecy(const struct log *l, struct span namaddrport, const char *cipher);
 
+/*
+ * "TLSRPT: status=success, domain=<d>, receiving_mx=HOST[ADDR]"; "TLSRPT: status=failure, ..., failure_type=<t>[, failure_reason=<r>]"
+ * when there is a type, in which '-' becomes '_'.
+ */
+void log_tls_report(const struct log *l, struct span domain, struct span mx, const char *failure_type, const char *reason);
+
 /* "Host offered STARTTLS: [HOST]" */
 void log_tls_offer(const struct log *l, struct span host);
 

@@ -137,6 +137,13 @@ test_other_lines(void **state)
 	LOGGED("TLS SNI x.example from unknown[192.0.2.1] not matched, using default chain");
 	log_tls_reusing(NULL, SPAN("unknown[192.0.2.1]"), true);
 	LOGGED("unknown[192.0.2.1]: Reusing old session (RFC 5077 session ticket)");
+	log_tls_report(NULL, SPAN("example.org"), SPAN("mx.example.org[192.0.2.1]"), NULL, "");
+	LOGGED("TLSRPT: status=success, domain=example.org, receiving_mx=mx.example.org[192.0.2.1]");
+	log_tls_report(NULL, SPAN("example.org"), SPAN("mx.example.org[192.0.2.1]"), "certificate-host-mismatch", "");
+	LOGGED("TLSRPT: status=failure, domain=example.org, receiving_mx=mx.example.org[192.0.2.1], failure_type=certificate_host_mismatch");
+	log_tls_report(NULL, SPAN("example.org"), SPAN("mx.example.org[192.0.2.1]"), "validation-failure", "tls-handshake-failure");
+	LOGGED("TLSRPT: status=failure, domain=example.org, receiving_mx=mx.example.org[192.0.2.1], failure_type=validation_failure, "
+	    "failure_reason=tls-handshake-failure");
 	log_tls_abort(NULL, SPAN("unknown[192.0.2.1]"), "No client certificate presented");
 	LOGGED("NOQUEUE: abort: TLS from unknown[192.0.2.1]: No client certificate presented");
 	expect_log("TLS policy lookup for example.org/mx.example.org: client TLS configuration problem");

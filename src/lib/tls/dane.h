@@ -39,6 +39,7 @@ struct tls_dane_facts {
 	struct span base;               /* TLSA base domain (RFC 7672 section 2.2.3); the last one tried unless FOUND */
 	struct span qname;              /* "_25._tcp." + base; empty = no question was asked */
 	struct span why;
+	bool bogus;                     /* FAILED because validation did */
 	struct tls_tlsa *records;       /* of FOUND, in answer order, fates not yet judged */
 	size_t count;
 };

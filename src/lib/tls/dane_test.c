@@ -161,7 +161,7 @@ test_record_text(void **state)
 struct level_row {
 	const char *name, *level;
 	enum { NO_MX, MX_SECURE, MX_INSECURE } mx;
-	const char *tlsa;       /* records; "none", "failed" */
+	const char *tlsa;       /* records; "none", "failed", "bogus" */
 	const char *mx_policy;  /* smtp_tls_dane_insecure_mx_policy; NULL = dane */
 	const char *want;       /* level, or "! DSN text" */
 	const char *failure_type;
@@ -179,18 +179,20 @@ static const struct level_row level_rows[] = {
 	    "dane-required" },
 	{ "insecure MX at dane-only, policy may", "dane-only", MX_INSECURE, "3 1 1", "may",
 	    "! 4.7.5 non DNSSEC destination", "dane-required" },
-	{ "a failed lookup is never no records", "dane", MX_SECURE, "failed", NULL,
+	{ "a failed lookup is never no records", "dane", MX_SECURE, "bogus", NULL,
 	    "! 4.7.5 TLSA lookup error for mx.example.org:25", "dnssec-invalid" },
 	{ "a failed lookup without MX", "dane", NO_MX, "failed", NULL, "! 4.7.5 TLSA lookup error for mx.example.org:25",
-	    "dnssec-invalid" },
-	{ "a failed lookup behind an insecure MX", "dane", MX_INSECURE, "failed", NULL,
+	    NULL },
+	{ "a failed lookup behind an insecure MX", "dane", MX_INSECURE, "bogus", NULL,
 	    "! 4.7.5 TLSA lookup error for mx.example.org:25", "dnssec-invalid" },
 	{ "a failed lookup at policy encrypt", "dane", MX_INSECURE, "failed", "encrypt",
-	    "! 4.7.5 TLSA lookup error for mx.example.org:25", "dnssec-invalid" },
-	{ "a failed lookup at dane-only", "dane-only", MX_SECURE, "failed", NULL,
+	    "! 4.7.5 TLSA lookup error for mx.example.org:25", NULL },
+	{ "a failed lookup at dane-only", "dane-only", MX_SECURE, "bogus", NULL,
 	    "! 4.7.5 TLSA lookup error for mx.example.org:25", "dnssec-invalid" },
 	{ "facts that nobody gathered are not no records", "dane", MX_SECURE, "not asked", NULL,
-	    "! 4.7.5 TLSA lookup error for mx.example.org:25", "dnssec-invalid" },
+	    "! 4.7.5 TLSA lookup error for mx.example.org:25", NULL },
+	{ "a lookup without answer at dane-only", "dane-only", MX_SECURE, "failed", NULL,
+	    "! 4.7.5 TLSA lookup error for mx.example.org:25", NULL },
 	{ "no records", "dane", MX_SECURE, "none", NULL, "may", NULL },
 	{ "no records behind an insecure MX", "dane", MX_INSECURE, "none", NULL, "may", NULL },
 	{ "no records at policy encrypt", "dane", MX_INSECURE, "none", "encrypt", "may", NULL },
@@ -207,13 +209,13 @@ static void
 make_facts(const struct level_row *row, const struct tls_params *p, struct tls_dane_facts *dane, struct tls_tlsa *list,
     struct tls_facts *f)
 {
-	bool failed = strcmp(row->tlsa, "failed") == 0, none = strcmp(row->tlsa, "none") == 0;
+	bool bogus = strcmp(row->tlsa, "bogus") == 0, failed = bogus || strcmp(row->tlsa, "failed") == 0, none = strcmp(row->tlsa, "none") == 0;
 
 	*f = (struct tls_facts){ .params = p, .nexthop = SPAN("example.org"), .host = SPAN("mx.example.org"), .port = 25,
 		.myhostname = SPAN("me.example"), .table = { .state = TLS_ANSWER_ABSENT }, .from_mx = row->mx != NO_MX,
 		.mx_secure = row->mx == MX_SECURE };
 	*dane = (struct tls_dane_facts){ .base = SPAN("mx.example.org"), .qname = SPAN("_25._tcp.mx.example.org"),
-		.records = list, .why = failed ? SPAN("TLSA lookup error for _25._tcp.mx.example.org: no answer") : SPAN("x") };
+		.records = list, .bogus = bogus, .why = failed ? SPAN("TLSA lookup error for _25._tcp.mx.example.org: no answer") : SPAN("x") };
 	dane->state = failed ? TLS_DANE_FAILED : none ? TLS_DANE_ABSENT : TLS_DANE_FOUND;
 	if (dane->state == TLS_DANE_FOUND && strcmp(row->tlsa, "not asked") != 0)
 		dane->count = records(row->tlsa, list);

@@ -32,7 +32,7 @@ lookup_failed(struct making *m, const struct tls_dane_facts *f)
 
 	decide_warn(m, f != NULL && f->why.n > 0 ? log_esc(f->why) : SPAN("TLSA records were not looked up"));
 	decide_step(m, "TLSA lookup failed", f != NULL ? f->why : SPAN(""), f != NULL ? f->qname : SPAN(""));
-	m->d->failure_type = "dnssec-invalid";
+	m->d->failure_type = f != NULL && f->bogus ? "dnssec-invalid" : NULL;   /* no answer is trouble that passes (RFC 8460 section 4.3.4) */
 	m->d->invalid = true;
 	return fault_set(&m->d->fault, "4.7.5", "TLSA lookup error for %.*s:%u", SPAN_ARG(log_esc(host)), m->f->port);
 }

@@ -26,6 +26,7 @@ release(struct delivery *d)
 	struct smtpc_role *s = d->role;
 
 	ensure(d->conn == NULL);
+	report_leave(d);
 	content_release(d);
 	checks_release(d);
 	asks_free(&d->native);
@@ -304,6 +305,7 @@ stage_begin(struct delivery *d)
 	struct fault why;
 	enum map_result policy, login, generic, checks;
 
+	report_leave(d);
 	hop_begin(&d->facts, d->hops.hop[d->hop]);
 	policy = hop_table(&d->facts);
 	fault_clear(&why);
@@ -357,8 +359,11 @@ stage_resolve(struct delivery *d)
 	struct fault why;
 	enum map_result r = hop_resolve(&d->facts, &why);
 
+	report_begin(d);
 	if (r != MAP_WAIT)
 		policy_log_facts(d);
+	if (r == MAP_ABSENT || r == MAP_DEFER)
+		report_unresolved(d);
 	hop_list_found(&d->hops, d->hop, &d->facts);
 	switch (r) {
 	case MAP_FOUND:

@@ -54,5 +54,6 @@ policy_decide(struct delivery *d, const struct hop_address *addr, struct arena *
 		log_tls_policy_lookup(&d->log, d->facts.key, addr->host, d->fault.text);
 	}
 	why_unusable(d, addr, dec_r, &d->fault);
+	report_unusable(d, addr, dec_r);
 	return false;
 }

@@ -185,6 +185,7 @@ judge_peer(struct conn *c)
 	c->matched = v->matched && c->decision.must_match;
 	hop_log_mismatch(&l, &c->decision, v, span_str(c->l.peer_port));
 	log_summary(c, v);
+	report_event(c, TLS_REPORT_AT_VERDICT, v);
 	ladder_done(c, v->matched);
 	outcome(c, v->matched ? HOP_EVENT_SECURED : HOP_EVENT_MISMATCH);
 	return v->matched;
@@ -195,8 +196,11 @@ session_tls_done(struct conn *c, bool ok, const char *reason)
 {
 	bool wrapper = c->l.phase == HOP_LINK_WRAPPER;
 
-	if (!ok)
+	if (!ok) {
+		/* without a session it could not even begin: our own trouble */
+		report_event(c, stream_is_tls(&c->l.stream) ? TLS_REPORT_AT_HANDSHAKE : TLS_REPORT_AT_OTHER, NULL);
 		return handshake_failed(c, reason);
+	}
 	if (!judge_peer(c)) {
 		const struct hop_outcome o = outcome(c, HOP_EVENT_MISMATCH);
 
@@ -234,6 +238,7 @@ no_starttls(struct conn *c)
 {
 	const struct hop_outcome o = outcome(c, HOP_EVENT_NOT_OFFERED);
 
+	report_event(c, TLS_REPORT_AT_NOT_OFFERED, NULL);
 	if (o.next == TLS_NEXT_CLEAR)
 		return session_begin(c);
 	return give_up(c, o.dsn, o.text, FAIL_THROTTLE, true);
@@ -270,6 +275,7 @@ on_tls_refused(struct conn *c)
 {
 	struct fault why;
 
+	report_event(c, TLS_REPORT_AT_REFUSED, NULL);
 	if (c->l.engine.reply.code == 421)      /* going away: as if the handshake had failed */
 		return handshake_failed(c, "STARTTLS was answered by 421");
 	outcome(c, HOP_EVENT_REFUSED);

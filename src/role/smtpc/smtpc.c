@@ -37,11 +37,12 @@ smtpc_state_open(struct role *r)
 
 	if (s == NULL)
 		panic("out of memory");
-	*s = (struct smtpc_role){ .role = r, .loop = r->loop, .arena = arena_new((size_t)64 << 20) };
+	*s = (struct smtpc_role){ .role = r, .loop = r->loop, .arena = arena_new((size_t)64 << 20), .report_fd = -1 };
 	r->state = s;
 	list_init(&s->deliveries);
 	list_init(&s->conns);
 	list_init(&s->idle);
+	list_init(&s->reports);
 	s->ladder = tls_ladder_new(LADDER_HOSTS);
 	buf_init(&s->why_waiting, WHY_WAITING_MAX);
 	own_addresses_find(s);
@@ -59,6 +60,7 @@ smtpc_state_free(struct role *r)
 		conn_free(LIST_ITEM(s->idle.next, struct conn, node));
 	while (!list_empty(&s->conns))
 		conn_free(LIST_ITEM(s->conns.next, struct conn, node));
+	reports_drop(s);
 	services_release(s);
 	tls_ladder_free(&s->ladder);
 	buf_release(&s->why_waiting);

@@ -20,6 +20,7 @@
 #include "role/common/role.h"
 #include "smtp/client.h"
 #include "tls/client_ctx.h"
+#include "tls/report.h"
 #include "tls/stream.h"
 
 /* ---- a service of master.cf whose command is smtp or lmtp */
@@ -66,6 +67,7 @@ struct outcome {
 };
 
 struct conn;
+struct report;
 struct smtpc_role;
 
 struct delivery {
@@ -135,6 +137,7 @@ struct delivery {
 	struct span why_peer, why_brief;        /* of the server that was just left: why.c */
 	struct span *why_to;            /* room for the recipients of a record */
 	unsigned why_records, why_tried;
+	struct report *report;          /* about this next hop; NULL = none is wanted */
 	struct content_state *cstate;
 	struct checks *checks;
 	bool generic_done;
@@ -164,6 +167,8 @@ struct conn {
 	struct span why;                /* what why.c writes of this connection, and the tls_state that it is for */
 	char why_state[80];
 	struct span why_failure;        /* how the handshake failed */
+	bool reported;                  /* report.c has had its event */
+	const char *report;             /* what that was; NULL = nothing */
 	struct span key;                /* reuse.c */
 	int64_t born_us, idle_since_us; /* monotonic */
 	unsigned taken;                 /* times it came out of the cache */
@@ -191,6 +196,11 @@ struct smtpc_role {
 	struct buf why_waiting;         /* records, while there is no logger */
 	uint64_t why_lost;              /* records that were not sent since the last complaint */
 	int64_t why_complained_us;
+	struct list reports;
+	size_t n_reports;
+	int report_fd;                  /* made when first needed */
+	uint64_t reports_lost;          /* since the last complaint */
+	int64_t reports_complained_us;
 	struct asks_link *native;       /* questions with native = true */
 	struct hop_bind bind;           /* what we connect from */
 };
@@ -303,6 +313,19 @@ void why_session(struct delivery *d, const struct fault *why, bool again);
 void why_over(struct delivery *d);
 /* The logger is (again) there. */
 void why_log_up(struct smtpc_role *s, struct ipc_peer *log);
+
+/* report.c: TLSRPT, never waited for */
+/* A next hop is known: ask whether its domain wants reports. */
+void report_begin(struct delivery *d);
+/* The delivery has done with this next hop. */
+void report_leave(struct delivery *d);
+/* What became of TLS on a connection; `v` for TLS_REPORT_AT_VERDICT. */
+void report_event(struct conn *c, enum tls_report_at at, const struct tls_verdict *v);
+/* A server was passed over because of what its policy came to. */
+void report_unusable(struct delivery *d, const struct hop_address *addr, const struct tls_decision *dec);
+/* No server was found. */
+void report_unresolved(struct delivery *d);
+void reports_drop(struct smtpc_role *s);
 
 /* content.c */
 bool content_prepare(struct delivery *d, struct conn *c, struct fault *why);
