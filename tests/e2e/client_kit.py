@@ -140,8 +140,9 @@ class OpenSSL(Dialogue):
 
 class GnuTLS(Dialogue):
     """gnutls-cli, at first in clear: `starttls()` when it is time. With `wrap` TLS from the first byte."""
-    def __init__(self, port=25, host="127.0.0.1", pair=None, wrap=False, priority=None, ca=None, verify="mx.test"):
+    def __init__(self, port=25, host="127.0.0.1", pair=None, wrap=False, priority=None, ca=None, verify="mx.test", sni=None):
         argv = ["gnutls-cli", "--port", port, *([] if wrap else ["--starttls"]), *(["--priority", priority] if priority else []),
+                *(["--sni-hostname", sni] if sni else []),
                 *(["--x509cafile", ca, "--verify-hostname", verify] if ca else ["--no-ca-verification"]),
                 *(["--x509certfile", pair[0], "--x509keyfile", pair[1]] if pair else []), host]
         super().__init__(argv, subprocess.STDOUT)

@@ -16,7 +16,8 @@ void check_tls(const struct checker *c);
 /* TLS of one smtpd service: client certificates, forward secrecy. */
 void check_tls_server(const struct checker *c, const struct conf_service *s);
 /* Entries of smtpd_tls_policy_maps: values that make no sense, names that relax. */
-void check_tls_policy(const struct checker *c, const struct conf_service *s);
+/* `public`: strangers come to a service with these settings. */
+void check_tls_policy(const struct checker *c, const struct conf_service *s, bool public);
 /* Entries of the client's TLS policy tables, decided on as delivery would. */
 void check_tls_client(const struct checker *c, const struct conf_service *s);
 /* Users, ports and domains that must fit together. */

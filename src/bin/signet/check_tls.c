@@ -210,6 +210,20 @@ check_client_level(const struct tls_check *t, const struct params *p)
 	    "no certification authority is trusted, so no server can be verified and all mail waits");
 }
 
+/* Strangers come to a service with these settings. */
+static bool
+is_public(const struct checker *c, const struct conf_service *s)
+{
+	for (size_t i = 0; i < c->conf->service_count; i++) {
+		const struct conf_service *one = &c->conf->services[i];
+
+		if (one->set == s->set && !one->disabled && strcmp(one->command, "smtpd") == 0 && is_port_25(one->name) &&
+		    !one->params->smtpd_tls_wrappermode)
+			return true;
+	}
+	return false;
+}
+
 static void
 check_service(const struct checker *c, const struct conf_service *s)
 {
@@ -221,7 +235,7 @@ check_service(const struct checker *c, const struct conf_service *s)
 	check_side(&t, "lmtp_tls");
 	check_side(&t, "smtpd_tls");
 	check_client_level(&t, s->params);
-	check_tls_policy(c, s);
+	check_tls_policy(c, s, is_public(c, s));
 	check_tls_client(c, s);
 	conf_items_free(&items);
 }

@@ -14,6 +14,7 @@ struct policy_check {
 	const struct conf_item *item;
 	enum tls_client_level otherwise;        /* what who has no entry gets */
 	bool second;                            /* "*" is known */
+	bool public;                            /* a service on port 25 */
 };
 
 static enum tls_client_level
@@ -77,6 +78,9 @@ on_entry(void *ctx, const struct maps_entry *e)
 		say(k, e, CONF_WARNING, "key what relaxes by address",
 		    arena_printf(a, " relaxes by DNS name (%s, where others get %s): who controls the DNS of an address can choose this entry",
 		    tls_client_level_name(policy.level), tls_client_level_name(k->otherwise)));
+	} else if (all && k->public && policy.level >= TLS_CLIENT_ENCRYPT) {
+		say(k, e, CONF_WARNING, "use may for *, and entries for those who must",
+		    SPAN(" demands TLS of everybody on port 25: servers that do not offer it cannot send mail here (RFC 3207 section 4)"));
 	} else if (policy.level == TLS_CLIENT_NONE) {
 		say(k, e, CONF_NOTE, NULL,
 		    SPAN(" is not offered STARTTLS: wrong where TLSA records are published for this server (RFC 7672)"));
@@ -85,10 +89,10 @@ on_entry(void *ctx, const struct maps_entry *e)
 }
 
 void
-check_tls_policy(const struct checker *c, const struct conf_service *s)
+check_tls_policy(const struct checker *c, const struct conf_service *s, bool public)
 {
 	struct span tables = span_str(s->params->smtpd_tls_policy_maps);
-	struct policy_check k = { .c = c, .p = s->params, .otherwise = service_level(s->params) };
+	struct policy_check k = { .c = c, .p = s->params, .public = public, .otherwise = service_level(s->params) };
 	size_t n;
 	struct conf_item *items = conf_items(s, &n);
 

@@ -359,7 +359,7 @@ session_pump(struct session *s)
 {
 	if (s->upstream_wait)
 		return;
-	if (s->hello_waits)
+	if (s->hello_waits && !s->ended)
 		session_tls_step(s);
 	while (!s->ended && one_round(s))
 		;

@@ -217,7 +217,7 @@ session_tls_failed(struct session *s, const char *text)
 {
 	const struct stream_failure *f = stream_failure(&s->stream);
 
-	s->tls_handshake = false;
+	s->tls_handshake = s->hello_waits = false;
 	log_tls_accept_error(&s->log, s->facts.namaddr, text != NULL ? text : f->text);
 	for (unsigned i = 0; text == NULL && i < f->n_library; i++)
 		log_tls_library_problem(&s->log, f->library[i]);

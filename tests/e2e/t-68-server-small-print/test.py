@@ -98,6 +98,7 @@ def run(env):
     env.openssl("x509", "-req", "-sha1", "-in", csr, "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out", weak[0], "-days", "20")
     env.dns(["example.com. MX 10 mx.example.com.", "mx.example.com. A 127.0.0.2"])
     sink = env.sink("127.0.0.2", keywords=("PIPELINING", "8BITMIME", "SMTPUTF8"))
+    both = env.write("both.pem", open(other[1]).read() + open(other[0]).read(), 0o600)
     master = kit.MASTER_CF.format(smtp="127.0.0.1:25")
     off = ["smtpd_tls_cert_file =", "smtpd_tls_key_file ="]
     for port, over in ((2501, ["smtpd_tls_wrappermode = yes", "smtpd_tls_security_level = none"]),
@@ -112,6 +113,8 @@ def run(env):
                        (2510, ["tls_append_default_CA = yes", "smtpd_tls_CAfile ="]),
                        (2511, ["smtpd_tls_security_level = encrypt", "smtpd_tls_req_ccert = yes"]),
                        (2512, ["smtpd_tls_ask_ccert = no", "smtpd_sender_restrictions = check_sender_access inline:{ { b.example = PREPEND X-First: seen } }"]),
+                       (2514, ["smtpd_tls_cert_file = %s" % both, "smtpd_tls_key_file = $smtpd_tls_cert_file"]),
+                       (2515, ["smtpd_tls_security_level = May"]),
                        (2513, ["smtpd_tls_chain_files = %s %s" % other[::-1]])):
         master += "127.0.0.1:%d inet n - n - - smtpd\n%s" % (port, "".join(" -o { %s }\n" % o for o in over))
     main = ("smtpd_tls_security_level = may\nsmtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s\nsmtpd_tls_CAfile = %s\nsmtpd_tls_ask_ccert = yes\n"
@@ -134,6 +137,8 @@ def run(env):
     # chain files instead of pairs
     s.wait_log(r"warning: smtpd_tls_chain_files is set: smtpd_tls_cert_file and the like are ignored")
     kit.check(re.search(r"subject=CN ?= ?other\.test", hello(2513)), "the chain file's certificate")
+    kit.check(re.search(r"subject=CN ?= ?other\.test", hello(2514)), "the key file is the certificate file by default")
+    kit.check("CN" in hello(2515), "levels in any case")
     s.stop()
     # a level that no server has, or that is none: nothing is started
     for level in ("dane", "dane-only", "maybe"):

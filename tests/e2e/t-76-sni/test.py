@@ -3,6 +3,8 @@ broken entries, a name that is none; private keys of the tables reach no process
 import base64
 import os
 import re
+import socket
+import threading
 
 import kit
 
@@ -14,6 +16,36 @@ def s_client(*argv, name=None, tls=None, port=25):
     out = kit.sh(*argv, check_status=False, input="QUIT\r\n", timeout=20)
     m = re.search(r"^subject=(.*)$", out, re.M)
     return m.group(1).replace(" ", "") if m else None, out
+
+
+class Changes:
+    """Stands between client and server, and from the second one on puts another name into what the client sends."""
+    def __init__(self, env, port, name, other):
+        self.name, self.other, self.seen, self.changed = name, other, 0, 0
+        self.listener = socket.create_server(("127.0.0.1", port))
+        env.at_end(self.listener.close)
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        client, _ = self.listener.accept()
+        server = socket.create_connection(("127.0.0.1", 25))
+        threading.Thread(target=self.relay, args=(server, client, False), daemon=True).start()
+        self.relay(client, server, True)
+
+    def relay(self, source, to, change):
+        try:
+            while True:
+                data = source.recv(65536)
+                if not data:
+                    break
+                if change and self.name in data:
+                    self.seen += 1
+                    if self.seen > 1:
+                        data, self.changed = data.replace(self.name, self.other), self.changed + 1
+                to.sendall(data)
+        except OSError:
+            pass
+        to.shutdown(socket.SHUT_WR)
 
 
 def run(env):
@@ -51,6 +83,10 @@ def run(env):
     s.wait_log(r"Anonymous TLS connection established from unknown\[127\.0\.0\.1\] to one\.test: TLSv1\.3 with cipher", since)
     # HelloRetryRequest (a first key share of a group that the server must refuse): the second hello repeats the name
     gets("one.test", "one.test", "-tls1_3", "-groups", "ffdhe4096:P-521:P-256")
+    # ... and another one there ends the handshake
+    between = Changes(env, 2600, b"one.test", b"two.test")
+    got, out = s_client("-tls1_3", "-groups", "ffdhe4096:P-521:P-256", name="one.test", port=2600)
+    kit.check(got is None and between.changed == 1 and "alert illegal parameter" in out, "the second hello names another server: %d %s" % (between.changed, out))
     out = kit.sh("gnutls-cli", "--no-ca-verification", "--starttls-proto=smtp", "--sni-hostname=one.test", "-p", "25", "127.0.0.1",
                  check_status=False, input="QUIT\n", timeout=20)
     kit.check("one.test" in out and "Handshake was completed" in out, out)

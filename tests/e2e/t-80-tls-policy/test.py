@@ -2,9 +2,10 @@
 refusals are replies."""
 import os
 import re
+import signal
 
 import kit
-from client_kit import GnuTLS, OpenSSL, Swaks, hello
+from client_kit import GnuTLS, Gone, OpenSSL, Swaks, hello
 
 
 def ptr(addr, name, forward=True):
@@ -229,7 +230,8 @@ def by_server_name(env, pair, partner, alt):
                    "".join("127.0.0.1:%d inet n - n - - smtpd -o { %s }\n" % (port, " } -o { ".join(over)) for port, over in (
                        (2501, ["smtpd_tls_policy_maps = lmdb:" + chained, "tls_server_sni_maps = " + chains]),
                        (2502, ["smtpd_tls_policy_maps = texthash:" + chained, "tls_server_sni_maps = " + chains]), (2503, ["smtpd_tls_wrappermode = yes", "smtpd_tls_policy_maps = lmdb:" + table]),
-                       (2504, ["smtpd_authorized_xclient_hosts = 127.0.0.0/8"]))), start=False)
+                       (2504, ["smtpd_authorized_xclient_hosts = 127.0.0.0/8"]),
+                       (2505, ["smtpd_tls_policy_maps = lmdb:" + table, "smtpd_starttls_timeout = 1"]))), start=False)
     for path in (table, chained):
         s.cli("map", "build", "lmdb:" + path)
     s.start()
@@ -263,6 +265,24 @@ def by_server_name(env, pair, partner, alt):
             got, asked, facts = mail(name, port)
             kit.check(got[0] == 454 and "temporarily" in got[1], "%s: %s" % (name, got))
             s.wait_log(r"warning: smtpd_tls_policy_maps: .*(%s)" % said, mark)
+    # tables that do not answer while the ClientHello waits: the handshake has its deadline, and nothing is left behind
+    stopped = s.pids("lookup")
+    with GnuTLS(2505, sni="partner.test") as c:
+        c.reply()
+        c.ehlo()
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        env.at_end(lambda: [os.kill(pid, signal.SIGCONT) for pid in s.pids("lookup")])
+        mark = s.mark()
+        try:
+            c.starttls()
+            raise AssertionError("a handshake without the tables")
+        except Gone:
+            pass
+        s.wait_log(r"SSL_accept error from unknown\[127\.0\.0\.1\]: Connection timed out$", mark)
+    for pid in stopped:
+        os.kill(pid, signal.SIGCONT)
+    kit.check(mail("partner.test", 2501, partner)[0][0] == 250 and s.pids("lookup") == stopped and not s.has_log("ended with status"), "all is well again")
     # in clear there is no server name
     kit.check(Swaks(source="198.18.0.9", until="MAIL").last()[0] == 454 and Swaks(source="198.18.0.11", until="MAIL").last()[0] == 250, "in clear")
     # a session of one name is none of another

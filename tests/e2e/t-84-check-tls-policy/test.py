@@ -11,7 +11,8 @@ def run(env):
     s = env.signet("mx", main, start=False)
     out = s.cli("check", check_status=False)
     lines = {int(n): text for n, text in re.findall(r"%s:(\d+): (.*)" % re.escape(table), out)}
-    kit.check(sorted(lines) == [2, 5, 6], "%s\n%s" % (lines, out))
+    kit.check(sorted(lines) == [1, 2, 5, 6], "%s\n%s" % (lines, out))
+    kit.check("warning" in lines[1] and "* demands TLS of everybody on port 25" in lines[1], lines)
     kit.check("warning" in lines[2] and "lax.example relaxes by DNS name (may, where others get encrypt)" in lines[2], lines)
     kit.check("192.0.2.2 is not offered STARTTLS" in lines[5] and "error" in lines[6] and '"encript" is not one of none, may' in lines[6], lines)
     # without "*" the service's level is what others get
@@ -27,3 +28,8 @@ def run(env):
     s.set(main + "smtpd_tls_req_ccert = yes\nsmtpd_tls_CAfile = %s\n" % env.ca(), kit.MASTER_CF.format(smtp="127.0.0.1:25") + " -o smtpd_tls_security_level=encrypt\n")
     out = s.cli("check", check_status=False)
     kit.check("sni=strict.example takes the place of what others get (smtpd_tls_req_ccert)" in out, out)
+    # who demands it elsewhere than on port 25 may
+    env.write("mx/etc/policy", "* encrypt\n")
+    s.set(main, kit.MASTER_CF.format(smtp="127.0.0.1:587"))
+    out = s.cli("check", check_status=False)
+    kit.check("on port 25" not in out, out)

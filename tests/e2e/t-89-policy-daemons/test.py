@@ -17,6 +17,7 @@ smtpd_tls_security_level = may
 smtpd_tls_chain_files = %s, %s
 smtpd_tls_CAfile = %s
 smtpd_tls_ask_ccert = yes
+tls_server_sni_maps = inline:{ { mx.test = %s %s } }
 smtpd_tls_fingerprint_digest = sha256
 smtpd_recipient_restrictions = check_policy_service inet:127.0.0.1:10031
 """
@@ -28,16 +29,16 @@ relay unix - - n - - smtp
 """
 
 
-def told(policy, cert=None, starttls=True):
+def told(policy, cert=None, starttls=True, args=()):
     if starttls:
-        with OpenSSL(pair=cert) as c:
+        with OpenSSL(pair=cert, args=args) as c:
             c.ehlo()
             kit.check(c.mail("s@dom.example", "r@dest.example")[0] == 250, "accepted")
     else:
         kit.check(Swaks(sender="s@dom.example", rcpt="r@dest.example").last()[0] == 250, "accepted")
     r = policy.last()
     return {k: r[k] for k in ("ccert_subject", "ccert_issuer", "ccert_fingerprint", "ccert_pubkey_fingerprint", "encryption_protocol",
-                              "encryption_cipher", "encryption_keysize")}
+                              "encryption_cipher", "encryption_keysize", "tls_sni")}
 
 
 def certificates(env, policy):
@@ -48,6 +49,7 @@ def certificates(env, policy):
     r = told(policy)
     kit.check(r["encryption_protocol"] == "TLSv1.3" and r["encryption_cipher"].startswith("TLS_") and int(r["encryption_keysize"]) >= 128, r)
     kit.check({r[k] for k in r if k.startswith("ccert")} == {""}, "no certificate: %s" % r)
+    kit.check(r["tls_sni"] == "" and told(policy, args=("-servername", "Name.Test"))["tls_sni"] == "name.test", "the server name that the client asked for")
     r = told(policy, trusted)
     kit.check((r["ccert_subject"], r["ccert_issuer"]) == ("The+20Client", "Test+20ca"), "CNs as xtext: %s" % r)
     kit.check(r["ccert_fingerprint"] == env.fingerprint(trusted[0]) and r["ccert_pubkey_fingerprint"] == env.pubkey_fingerprint(trusted[0]), r)
@@ -97,6 +99,6 @@ def run(env):
     cert, key = env.cert("mx.test")
     env.inbox = env.sink("127.0.0.2")
     policy = PolicyService(env, 10031, lambda attrs: "DUNNO")
-    s = env.signet("mx", PARAMS % (key, cert, env.ca()), MASTER)
+    s = env.signet("mx", PARAMS % (key, cert, env.ca(), key, cert), MASTER)
     certificates(env, policy)
     postgrey(env, s)
