@@ -2,12 +2,12 @@
 
 
 def parts(pid):
-    """What a process can read, in pieces that overlap by 160 bytes."""
+    """What a process can read, in pieces that overlap by 1000 bytes."""
     with open("/proc/%d/maps" % pid) as f:
         ranges = [line.split()[0].split("-") for line in f if line.split()[1].startswith("r") and "[v" not in line]
     with open("/proc/%d/mem" % pid, "rb", buffering=0) as mem:
         for start, end in ((int(a, 16), int(b, 16)) for a, b in ranges):
-            if end - start > 1 << 30:           # the shadow of a sanitizer
+            if end - start >= 1 << 28:          # the shadow of a sanitizer
                 continue
             keep = b""
             for at in range(start, end, 4 << 20):
@@ -17,7 +17,7 @@ def parts(pid):
                 except (OSError, ValueError, OverflowError):
                     break
                 yield part
-                keep = part[-160:]
+                keep = part[-1000:]
 
 
 def holds(pid, keys):
@@ -29,10 +29,9 @@ def holds(pid, keys):
 
 
 def around(pid, needle, before, behind):
-    """Each occurrence of `needle` with what stands around it, where all of that is there."""
+    """Each occurrence of `needle` with so much around it, or as much as there is."""
     for part in parts(pid):
         at = part.find(needle)
         while at >= 0:
-            if at >= before and at + len(needle) + behind <= len(part):
-                yield part[at - before:at + len(needle) + behind]
+            yield part[max(0, at - before):at + len(needle) + behind]
             at = part.find(needle, at + 1)
