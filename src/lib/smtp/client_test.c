@@ -302,6 +302,8 @@ static const struct row rows[] = {
 	{ .name = "one recipient refused", .rcpts = "b@x c@x d@x", .rules = { { "RCPT TO:<c@x>", "550-5.1.1 no\r\n550 5.1.1 such user\r\n" } },
 	    .outcomes = "SRS", .text = "host mx.example[192.0.2.1] said: 550-5.1.1 no 550 5.1.1 such user (in reply to RCPT TO command)" },
 	{ .name = "552 to RCPT is temporary", .rcpts = "b@x c@x", .rules = { { "RCPT TO:<c@x>", "552 5.5.3 too many\r\n" } }, .outcomes = "Sr" },
+	{ .name = "552 to RCPT without a code of its own", .rcpts = "b@x c@x", .rules = { { "RCPT TO:<c@x>", "552 enough\r\n" } }, .outcomes = "Sr" },
+	{ .name = "a full mailbox is no such 552", .rcpts = "b@x c@x", .rules = { { "RCPT TO:<c@x>", "552 5.2.2 full\r\n" } }, .outcomes = "SR" },
 	{ .name = "MAIL refused under pipelining", .rcpts = "b@x c@x", .rules = { { "MAIL", "452 4.3.1 later\r\n" },
 	    { "RCPT", "503 5.5.1 need MAIL\r\n" }, { "DATA", "503 5.5.1 no\r\n" } }, .outcomes = "rr", .text = "(in reply to MAIL FROM command)" },
 	{ .name = "MAIL refused in lock step", .rcpts = "b@x c@x", .rules = { PLAIN_EHLO, { "MAIL", "550 5.7.1 no\r\n" } }, .outcomes = "RR",

@@ -365,7 +365,8 @@ answer_rcpt(struct smtpc *c, struct smtpc_rcpt *r)
 	    arena_printf(a, "host %s said: %.*s (in reply to RCPT TO command)", c->opt.peer,
 	    SPAN_ARG(reply)));
 	r->reply = reply;
-	if (r->code == 552) {                   /* too many recipients, in the words of RFC 821 */
+	/* too many recipients, in the words of RFC 821 (RFC 5321 section 4.5.3.1.10), unless the server says that it means another thing */
+	if (r->code == 552 && (strcmp(r->dsn, "5.0.0") == 0 || strcmp(r->dsn, "5.5.3") == 0)) {
 		r->code = 452;
 		r->dsn[0] = '4';
 	}

@@ -58,16 +58,12 @@ split_words(char *line, char **words, size_t max)
 	words[n] = NULL;
 }
 
-/* Reached only when exec failed. What may be better in a minute asks for a retry. */
+/* Reached only when exec failed: an administrator's mistake, or a file system that is not there yet. Both may be better later. */
 static _Noreturn void
 exec_failed(const char *what)
 {
-	int e = errno;
-
-	dprintf(STDERR_FILENO, "cannot run %s: %s", what, fd_error(-e));
-	if (e == ENOMEM || e == EAGAIN || e == ETXTBSY || e == EIO || e == ENFILE || e == EMFILE)
-		_exit(EX_TEMPFAIL);
-	_exit(e == ENOENT ? 127 : 126);
+	dprintf(STDERR_FILENO, "cannot run %s: %s", what, fd_error(-errno));
+	_exit(EX_TEMPFAIL);
 }
 
 static _Noreturn void

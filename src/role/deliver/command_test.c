@@ -40,7 +40,7 @@ static const struct command_row {
 	{ "stderr is kept too", "sh -c 'echo out; echo err >&2; exit 3'", "out err ", 3 },
 	{ "the environment is ours alone", "env | grep -c =", "3 ", 0 },
 	{ "unread input is no failure", "true", "", 0 },
-	{ "a program that is not there", "/no/such/program", "cannot run /no/such/program: No such file or directory", 127 },
+	{ "a program that is not there", "/no/such/program", "cannot run /no/such/program: No such file or directory", 75 },
 	{ "a word that is not there", "no-such-program-at-all", "sh: 1: no-such-program-at-all: not found ", 127 },
 };
 

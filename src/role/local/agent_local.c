@@ -66,7 +66,7 @@ on_file(struct delivery *d, const struct ipc_run_done *m)
 		action_sent(d, arena_printf(d->arena, "delivered to file: %.*s", SPAN_ARG(d->action->text)));
 		return;
 	}
-	fault_prefix(&why, "cannot append message to destination file %.*s", SPAN_ARG(d->action->text));
+	fault_prefix(&why, "cannot append message to file %.*s", SPAN_ARG(d->action->text));
 	action_failed(d, &why);
 }
 

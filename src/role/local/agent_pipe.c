@@ -35,7 +35,7 @@ on_run(struct delivery *d, const struct ipc_run_done *m)
 	struct fault why = { 0 };
 	struct span output;
 
-	if (delivery_run_failed(m, span_str(d->service->name), &why)) {
+	if (delivery_run_failed(m, p->argv[0], &why)) {
 		all_failed(d, &why);
 		return;
 	}
@@ -148,7 +148,7 @@ fill(struct delivery *d, const struct pipe_args *p, struct ipc_run_start *m, str
 	m->head = delivery_head(d, (p->from_line ? HEAD_FROM : 0u) | (p->return_path ? HEAD_RETURN_PATH : 0u) |
 	    (p->original_to ? HEAD_ORIGINAL_TO : 0u) | (p->delivered_to ? HEAD_DELIVERED_TO : 0u),
 	    d->env.sender.n > 0 ? d->env.sender : sender, p->eol);
-	m->env = arena_printf(d->arena, "%s", "PATH=/usr/bin:/bin");
+	m->env = delivery_exported(d);
 	m->limit_ms = limit_of(d);
 	return true;
 }

@@ -89,7 +89,7 @@ on_run(struct delivery *d, const struct ipc_run_done *m)
 		    v->maildir ? SPAN("delivered to maildir") : SPAN("delivered to mailbox"));
 	} else {
 		if (!v->maildir)
-			fault_prefix(&why, "cannot update mailbox %.*s for user %.*s", SPAN_ARG(v->path), SPAN_ARG(to));
+			fault_prefix(&why, "delivery failed to mailbox %.*s", SPAN_ARG(v->path));
 		delivery_failed(d, to, &why);
 	}
 	delivery_rcpt_done(d);

@@ -129,6 +129,8 @@ enum delivery_head {
 };
 struct span delivery_head(struct delivery *d, unsigned which, struct span sender, struct span eol);
 
+/* PATH and export_environment, all that a pipe service gets. */
+struct span delivery_exported(struct delivery *d);
 /* ENVID for people: decoded when that is printable, else as it came. */
 struct span delivery_envid(const struct delivery *d);
 /* "NAME=value" texts for a command; `user` may be NULL. */

@@ -249,6 +249,8 @@ make_conf(void)
 	    "   {5.1.1 unknown user: \"gone@virt.example\" = 4.1.1 not yet}, {5.1.1 unknown user: \"odd@virt.example\" = 2.0.0 fine} } }\n"
 	    "pstatus unix - n n - - pipe -o { pipe_delivery_status_filter = inline:{ {2.0.0 delivered via pstatus service = 2.1.5 mapped} } }\n"
 	    "   flags=q user=alice argv=/bin/true\n"
+	    "pfail unix - n n - - pipe flags=q user=alice argv=/bin/sh -c {echo no; exit 3}\n"
+	    "pgone unix - n n - - pipe flags=q user=alice argv=/no/such/program\n"
 	    "lnohead unix - n n - - local -o prepend_delivered_header=file\n"
 	    "lhome unix - n n - - local -o require_home_directory=yes\n"
 	    "llax unix - n n - - local -o strict_mailbox_ownership=no\n"
@@ -761,6 +763,13 @@ test_parameters_of_outcomes(void **state)
 	assert_outcome(2, "5.1.1", "unknown user: \"odd@virt.example\"");
 	deliver_by("pstatus", "hop", "a@pipe.example", "x\r\n");
 	assert_outcome(0, "2.1.5", "mapped");
+	deliver_by("pfail", "hop", "a@pipe.example", "x\r\n");
+	assert_outcome(2, "5.3.0", "Command died with status 3: \"/bin/sh\". Command output: no ");
+	deliver_by("pgone", "hop", "a@pipe.example", "x\r\n");
+	assert_outcome(1, "4.3.0", "temporary failure. Command output: cannot run /no/such/program: No such file or directory");
+	write_file(in_root("out/list"), "# nobody yet\n", 0, 0644);
+	deliver_by("local", "host.example", "incl@host.example", "x\r\n");
+	assert_outcome(2, "5.2.4", "the expansion of incl@host.example has no recipients");
 	unlink(in_root("spool/alice"));
 	deliver_by("lwho", "host.example", "toalice@host.example", "x\r\n");
 	assert_non_null(strstr(read_text(in_root("spool/alice")), "Delivered-To: alice@host.example\n"));

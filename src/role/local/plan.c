@@ -425,6 +425,6 @@ plan_make(const struct plan_conf *conf, const struct plan_ops *ops, void *ctx, s
 	address_split(rcpt, &local, &domain);
 	r = plan_name(&p, arena_lower(a, local), &top, true);
 	if (r == MAP_FOUND && plan_r->count == 0)
-		return fail(&p, &top, "5.4.6", "mail forwarding loop for %s", rcpt);
+		return fail(&p, &top, "5.2.4", "the expansion of %s has no recipients", rcpt);
 	return r;
 }

@@ -110,6 +110,20 @@ put_exported(struct env *e, struct delivery *d)
 }
 
 struct span
+delivery_exported(struct delivery *d)
+{
+	struct env e = { 0 };
+	struct span all;
+
+	buf_init(&e.b, 16384);
+	put(&e, "PATH", SPAN("/usr/bin:/bin"), false);
+	put_exported(&e, d);
+	all = arena_dup(d->arena, buf_span(&e.b));
+	buf_release(&e.b);
+	return all;
+}
+
+struct span
 delivery_envid(const struct delivery *d)
 {
 	struct span envid = d->env.envid;

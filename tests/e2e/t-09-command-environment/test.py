@@ -40,7 +40,7 @@ def run(env):
     os.chown(work, user.pw_uid, user.pw_gid)
     seen, args = os.path.join(work, "env"), os.path.join(work, "args")
     show = env.write("show", "#!/bin/sh\ncat >/dev/null\n/usr/bin/env -0 >%s\n" % seen, 0o755)
-    tell = env.write("tell", "#!/bin/sh\ncat >/dev/null\nprintf '%%s\\n' \"$@\" >%s\n" % args, 0o755)
+    tell = env.write("tell", "#!/bin/sh\ncat >/dev/null\nprintf '%%s\\n' \"$@\" tz=$TZ >%s\n" % args, 0o755)
     s = env.signet("mta", "mydestination = local.test\nrecipient_delimiter = +\nmailbox_command = %s\nvirtual_alias_maps = inline:{ {first@local.test=sgt-env+ext@local.test} }\n"
                    "transport_maps = inline:{ {pipe.test=pip:the.hop} }\nrelay_domains = pipe.test\nsmtpd_authorized_xclient_hosts = 127.0.0.1\n"
                    "smtpd_relay_restrictions = reject_unauth_destination\nexport_environment = TZ=UTC\n" % show, MASTER % tell)
@@ -64,7 +64,7 @@ def run(env):
         got = dict(line.split("=", 1) for line in f.read().splitlines())
     want = {"s": "so`me@from.example", "r": "Two+ext@pipe.test", "u": "Two", "e": "ext", "d": "pipe.test", "n": "the.hop", "q": qid, "ca": "192.0.2.7",
             "ch": "helo.example", "cn": "client.example", "cpr": "ESMTP", "cpo": "4711", "su": "joe", "ss": "", "o": "Two+ext@pipe.test",
-            "m": "Two+ext", "v": "id+1"}
+            "m": "Two+ext", "v": "id+1", "tz": "UTC"}
     kit.check(int(got.pop("z")) > 15, "size")
     for name, value in want.items():
         kit.check(got.get(name) == value, "%s is %r, not %r" % (name, got.get(name), value))
