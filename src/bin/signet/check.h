@@ -32,6 +32,8 @@ void check_policy(const struct checker *c);
 
 /* Does anybody listen? 0, or -errno. A host that is a name is not looked up: 0. */
 int check_listens_path(const char *path);
+/* A datagram socket; nothing is sent. */
+int check_takes_datagrams(const char *path);
 int check_listens_inet(const char *host, unsigned port);
 
 /* The item of this name as the service sees it (its place in the files), or NULL. Caller's list. */

@@ -29,9 +29,9 @@ wait_connected(int fd)
 }
 
 static int
-try_connect(const struct sockaddr *to, socklen_t n)
+try_connect(const struct sockaddr *to, socklen_t n, int type)
 {
-	int fd = socket(to->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), r;
+	int fd = socket(to->sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), r;
 
 	if (fd < 0)
 		return -errno;
@@ -43,8 +43,8 @@ try_connect(const struct sockaddr *to, socklen_t n)
 	return r;
 }
 
-int
-check_listens_path(const char *path)
+static int
+try_path(const char *path, int type)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	size_t n = strlen(path);
@@ -52,7 +52,19 @@ check_listens_path(const char *path)
 	if (n >= sizeof(un.sun_path))
 		return -ENAMETOOLONG;
 	memcpy(un.sun_path, path, n);
-	return try_connect((const struct sockaddr *)(const void *)&un, sizeof(un));
+	return try_connect((const struct sockaddr *)(const void *)&un, sizeof(un), type);
+}
+
+int
+check_listens_path(const char *path)
+{
+	return try_path(path, SOCK_STREAM);
+}
+
+int
+check_takes_datagrams(const char *path)
+{
+	return try_path(path, SOCK_DGRAM);
 }
 
 int
@@ -62,8 +74,8 @@ check_listens_inet(const char *host, unsigned port)
 	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port) };
 
 	if (inet_pton(AF_INET, host, &v4.sin_addr) == 1)
-		return try_connect((const struct sockaddr *)(const void *)&v4, sizeof(v4));
+		return try_connect((const struct sockaddr *)(const void *)&v4, sizeof(v4), SOCK_STREAM);
 	if (inet_pton(AF_INET6, host, &v6.sin6_addr) == 1)
-		return try_connect((const struct sockaddr *)(const void *)&v6, sizeof(v6));
+		return try_connect((const struct sockaddr *)(const void *)&v6, sizeof(v6), SOCK_STREAM);
 	return 0;
 }

@@ -1,4 +1,5 @@
 /* signet check: certificates, keys and anchors can be read and fit; levels that keep mail out. */
+#include <errno.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/ssl.h>
@@ -240,6 +241,24 @@ check_service(const struct checker *c, const struct conf_service *s)
 	conf_items_free(&items);
 }
 
+/* A collector that is there when it is needed. */
+static void
+check_collector(const struct checker *c, const struct conf_service *s)
+{
+	const struct params *p = s->params;
+	const char *name = p->smtp_tlsrpt_socket_name;
+	char path[4096];
+	int r;
+
+	if (!p->smtp_tlsrpt_enable || name[0] == '\0')
+		return;
+	snprintf(path, sizeof(path), "%s%s%s", name[0] == '/' ? "" : p->queue_directory, name[0] == '/' ? "" : "/", name);
+	r = check_takes_datagrams(path);
+	if (r < 0 && r != -ENAMETOOLONG)
+		conf_report_add(c->report, CONF_WARNING, s->file, s->line, "start tlsrpt-collectd with this socketname, writable by mail_owner; until then no TLS reports are made",
+		    "service %s: smtp_tlsrpt_socket_name = %s: %s: %s", s->name, name, path, fd_error(r));
+}
+
 void
 check_tls(const struct checker *c)
 {
@@ -249,6 +268,8 @@ check_tls(const struct checker *c)
 
 		if (s->set != c->conf->none->set)
 			check_service(c, s);
+		if (strcmp(s->command, "smtp") == 0 && !s->disabled && s->type != CONF_SERVICE_INET)
+			check_collector(c, s);
 		if (strcmp(s->command, "smtpd") == 0) {
 			check_server_level(c, s);
 			check_tls_server(c, s);

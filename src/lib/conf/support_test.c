@@ -27,6 +27,8 @@ findings(void)
 #define SMTPD "smtp inet n - n - - smtpd\n"
 #define SMTP "smtp unix - - - - - smtp\n"
 #define DNSSEC "smtp_dns_support_level = dnssec\n"
+#define TEN "0123456789"
+#define LONG TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
 #define SAFE "compatibility_level = 3.10\n"
 
 static const struct support_case {
@@ -44,7 +46,16 @@ static const struct support_case {
 	    "master.cf:1: error: smtpd_milters: this does not work yet", false },
 	{ "MTA-STS", SAFE "smtp_mta_sts_enable = yes\n", SMTPD SMTP, "main.cf:2: error: smtp_mta_sts_enable: this does not work yet", false },
 	{ "REQUIRETLS", SAFE "requiretls_enable = yes\n", SMTPD SMTP, "main.cf:2: error: requiretls_enable: this does not work yet", false },
-	{ "TLSRPT", SAFE "smtp_tlsrpt_enable = yes\n", SMTPD SMTP, "main.cf:2: error: smtp_tlsrpt_enable: this does not work yet", false },
+	{ "TLSRPT without a collector", SAFE "smtp_tls_security_level = may\nsmtp_tlsrpt_enable = yes\n", SMTPD SMTP,
+	    "main.cf:3: warning: smtp_tlsrpt_enable = yes: nothing is reported without smtp_tlsrpt_socket_name", true },
+	{ "TLSRPT without a level", SAFE "smtp_tlsrpt_enable = yes\nsmtp_tlsrpt_socket_name = run/tlsrpt\n", SMTPD SMTP,
+	    "main.cf:2: warning: smtp_tlsrpt_enable = yes: nothing is reported unless smtp_tls_security_level is set, to a level above none", true },
+	{ "TLSRPT at level none", SAFE "smtp_tls_security_level = none\nsmtp_tlsrpt_enable = yes\nsmtp_tlsrpt_socket_name = run/tlsrpt\n", SMTPD SMTP,
+	    "main.cf:3: warning: smtp_tlsrpt_enable = yes: nothing is reported unless smtp_tls_security_level is set, to a level above none", true },
+	{ "a socket of TLSRPT that cannot be", SAFE "smtp_tls_security_level = may\nsmtp_tlsrpt_enable = yes\nsmtp_tlsrpt_socket_name = /" LONG "\n", SMTPD SMTP,
+	    "main.cf:4: error: smtp_tlsrpt_socket_name: the path of a socket has at most 107 bytes, this one ", false },
+	{ "TLSRPT", SAFE "smtp_tls_security_level = may\nsmtp_tlsrpt_enable = yes\nsmtp_tlsrpt_socket_name = run/tlsrpt\n", SMTPD SMTP, "", true },
+	{ "TLSRPT of LMTP has no meaning", SAFE "lmtp_tlsrpt_enable = yes\n", SMTPD SMTP, "", true },
 	{ "cosmetic things are only mentioned", SAFE "milter_connect_timeout = 5s\n", SMTPD,
 	    "main.cf:2: note: milter_connect_timeout: this does not work yet", true },
 	{ "what has no meaning is mentioned", SAFE "max_use = 7\n", SMTPD, "main.cf:2: note: max_use: this has no effect", true },

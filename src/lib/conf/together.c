@@ -64,6 +64,37 @@ check_dane(struct conf_loading *l, const struct conf_service *s, bool lmtp)
 		    "%s = %s: it needs DNSSEC, but %s", name, s->params->smtp_tls_security_level, obstacle);
 }
 
+static void
+say_tlsrpt(struct conf_loading *l, const struct conf_service *s, enum conf_severity severity, const char *name, const char *fix, const char *text)
+{
+	const struct conf_value *v = conf_set_find(s->set, span_str(name));
+	const struct conf_def *at = v != NULL ? v->origin : NULL;
+
+	conf_report_add(l->report, severity, at != NULL ? at->file : l->main_file, at != NULL ? at->line : 0, fix, "%s", text);
+}
+
+/* Reports that would never come, or a socket that cannot be (tls-client.md 15). */
+static void
+check_tlsrpt(struct conf_loading *l, const struct conf_service *s)
+{
+	const struct params *p = s->params;
+	struct span level = span_trim(span_str(p->smtp_tls_security_level)), name = span_str(p->smtp_tlsrpt_socket_name);
+	size_t bytes = name.n + (name.n > 0 && name.p[0] == '/' ? 0 : strlen(p->queue_directory) + 1);
+	char text[160];
+
+	if (!p->smtp_tlsrpt_enable)
+		return;
+	if (name.n == 0)
+		say_tlsrpt(l, s, CONF_WARNING, "smtp_tlsrpt_enable", "name the socket of the collector (tlsrpt-collectd)",
+		    "smtp_tlsrpt_enable = yes: nothing is reported without smtp_tlsrpt_socket_name");
+	if (level.n == 0 || span_eq_ci(level, SPAN("none")))
+		say_tlsrpt(l, s, CONF_WARNING, "smtp_tlsrpt_enable", "set smtp_tls_security_level = may, or more",
+		    "smtp_tlsrpt_enable = yes: nothing is reported unless smtp_tls_security_level is set, to a level above none");
+	snprintf(text, sizeof(text), "smtp_tlsrpt_socket_name: the path of a socket has at most 107 bytes, this one %zu", bytes);
+	if (name.n > 0 && bytes > 107)
+		say_tlsrpt(l, s, CONF_ERROR, "smtp_tlsrpt_socket_name", "use a shorter path", text);
+}
+
 /* Services with the same values are one finding. */
 static bool
 seen_before(const struct conf_loading *l, size_t at)
@@ -86,8 +117,10 @@ conf_check_together(struct conf_loading *l)
 		const struct conf_service *s = &l->c->services[i];
 		bool lmtp = strcmp(s->command, "lmtp") == 0;
 
-		if (!s->disabled && (lmtp || strcmp(s->command, "smtp") == 0) && s->type != CONF_SERVICE_INET &&
-		    !seen_before(l, i))
-			check_dane(l, s, lmtp);
+		if (s->disabled || !(lmtp || strcmp(s->command, "smtp") == 0) || s->type == CONF_SERVICE_INET || seen_before(l, i))
+			continue;
+		check_dane(l, s, lmtp);
+		if (!lmtp)
+			check_tlsrpt(l, s);
 	}
 }

@@ -216,6 +216,7 @@ explain_facts_json(const struct hop *h)
 	put_number(o, "port", h->port);
 	put(o, "myhostname", span_str(h->svc->p->myhostname));
 	put_bool(o, "lmtp", h->svc->lmtp);
+	put_bool(o, "tlsrpt", hop_reports(h));
 	put_bool(o, "tls_required_no", h->tls_required_no);
 	put_bool(o, "no_mx", h->no_mx);
 	put_bool(o, "unix_socket", h->unix_socket);
@@ -479,6 +480,8 @@ explain_facts_read(const json_t *facts, struct arena *a, struct explain_recorded
 	read_params(&r, member(&r, facts, "params", JSON_OBJECT, 0), &v->svc.tls);
 	v->svc.prefix = v->svc.tls.prefix;
 	v->svc.lmtp = flag(facts, "lmtp");
+	v->params.smtp_tlsrpt_enable = flag(facts, "tlsrpt");
+	v->params.smtp_tlsrpt_socket_name = "as recorded";
 	h->nexthop = text(&r, facts, "nexthop");
 	h->key = text(&r, facts, "key");
 	h->domain = text(&r, facts, "domain");

@@ -113,6 +113,7 @@ show_server(struct buf *out, const json_t *o)
 	sub(out, "warning", text(o, "because"));
 	sub(out, "plainer TLS", text(o, "plainer"));
 	sub(out, "handshake", text(o, "failure"));
+	sub(out, "TLSRPT", text(o, "tlsrpt"));
 	show_session(out, o);
 	show_trail(out, o);
 }

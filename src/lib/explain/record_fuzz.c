@@ -35,7 +35,7 @@ check_written(struct rd *r)
 {
 	struct tls_step step = { "table entry", piece(r), piece(r) };
 	struct tls_decision d = { .asked = TLS_LEVEL_DANE, .level = TLS_LEVEL_ENCRYPT, .sni = piece(r), .trail = &step, .n_trail = 1 };
-	struct tls_why_peer peer = { .host = piece(r), .address = piece(r), .port = 25, .decision = &d, .tls = "dane:encrypt" };
+	struct tls_why_peer peer = { .host = piece(r), .address = piece(r), .port = 25, .decision = &d, .tls = "dane:encrypt", .report = "success" };
 	struct span to[4] = { piece(r), piece(r), piece(r), piece(r) };
 	struct tls_why w = { .wall_us = (int64_t)(rd_u64(r) >> 1), .qid = SPAN("4bXyZ"), .nexthop = piece(r), .to = to, .n_to = 4, .rcpts = 4,
 		.outcome = "deferred", .dsn = piece(r), .text = piece(r), .last = (rd_u8(r) & 1) != 0 };

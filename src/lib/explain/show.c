@@ -7,6 +7,7 @@
 #include "tls/groups.h"
 #include "tls/ladder.h"
 #include "hop/outcome.h"
+#include "tls/report.h"
 
 static const char *const trust_when_matched[] = {
 	[TLS_LEVEL_NONE] = "", [TLS_LEVEL_MAY] = "Anonymous, Untrusted or Trusted", [TLS_LEVEL_ENCRYPT] = "Anonymous, Untrusted or Trusted",
@@ -143,6 +144,58 @@ outcome_text(const struct tls_decision *d, enum hop_event ev, const char *peer, 
 		return arena_printf(a, "the next server; when none is left the message is deferred: %s %s (tls=%s)", o.dsn, o.text, o.field);
 	}
 	return SPAN("");
+}
+
+/* What a TLSRPT collector is told when this happens there: the type of the result, NULL = nothing. */
+static const char *
+reported(const struct tls_decision *d, enum tls_report_at at)
+{
+	static const struct tls_verdict matched = { .matched = true, .chain_ok = true };
+	const struct tls_report_facts f = { .decision = d, .at = at, .verdict = &matched };
+	struct tls_report_event e;
+
+	return tls_report_event(&f, &e) ? tls_report_code_name(e.code) : NULL;
+}
+
+static const struct {
+	enum tls_report_at at;
+	const char *name, *text;
+} report_rows[] = {
+	{ TLS_REPORT_AT_UNUSABLE, "unusable", "passed over" }, { TLS_REPORT_AT_NOT_OFFERED, "not_offered", "no STARTTLS" },
+	{ TLS_REPORT_AT_REFUSED, "refused", "refused" }, { TLS_REPORT_AT_HANDSHAKE, "handshake_failure", "handshake fails" },
+	{ TLS_REPORT_AT_VERDICT, "secured", "all is well" },
+};
+enum { N_REPORT_ROWS = sizeof(report_rows) / sizeof(report_rows[0]) };
+
+/* Does the row belong to this server, whose policy is `usable`? */
+static bool
+report_row_fits(size_t i, const struct tls_decision *d, bool usable)
+{
+	enum tls_report_at at = report_rows[i].at;
+
+	if (!usable)
+		return d->invalid && at == TLS_REPORT_AT_UNUSABLE;
+	return at != TLS_REPORT_AT_UNUSABLE && (d->try_tls || d->wrapper) &&
+	    (!d->wrapper || at == TLS_REPORT_AT_HANDSHAKE || at == TLS_REPORT_AT_VERDICT);
+}
+
+static void
+show_reports(struct buf *out, const struct hop *h, const struct tls_decision *d, bool usable, struct arena *a)
+{
+	struct tls_report_policy policy;
+	struct span s = SPAN("");
+
+	for (size_t i = 0; hop_reports(h) && i < N_REPORT_ROWS; i++) {
+		const char *type = report_row_fits(i, d, usable) ? reported(d, report_rows[i].at) : NULL;
+
+		if (type != NULL)
+			s = arena_printf(a, "%.*s; %s: %s", SPAN_ARG(s), report_rows[i].text, type);
+	}
+	if (s.n == 0)
+		return;
+	tls_report_policy(d, h->domain, a, &policy);
+	buf_addf(out, "  %-13s if _smtp._tls.%.*s asks for reports: policy %s of %.*s%.*s\n", "TLSRPT", SPAN_ARG(log_esc(h->domain)),
+	    tls_report_policy_name(policy.type), SPAN_ARG(log_esc(policy.domain)), SPAN_ARG(s));
 }
 
 /* Why nobody will connect to this server; dsn empty = somebody may. */
@@ -290,6 +343,7 @@ explain_show_host(struct buf *out, const struct hop *h, const struct hop_address
 	if (why.dsn[0] != '\0') {
 		sub(out, "verdict", arena_printf(a, "not usable: %s %s; when no server is left the message is deferred", why.dsn, why.text));
 		show_steps(out, &d);
+		show_reports(out, h, &d, false, a);
 		return;
 	}
 	sub(out, "level", explain_show_level(&d, a));
@@ -301,6 +355,7 @@ explain_show_host(struct buf *out, const struct hop *h, const struct hop_address
 	sub(out, "connection", d.wrapper ? SPAN("TLS from the first byte") : SPAN("STARTTLS when it is offered"));
 	show_demands(out, &d, a);
 	show_outcomes(out, &d, peer_name(addr, a), a);
+	show_reports(out, h, &d, true, a);
 }
 
 /* ---- JSON */
@@ -409,6 +464,25 @@ demands_json(json_t *o, const struct tls_decision *d, struct arena *a)
 	set(o, "log_field", field_text(d, a));
 }
 
+static json_t *
+reports_json(const struct hop *h, const struct tls_decision *d, bool usable, struct arena *a)
+{
+	struct tls_report_policy policy;
+	json_t *o = json_object();
+
+	tls_report_policy(d, h->domain, a, &policy);
+	set(o, "record", tls_report_name(h->domain, a));
+	set(o, "policy_type", span_str(tls_report_policy_name(policy.type)));
+	set(o, "policy_domain", policy.domain);
+	for (size_t i = 0; i < N_REPORT_ROWS; i++) {
+		const char *type = report_row_fits(i, d, usable) ? reported(d, report_rows[i].at) : NULL;
+
+		if (type != NULL)
+			set(o, report_rows[i].name, span_str(type));
+	}
+	return o;
+}
+
 json_t *
 explain_host_json(const struct hop *h, const struct hop_address *addr, struct arena *a)
 {
@@ -437,6 +511,8 @@ explain_host_json(const struct hop *h, const struct hop_address *addr, struct ar
 		json_object_set_new(o, "outcomes", outcomes_json(&d, peer_name(addr, a)));
 	if (why.dsn[0] == '\0' && (d.try_tls || d.wrapper))
 		demands_json(o, &d, a);
+	if (hop_reports(h))
+		json_object_set_new(o, "tlsrpt", reports_json(h, &d, why.dsn[0] == '\0', a));
 	json_object_set_new(o, "trail", steps_json(&d));
 	for (size_t i = 0; i < d.n_warnings; i++)
 		json_array_append_new(warnings, explain_json_span(d.warnings[i]));

@@ -192,5 +192,7 @@ struct span hop_list_leads_nowhere(struct hop_list *l, size_t i, struct fault *w
 
 /* What tls_policy_decide() is told about this address. */
 void hop_facts(const struct hop *h, const struct hop_address *addr, struct tls_facts *facts_r);
+/* May a TLSRPT collector be told of TLS there, if the domain asks for reports? After hop_resolve(), whatever it said. */
+bool hop_reports(const struct hop *h);
 /* False when the decision is invalid (dec_r says why); warnings are in the decision. */
 bool hop_decide(const struct hop *h, const struct hop_address *addr, struct arena *a, struct tls_decision *dec_r);

@@ -3,6 +3,7 @@
 #include "conf/params.h"
 #include "hop/hop_private.h"
 #include "maps/maps.h"
+#include "tls/report.h"
 
 /* "file:line", or the table's name when it has no file. */
 static struct span
@@ -193,6 +194,17 @@ hop_facts(const struct hop *h, const struct hop_address *addr, struct tls_facts 
 		.mx_owner = h->mx.alias ? h->mx.canon : SPAN(""),
 		.dane = addr->dane,
 	};
+}
+
+bool
+hop_reports(const struct hop *h)
+{
+	const char *name = h->svc->p->smtp_tlsrpt_socket_name;
+	const struct tls_report_scope scope = { .enabled = h->svc->p->smtp_tlsrpt_enable && name != NULL && name[0] != '\0',
+		.lmtp = h->svc->lmtp, .unix_socket = h->unix_socket, .tls_required_no = h->tls_required_no,
+		.global_level = h->svc->tls.security_level, .domain = h->domain };
+
+	return tls_report_wanted(&scope);
 }
 
 bool

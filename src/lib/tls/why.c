@@ -176,6 +176,8 @@ tls_why_write_peer(struct buf *out, const struct tls_why_peer *p)
 	if (d->rung != TLS_RUNG_FULL)
 		whole &= member(out, "plainer", span_str(tls_rung_text(d->rung)), 40);
 	whole &= member(out, "failure", p->failure, 110);
+	if (p->report != NULL)
+		whole &= member(out, "tlsrpt", span_str(p->report), 60);
 	if (p->unusable != NULL)
 		whole &= member(out, "unusable", span_str(p->unusable->text), 150);
 	for (size_t i = 0; d->invalid && i < d->n_warnings && i < 1; i++)

@@ -25,6 +25,7 @@ struct tls_why_peer {
 	const struct tls_info *info;
 	SSL *ssl;
 	const char *tls;
+	const char *report;             /* what a TLSRPT collector is told; NULL = nothing */
 	struct span failure;            /* how the handshake failed; empty = it did not */
 	const struct fault *unusable;   /* why nobody connected; NULL = somebody did */
 };

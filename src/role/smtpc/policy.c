@@ -53,7 +53,6 @@ policy_decide(struct delivery *d, const struct hop_address *addr, struct arena *
 		d->fault = ok ? dec_r->skip_fault : dec_r->fault;
 		log_tls_policy_lookup(&d->log, d->facts.key, addr->host, d->fault.text);
 	}
-	why_unusable(d, addr, dec_r, &d->fault);
-	report_unusable(d, addr, dec_r);
+	why_unusable(d, addr, dec_r, report_unusable(d, addr, dec_r), &d->fault);
 	return false;
 }

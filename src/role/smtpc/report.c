@@ -202,12 +202,7 @@ begin(struct delivery *d)
 void
 report_begin(struct delivery *d)
 {
-	const struct params *p = d->svc->p;
-	const struct tls_report_scope scope = { .enabled = p->smtp_tlsrpt_enable && p->smtp_tlsrpt_socket_name[0] != '\0',
-		.lmtp = d->svc->lmtp, .unix_socket = d->facts.unix_socket, .tls_required_no = d->env.tls_optional,
-		.global_level = p->smtp_tls_security_level, .domain = d->facts.domain };
-
-	if (d->report == NULL && tls_report_wanted(&scope) && d->role->n_reports < REPORTS_MAX)
+	if (d->report == NULL && hop_reports(&d->facts) && d->role->n_reports < REPORTS_MAX)
 		begin(d);
 }
 
@@ -314,15 +309,28 @@ is_new(struct report *r, struct span host)
 	return true;
 }
 
-void
+const char *
 report_unusable(struct delivery *d, const struct hop_address *addr, const struct tls_decision *dec)
 {
 	const struct tls_report_facts f = { .decision = dec, .at = TLS_REPORT_AT_UNUSABLE };
 	struct tls_report_event e;
 	struct tls_report_peer peer = { .mx = addr->host };
 
-	if (d->report != NULL && dec->invalid && tls_report_event(&f, &e) && is_new(d->report, addr->host))
+	if (d->report == NULL || !dec->invalid || !tls_report_event(&f, &e))
+		return NULL;
+	if (is_new(d->report, addr->host))
 		note(d->report, dec, &e, &peer, arena_printf(d->arena, "%.*s[%.*s]", SPAN_ARG(addr->host), SPAN_ARG(addr->text)));
+	return tls_report_code_name(e.code);
+}
+
+const char *
+report_said(const struct delivery *d, const char *event, struct arena *a)
+{
+	const struct report *r = d->report;
+
+	if (r == NULL || event == NULL || (r->answered && !r->asked_for))
+		return NULL;
+	return r->answered ? event : arena_printf(a, "%s, if the domain asks for reports", event).p;
 }
 
 /* Names whose proof does not hold: of the MX records, or of all hosts. */

@@ -304,7 +304,7 @@ void reuse_close_all(struct smtpc_role *s);
 /* The connection is about to be given up by this delivery: remember what was learned. */
 void why_note(struct delivery *d, struct conn *c);
 /* A server that is passed over because its policy cannot be used. */
-void why_unusable(struct delivery *d, const struct hop_address *addr, const struct tls_decision *dec, const struct fault *why);
+void why_unusable(struct delivery *d, const struct hop_address *addr, const struct tls_decision *dec, const char *report, const struct fault *why);
 /* A next hop that leads to no server, and another one follows. */
 void why_next_hop(struct delivery *d, const struct fault *why);
 /* The session with the noted server is over: what became of whom there. `why` may be NULL. */
@@ -321,8 +321,10 @@ void report_begin(struct delivery *d);
 void report_leave(struct delivery *d);
 /* What became of TLS on a connection; `v` for TLS_REPORT_AT_VERDICT. */
 void report_event(struct conn *c, enum tls_report_at at, const struct tls_verdict *v);
-/* A server was passed over because of what its policy came to. */
-void report_unusable(struct delivery *d, const struct hop_address *addr, const struct tls_decision *dec);
+/* What `event`, which has just happened there, is called in the record of the delivery; NULL when nobody is told. */
+const char *report_said(const struct delivery *d, const char *event, struct arena *a);
+/* A server was passed over because of what its policy came to: what is told of it, or NULL. */
+const char *report_unusable(struct delivery *d, const struct hop_address *addr, const struct tls_decision *dec);
 /* No server was found. */
 void report_unresolved(struct delivery *d);
 void reports_drop(struct smtpc_role *s);

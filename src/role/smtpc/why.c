@@ -193,7 +193,7 @@ void
 why_note(struct delivery *d, struct conn *c)
 {
 	struct tls_why_peer p = { .host = c->l.addr.host, .address = c->l.addr.text, .port = c->l.addr.port, .decision = &c->decision,
-		.tls = c->tls_state, .failure = c->why_failure };
+		.tls = c->tls_state, .failure = c->why_failure, .report = report_said(d, c->report, d->arena) };
 	struct tls_info info;
 
 	if (!wanted(d))
@@ -213,9 +213,10 @@ why_note(struct delivery *d, struct conn *c)
 }
 
 void
-why_unusable(struct delivery *d, const struct hop_address *addr, const struct tls_decision *dec, const struct fault *why)
+why_unusable(struct delivery *d, const struct hop_address *addr, const struct tls_decision *dec, const char *report, const struct fault *why)
 {
-	const struct tls_why_peer p = { .host = addr->host, .address = addr->text, .port = addr->port, .decision = dec, .tls = "", .unusable = why };
+	const struct tls_why_peer p = { .host = addr->host, .address = addr->text, .port = addr->port, .decision = dec, .tls = "",
+		.report = report_said(d, report, d->arena), .unusable = why };
 
 	if (!wanted(d))
 		return;

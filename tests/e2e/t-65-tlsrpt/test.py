@@ -23,6 +23,7 @@ smtp_defer_if_no_mx_address_found = yes
 minimal_backoff_time = 600s
 queue_run_delay = 600s
 """
+CODES = {201: "starttls-not-supported", 301: "sts-policy-fetch-error", 304: "tlsa-invalid", 305: "dnssec-invalid", 306: "dane-required", 205: "validation-failure"}
 STS = ["version: STSv1", "mode: enforce", "mx: *.sts.plain", "max_age: 86400"]
 
 
@@ -223,8 +224,7 @@ def events(env, s, w, c):
     told = ["tlsa.example", "none.example", "sts.plain", "found.plain", "notls.example", "refused.plain", "busy.example", "name.plain", "ee.example", "late.plain",
             "self.plain", "foreign.plain", "broken.example", "unusable.example", "only.example", "without.example", "insecure.plain", "useless.example", "bogus.example",
             "fetch.plain", "invalid.plain", "webpki.plain", "other.plain", "testing.plain", "mx-forged.example", "host-forged.example"]
-    for name in told:
-        deliver(s, "u@" + name)
+    w.qids = {name: deliver(s, "u@" + name) for name in told}
     deliver(s, "u@b\u00fccher.example", mail_options=["SMTPUTF8"])
     deliver(s, "u@bracket.example")
     # successes
@@ -265,6 +265,33 @@ def events(env, s, w, c):
     for name in ("refused.plain", "unusable.example", "testing.plain"):
         kit.check(s.has_log(r"to=<u@%s>.*status=sent" % re.escape(name)), "%s: the message goes its way" % name)
     return {name: 1 for name in told + ["mx.tlsa.example", "xn--bcher-kva.example"]} | {"broken.example": attempts, "busy.example": busy}
+
+
+def explained(s, w, c):
+    """What `explain` says would be reported, and what the record of a delivery says was."""
+    for name, event in (("none.example", "secured"), ("refused.plain", "refused"), ("notls.example", "not_offered"), ("busy.example", "refused"), ("broken.example", "handshake_failure"),
+                        ("unusable.example", "secured"), ("testing.plain", "secured"), ("sts.plain", "secured"), ("only.example", "secured"), ("without.example", "unusable"),
+                        ("insecure.plain", "unusable"), ("useless.example", "unusable"), ("bogus.example", "unusable")):
+        (server,) = json.loads(s.cli("tls", "explain", "--json", name, check_status=False))["servers"]
+        said, d = server["tlsrpt"], c.of(name)[0]["policies"][0]
+        types = {1: "tlsa", 2: "sts", 9: "no-policy-found"}
+        kit.check(said["record"] == "_smtp._tls." + name and said["policy_type"] == types[d["policy-type"]] and said["policy_domain"] == d["policy-domain"], (said, d))
+        kit.check(said[event] == ([CODES[x["c"]] for x in d.get("failure-details", [])] or ["success"])[0], (name, said, d))
+    for name, want in (("clear.plain", ("not_offered", None)), ("clear.plain", ("refused", "starttls-not-supported")), ("typo.plain", ("unusable", None))):
+        (server,) = json.loads(s.cli("tls", "explain", "--json", name, check_status=False))["servers"]
+        kit.check(server["tlsrpt"].get(want[0]) == want[1], (name, server["tlsrpt"]))
+    kit.check("tlsrpt" not in s.cli("tls", "explain", "--json", "[127.0.1.1]"), "an address is reported about")
+    text = s.cli("tls", "explain", "tlsa.example")
+    kit.check("TLSRPT        if _smtp._tls.tlsa.example asks for reports: policy tlsa of mx.tlsa.example; no STARTTLS: starttls-not-supported; refused: starttls-not-supported; "
+              "handshake fails: validation-failure; all is well: success\n" in text, text)
+    facts = s.env.path("facts")
+    s.cli("tls", "explain", "--save-facts", facts, "tlsa.example")
+    kit.check("if _smtp._tls.tlsa.example asks" in s.cli("tls", "explain", "--facts", facts), "the recorded facts say something else")
+    for name, want in (("none.example", "success"), ("name.plain", "certificate-host-mismatch"), ("without.example", "dane-required"), ("silent.example", None), ("clear.plain", None)):
+        qid = w.qids.get(name) or deliver(s, "u@" + name)
+        kit.wait_until("a record of %s" % qid, lambda: '"queue_id"' in s.cli("tls", "why", "--json", qid, check_status=False))
+        r = json.loads(s.cli("tls", "why", "--json", qid).splitlines()[0])
+        kit.check((r.get("tlsrpt") or "").split(",")[0] == (want or "") or (want is None and "if the domain asks" in r["tlsrpt"]), (name, r))
 
 
 def silences(s, w):
@@ -314,7 +341,9 @@ def no_collector(env, s, w, c):
         warnings = re.findall(r"warning: TLSRPT collector at %s: %s: 1 reports were lost since the last warning; mail is delivered as ever" % (re.escape(c.path), what), log)
         kit.check(1 <= len(warnings) <= len(s.pids("smtpc")) and log.count("warning: TLSRPT") == len(warnings), log)
 
+    kit.check("smtp_tlsrpt" not in s.cli("check", check_status=False), s.cli("check", check_status=False))
     c.close()
+    kit.check("smtp_tlsrpt_socket_name = run/tlsrpt: %s: No such file or directory" % c.path in s.cli("check", check_status=False), s.cli("check", check_status=False))
     nobody("No such file or directory", s.mark(), 6)
     # it comes back, in its own time
     c = Collector(env, c.path)
@@ -357,6 +386,7 @@ def run(env):
     s.set(main_cf=main + "smtp_connection_cache_destinations = kept.example\nsmtp_connection_cache_time_limit = 600s\nsmtp_tls_connection_reuse = yes\n")
     s.start()
     want = events(env, s, w, c)
+    explained(s, w, c)
     silences(s, w)
     want.update(reuse(s, w))
     c = exactly(env, s, c, want)
