@@ -1,4 +1,5 @@
 /* signet check: entries of smtpd_tls_policy_maps: values that make no sense, and names that relax. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/arena.h"
@@ -13,6 +14,9 @@ struct policy_check {
 	const struct params *p;
 	const struct conf_item *item;
 	enum tls_client_level otherwise;        /* what who has no entry gets */
+	unsigned otherwise_bits;
+	bool otherwise_names;                   /* and conditions on the certificate */
+	char otherwise_text[200];
 	bool second;                            /* "*" is known */
 	bool public;                            /* a service on port 25 */
 };
@@ -36,6 +40,30 @@ is_name(struct span key)
 		if (!ascii_isdigit(key.p[i]) && key.p[i] != '.' && span_index(key, ':') < 0)
 			return true;
 	return false;
+}
+
+static bool
+has_names(const struct tls_client_policy *p)
+{
+	return p->n_match > 0 || p->n_email > 0 || p->n_ip > 0 || p->n_uri > 0 || p->subject.n > 0 || p->issuer.n > 0 || p->issuer_maps.n > 0;
+}
+
+/* Less than what others must show. Of two conditions on names neither is less. */
+static bool
+relaxes(const struct policy_check *k, const struct tls_client_policy *p)
+{
+	if (p->level != k->otherwise)
+		return p->level < k->otherwise;
+	return p->bits < k->otherwise_bits || (k->otherwise_names && !has_names(p));
+}
+
+static void
+set_otherwise(struct policy_check *k, const struct tls_client_policy *p, struct span value)
+{
+	k->otherwise = p->level;
+	k->otherwise_bits = p->bits;
+	k->otherwise_names = has_names(p);
+	snprintf(k->otherwise_text, sizeof(k->otherwise_text), "%.*s", SPAN_ARG(span_slice(log_esc(value), 0, 150)));
 }
 
 static void
@@ -64,20 +92,20 @@ on_entry(void *ctx, const struct maps_entry *e)
 
 	if (!k->second) {
 		if (ok && all)
-			k->otherwise = policy.level;
+			set_otherwise(k, &policy, value);
 	} else if (e->is_rule && span_index(value, '$') >= 0) {
 		;                       /* known only with the client */
 	} else if (!ok) {
 		say(k, e, CONF_ERROR, "see smtpd_tls_policy(5)",
 		    arena_printf(a, ": %s: the client gets 454", value.n < 8192 ? why.text : "the value is too long"));
-	} else if (sni && (policy.level < k->otherwise || k->p->smtpd_tls_req_ccert)) {
+	} else if (sni && (relaxes(k, &policy) || k->p->smtpd_tls_req_ccert)) {
 		say(k, e, CONF_WARNING, "key what relaxes by address",
 		    arena_printf(a, " takes the place of what others get (%s): every client can choose this entry",
-		    k->p->smtpd_tls_req_ccert && k->otherwise <= policy.level ? "smtpd_tls_req_ccert" : tls_client_level_name(k->otherwise)));
-	} else if (!all && !sni && !e->is_rule && is_name(key) && policy.level < k->otherwise) {
+		    k->p->smtpd_tls_req_ccert && !relaxes(k, &policy) ? "smtpd_tls_req_ccert" : k->otherwise_text));
+	} else if (!all && !sni && !e->is_rule && is_name(key) && relaxes(k, &policy)) {
 		say(k, e, CONF_WARNING, "key what relaxes by address",
-		    arena_printf(a, " relaxes by DNS name (%s, where others get %s): who controls the DNS of an address can choose this entry",
-		    tls_client_level_name(policy.level), tls_client_level_name(k->otherwise)));
+		    arena_printf(a, " relaxes by DNS name (%.*s, where others get %s): who controls the DNS of an address can choose this entry",
+		    SPAN_ARG(span_slice(log_esc(value), 0, 150)), k->otherwise_text));
 	} else if (all && k->public && policy.level >= TLS_CLIENT_ENCRYPT) {
 		say(k, e, CONF_WARNING, "use may for *, and entries for those who must",
 		    SPAN(" demands TLS of everybody on port 25: servers that do not offer it cannot send mail here (RFC 3207 section 4)"));
@@ -96,6 +124,7 @@ check_tls_policy(const struct checker *c, const struct conf_service *s, bool pub
 	size_t n;
 	struct conf_item *items = conf_items(s, &n);
 
+	snprintf(k.otherwise_text, sizeof(k.otherwise_text), "%s", tls_client_level_name(k.otherwise));
 	k.item = check_find(items, n, "smtpd_tls_policy_maps");
 	if (k.item != NULL && k.item->file != NULL) {
 		maps_entries(tables, on_entry, &k);

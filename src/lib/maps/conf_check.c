@@ -2,8 +2,10 @@
 #include "maps/conf_check.h"
 
 #include <netdb.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "conf/params.h"
 #include "conf/show.h"
@@ -133,10 +135,26 @@ check_here(const struct job *j)
 			}
 }
 
+/* Roles do not start without it. */
+static void
+check_tls_library(const struct job *j)
+{
+	const char *path = j->item->value;
+	char text[PATH_MAX + 100];
+
+	if (strcmp(path, "default") == 0 || strcmp(path, "none") == 0)
+		return;
+	if (*path != '/' || access(path, R_OK) != 0) {
+		snprintf(text, sizeof(text), "%.*s: %s", PATH_MAX, path, *path == '/' ? "it cannot be read" : "it does not begin with /");
+		say(j, "write default, none or the path of a file", text);
+	}
+}
+
 static const struct {
 	const char *name;
 	void (*check)(const struct job *j);
 } special[] = {
+	{ "tls_config_file", check_tls_library },
 	{ "mynetworks", check_networks },
 	{ "permit_mx_backup_networks", check_networks },
 	{ "smtpd_client_event_limit_exceptions", check_networks },

@@ -28,6 +28,7 @@ CASES = [
     ("a list with a lonely !", "smtpd_forbidden_commands = CONNECT !\n", r'main\.cf:\d+: .*smtpd_forbidden_commands: "!" without a pattern'),
     ("clients whose headers are rewritten", "local_header_rewrite_clients = permit_networks\n", r'main\.cf:\d+: .*local_header_rewrite_clients: unknown restriction "permit_networks"'),
     ("a policy with a bad network", "smtpd_tls_policy_maps = cidr:{ {198.18.0.0/99 encrypt} }\n", r"main\.cf:\d+: .*smtpd_tls_policy_maps: .*bad prefix length"),
+    ("a file for the TLS library that is not there", "tls_config_file = /nonexistent/openssl.cnf\n", r"main\.cf:\d+: .*tls_config_file: /nonexistent/openssl\.cnf: it cannot be read"),
     ("no relay control", "smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = permit_mynetworks\n", r"reject_unauth_destination"),
 ]
 

@@ -94,6 +94,12 @@ def talk(addr, pair=None, tls=True, rcpt="user@local.example", args=(), host="12
         return 0, "no STARTTLS"
 
 
+def post(rcpt):
+    with OpenSSL() as c:
+        c.ehlo()
+        kit.check(c.mail("a@b.example", rcpt, body="Subject: x\n\nx\n")[0] == 250, "mail for " + rcpt)
+
+
 def asked(addr, host="127.0.0.1"):
     with OpenSSL(host=host, source=addr, args=("-msg",)) as c:
         c.ehlo()
@@ -172,16 +178,13 @@ def run(env):
     tls = dict(tls=ctx, keywords=("STARTTLS", "8BITMIME"))
     enc, verify, named, broken = (env.sink("198.18.0.%d" % n, **(tls if n != 61 else {})) for n in (61, 62, 63, 64))
 
-    def send(domain):
-        return kit.send(sender="a@b.example", rcpts=("u@" + domain,), starttls=True, context=ssl._create_unverified_context())
-
     for domain, who, pattern in (("mail.enc.example", enc, r"to=<u@mail\.enc\.example>.* status=deferred \(TLS is required, but was not offered"),
                                  ("verify.example", verify, r"to=<u@verify\.example>.* status=deferred \(Server certificate not verified"),
                                  ("sub.verify.example", verify, r"to=<u@sub\.verify\.example>.* status=deferred \(Server certificate not verified"),
                                  ("named.example", named, r"Verified TLS connection established to mail\.named\.example"),
                                  ("broken.example", broken, r"to=<u@broken\.example>.* status=sent")):
         before = len(who.messages)
-        send(domain)
+        post("u@" + domain)
         s.wait_log(pattern)
         kit.check("deferred" not in pattern or len(who.messages) == before, domain)
     kit.check("STARTTLS" not in broken.commands and "STARTTLS" in named.commands, "Try_TLS (CLEAR)")
@@ -203,10 +206,10 @@ def states(env, s):
              env.sink("198.18.0.73", keywords=("STARTTLS",), script={"STARTTLS": breaks})]
     for word, said in (("none", "TLS is required, but was not offered"), ("temp", "TLS is required, but"), ("protocol", "TLS is required, but"),
                        ("software", "Cannot start TLS: handshake failure")):
-        kit.send(sender="a@b.example", rcpts=("u@%s.words.example" % word,), starttls=True, context=ssl._create_unverified_context())
+        post("u@%s.words.example" % word)
         s.wait_log(r"to=<u@%s\.words\.example>.* status=deferred \(.*%s" % (word, said))
     kit.check(not any(k.messages or [c for c in k.commands if c.startswith("MAIL")] for k in sinks), "nothing in clear")
-    kit.send(sender="a@b.example", rcpts=("u@ok.words.example",), starttls=True, context=ssl._create_unverified_context())
+    post("u@ok.words.example")
     s.wait_log(r"to=<u@ok\.words\.example>.* status=sent")
 
 
@@ -236,7 +239,7 @@ def second(env, cert, key, other, foreign):
         kit.check(asked(addr, host) == want, "a certificate of %s" % addr)
     # servers: an address as next hop, a parent's demand with CN
     clear = env.sink("198.18.0.65")
-    kit.send(sender="a@b.example", rcpts=("u@net.example",))
+    post("u@net.example")
     s.wait_log(r"to=<u@net\.example>.* status=deferred \(TLS is required, but was not offered")
     kit.check(not clear.messages, "nothing in clear")
     s.stop()

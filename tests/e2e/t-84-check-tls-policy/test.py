@@ -33,3 +33,9 @@ def run(env):
     s.set(main, kit.MASTER_CF.format(smtp="127.0.0.1:587"))
     out = s.cli("check", check_status=False)
     kit.check("on port 25" not in out, out)
+    # the same level with less to show relaxes as well
+    env.write("mx/etc/policy", "* verify bits=256 match=.partner.example\nweak.example verify bits=128 match=.other.example\nany.example verify bits=256\n"
+              "other.example verify bits=256 issuer=/CN=x\n192.0.2.1 verify\n")
+    out = s.cli("check", check_status=False)
+    kit.check("weak.example relaxes by DNS name (verify bits=128 match=.other.example, where others get verify bits=256 match=.partner.example)" in out and
+              "any.example relaxes" in out and " other.example relaxes" not in out and "192.0.2.1 relaxes" not in out, out)
