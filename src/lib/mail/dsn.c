@@ -164,7 +164,7 @@ put_header(const struct writer *w, struct span boundary)
 	put_from(w, t->from);
 	put_field(w, "Subject", postmaster ? t->postmaster_subject : t->subject);
 	put_field(w, "To", address_external(n->to, w->a));
-	put_field(w, "Auto-Submitted", SPAN("auto-replied"));
+	put_field(w, "Auto-Submitted", is_for_postmaster(n->kind) ? SPAN("auto-generated") : SPAN("auto-replied"));
 	put_threading(w);
 	buf_addf(w->out, "MIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=%s;\r\n"
 	    "\tboundary=\"%.*s\"\r\n", n->smtputf8 ? "global-delivery-status" : "delivery-status",
@@ -249,7 +249,9 @@ put_notification(const struct writer *w, struct span boundary)
 	if (w->n->smtputf8 || !span_is_ascii(t->body))
 		buf_add_str(w->out, "Content-Transfer-Encoding: 8bit\r\n");
 	buf_add_str(w->out, "\r\n");
-	dsn_template_expand(t->body, template_value, (void *)(uintptr_t)w, w->a, w->out);
+	/* the polite text is for the sender; it was not the postmaster's mail */
+	if (!is_for_postmaster(w->n->kind))
+		dsn_template_expand(t->body, template_value, (void *)(uintptr_t)w, w->a, w->out);
 	for (size_t i = 0; i < w->n->rcpt_count; i++)
 		put_reason(w, &w->n->rcpts[i]);
 }

@@ -329,6 +329,8 @@ test_own_templates(void **state)
 	t.n.kind = DSN_POSTMASTER;
 	compose(SPAN("A: b\r\n\r\n"), 100);
 	has("Subject: Copy\r\n");
+	has("Auto-Submitted: auto-generated\r\n");
+	has_not("Hi from");     /* what is said to the sender */
 	t.n.kind = DSN_SUCCESS;
 	compose(SPAN("A: b\r\n\r\n"), 100);
 	has("Subject: Successful Mail Delivery Report\r\n");

@@ -35,6 +35,7 @@ enum run_read {
 	RUN_READ_OK,
 	RUN_READ_ABSENT,
 	RUN_READ_REFUSED,       /* no regular file, too big: it never works */
+	RUN_READ_DENIED,        /* there, perhaps, but that user may not read it */
 	RUN_READ_LATER,
 };
 

@@ -232,8 +232,11 @@ read_failed(struct job_report *r, int neg_errno, const char *path)
 	switch (-neg_errno) {
 	case ENOENT:
 	case ENOTDIR:
-	case EACCES:
 		r->result = RUN_READ_ABSENT;
+		break;
+	case EACCES:
+	case EPERM:
+		r->result = RUN_READ_DENIED;
 		break;
 	case ELOOP:
 	case ENXIO:

@@ -166,7 +166,7 @@ test_read(void **state)
 	assert_int_equal(report.mode & 07777, 0644);
 	assert_int_equal(chmod(path, 0600), 0);
 	read_file((struct ipc_run_read){ .uid = NOBODY, .gid = NOBODY, .path = span_str(path) });
-	assert_int_equal(report.result, RUN_READ_ABSENT);
+	assert_int_equal(report.result, RUN_READ_DENIED);
 	read_file((struct ipc_run_read){ .uid = NOBODY, .gid = NOBODY, .path = SPAN("/no/such/file") });
 	assert_int_equal(report.result, RUN_READ_ABSENT);
 	read_file((struct ipc_run_read){ .uid = NOBODY, .gid = NOBODY, .path = SPAN("/dev/zero") });

@@ -111,6 +111,8 @@ trusted(struct delivery *d, struct span path, const struct plan_user *u, const s
 
 	if (file->state == RUN_READ_REFUSED)
 		log_warning(&d->log, "file %.*s is not a regular file", SPAN_ARG(name));
+	else if (file->state == RUN_READ_DENIED)
+		log_warning(&d->log, "%.*s", SPAN_ARG(log_esc(file->why)));
 	else if (file->owner != 0 && file->owner != u->rights.uid)
 		log_warning(&d->log, "file %.*s has bad owner uid %u", SPAN_ARG(name), file->owner);
 	else if (file->mode & S_IWOTH)

@@ -561,6 +561,10 @@ test_forward_file(void **state)
 	expect_log("is world writable");
 	deliver("alice@host.example");
 	assert_outcome(0, "2.0.0", "delivered to mailbox");
+	write_file(in_root("home/alice/.forward"), "bob\n", 0, 0600);
+	expect_log("home/alice/.forward: Permission denied");
+	deliver("alice@host.example");
+	assert_outcome(0, "2.0.0", "delivered to mailbox");
 	unlink(in_root("home/alice/.forward"));
 }
 

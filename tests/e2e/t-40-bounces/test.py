@@ -137,6 +137,7 @@ def double_bounce(s, home):
     kit.check(subjects == ["Postmaster Copy: Undelivered Mail", "Undelivered Mail Returned to Sender"], subjects)
     copy = [m["data"] for m in home.messages[n:] if b"Postmaster Copy" in m["data"]][0]
     kit.check(b"secret of the body" not in copy, "the copy holds no body")
+    kit.check(b"Auto-Submitted: auto-generated" in copy and b"This is the mail system" not in copy, copy)
     sender = [m["sender"] for m in home.messages[n:] if b"Postmaster Copy" in m["data"]][0]
     kit.check(sender.startswith("MAIL FROM:<double-bounce@mta.test>"), sender)
     # whoever answers that address talks to nobody
