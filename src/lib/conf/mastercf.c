@@ -87,13 +87,13 @@ base_name(struct arena *a, struct span path)
 static bool
 parse_columns(struct entry_line *x)
 {
-	struct span t[8];
+	struct span t[8], line = span_trim(x->rest);
 	struct conf_service *s = &x->e->s;
 
 	for (size_t i = 0; i < 8; i++)
 		if (!span_token(&x->rest, BLANKS, &t[i]))
 			return bad(x, "service type private unpriv chroot wakeup maxproc command", "columns are missing",
-			    x->rest);
+			    line);
 	s->name = arena_cstr(x->l->a, t[0]);
 	s->command = base_name(x->l->a, t[7]);
 	return parse_type(x, t[1]) && parse_flag(x, t[2], s->type != CONF_SERVICE_INET, &s->is_private) &&

@@ -72,6 +72,7 @@ struct watch {
 	int64_t checked_us;     /* 0 = never */
 	struct stat st;
 	bool known;             /* `st` is what we loaded */
+	const char *missing, *source;   /* of watch_trouble() and watch_say_older(), made once */
 };
 
 enum watch_state { WATCH_SAME, WATCH_CHANGED, WATCH_GONE };
@@ -84,6 +85,10 @@ enum watch_state watch_poll(struct watch *w, const struct maps_env *env, int *er
  * really opened is noted in `w`: a descriptor handed to us may be older than what stands at the path by now.
  */
 int watch_open(struct watch *w, const struct maps_env *env);
+/* Words for a built file that cannot be opened (negative errno), with what to do; in the table's memory. */
+const char *watch_trouble(const struct table *t, struct watch *w, int error);
+/* A warning when the source text that stands beside a built file was changed after it. */
+void watch_say_older(const struct table *t, struct watch *w);
 /* The same, into `b`; 0 or -errno. */
 int watch_read(struct watch *w, const struct maps_env *env, struct buf *b);
 

@@ -103,11 +103,13 @@ reopen(struct table *t, struct cdb_state *s)
 	s->with_nul = false;
 	if (fd < 0) {
 		s->w.known = false;
-		mark_broken(t, s, fd_error(fd));
+		mark_broken(t, s, s->served ? fd_error(fd) : watch_trouble(t, &s->w, fd));
 	} else if (!cdb_file_init(&s->file, fd, &why) || has_bad_line(t, s, &why)) {
 		mark_broken(t, s, why.text);
 	} else {
 		s->warned = false;
+		if (!s->served)
+			watch_say_older(t, &s->w);
 	}
 }
 
@@ -121,7 +123,7 @@ look_at_source(struct table *t, struct cdb_state *s)
 	switch (watch_poll(&s->source_w, t->env, &r)) {
 	case WATCH_GONE:
 		s->source_gone = true;
-		mark_broken(t, s, "the source text is gone");
+		mark_broken(t, s, "the source text is gone: write it, or take the table out");
 		s->w.known = false;
 		s->w.checked_us = 0;
 		return;
@@ -162,7 +164,7 @@ ready(struct table *t, struct fault *why)
 			reopen(t, s);
 			break;
 		case WATCH_GONE:
-			mark_broken(t, s, s->served ? "not built yet from its source text" : fd_error(r));
+			mark_broken(t, s, s->served ? "not built yet from its source text" : watch_trouble(t, &s->w, r));
 			break;
 		}
 	}

@@ -95,9 +95,10 @@ reopen(struct table *t)
 	r = s->lock_fd < 0 ? -s->lock_fd : open_env(s);
 	if (r != 0) {
 		s->w.known = false;
-		mark_broken(t, words(r));
+		mark_broken(t, s->lock_fd < 0 ? watch_trouble(t, &s->w, -r) : words(r));
 		return;
 	}
+	watch_say_older(t, &s->w);
 	s->warned = false;
 	s->with_nul = false;
 }
@@ -115,7 +116,7 @@ ready(struct table *t, struct fault *why)
 		reopen(t);      /* also after writing in place: the mapping may have to grow */
 		break;
 	case WATCH_GONE:
-		mark_broken(t, fd_error(r));
+		mark_broken(t, watch_trouble(t, &s->w, r));
 		break;
 	}
 	if (s->env == NULL && why != NULL)

@@ -58,6 +58,34 @@ watch_poll(struct watch *w, const struct maps_env *env, int *errno_r)
 	return WATCH_CHANGED;
 }
 
+const char *
+watch_trouble(const struct table *t, struct watch *w, int error)
+{
+	if (error != -ENOENT)
+		return fd_error(error);
+	if (w->missing == NULL)
+		w->missing = arena_cstr(t->a, arena_printf(t->a, "%s: %s; build it: signet map build %.*s", fd_error(error), w->path,
+		    SPAN_ARG(t->label)));
+	return w->missing;
+}
+
+void
+watch_say_older(const struct table *t, struct watch *w)
+{
+	struct stat source;
+	bool older;
+
+	if (w->source == NULL)
+		w->source = arena_cstr(t->a, t->name);
+	if (fd_stat_path(w->source, &source) < 0 || !S_ISREG(source.st_mode))
+		return;
+	older = source.st_mtim.tv_sec > w->st.st_mtim.tv_sec ||
+	    (source.st_mtim.tv_sec == w->st.st_mtim.tv_sec && source.st_mtim.tv_nsec > w->st.st_mtim.tv_nsec);
+	if (older)
+		log_warning(NULL, "%.*s: the text was changed after %s was built: old entries are used; build it: signet map build %.*s",
+		    SPAN_ARG(t->label), w->path, SPAN_ARG(t->label));
+}
+
 static int
 plain_open(const char *path)
 {

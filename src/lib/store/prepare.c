@@ -126,6 +126,25 @@ make_marker(int fd, uid_t uid, gid_t gid)
 	return r < 0 ? r : fd_fsync(fd);
 }
 
+/* The folder that everything is in: its owner must reach it, and nobody else may put another in its place. */
+static bool
+check_door(int fd, const char *dir, uid_t uid, gid_t gid, struct fault *why)
+{
+	struct stat st;
+	mode_t need;
+
+	if (fd_stat(fd, &st) < 0)
+		return true;            /* whoever uses it will say so */
+	need = st.st_uid == uid ? 0100 : st.st_gid == gid ? 0010 : 0001;
+	if (uid != (uid_t)-1 && uid != 0 && !(st.st_mode & need))
+		return fault_set(why, "4.3.0", "queue_directory %s: owner %u and mode %03o keep uid %u out of it; run: chown root %s && chmod 755 %s", dir,
+		    (unsigned)st.st_uid, (unsigned)st.st_mode & 0777, (unsigned)uid, dir, dir);
+	if ((st.st_mode & 0002) && !(st.st_mode & S_ISVTX))
+		return fault_set(why, "4.3.0", "queue_directory %s: everybody may write into it and so put another queue in its place; run: chmod 755 %s", dir,
+		    dir);
+	return true;
+}
+
 bool
 store_prepare(const char *dir, uid_t uid, gid_t gid, struct fault *why)
 {
@@ -138,7 +157,11 @@ store_prepare(const char *dir, uid_t uid, gid_t gid, struct fault *why)
 		fd = r < 0 ? r : fd_open(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY, 0);
 	}
 	if (fd < 0)
-		return fault_set(why, "4.3.0", "queue_directory %s: %s", dir, fd_error(fd));
+		return fault_set(why, "4.3.0", "queue_directory %s: %s; name a directory that exists or can be made", dir, fd_error(fd));
+	if (!check_door(fd, dir, uid, gid, why)) {
+		fd_close(&fd);
+		return false;
+	}
 	marked = fstatat(fd, STORE_MARKER, &st, AT_SYMLINK_NOFOLLOW) == 0;
 	if (!marked)
 		ok = check_unmarked(fd, dir, why);

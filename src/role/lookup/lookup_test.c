@@ -78,7 +78,7 @@ a_missing_file_defers(void **state)
 	expect_log("lmdb:/nonexistent/t: No such file or directory");
 	scan_labels(SPAN("a lmdb:/nonexistent/t b"), "lmdb", add_table, &s);
 	assert_int_equal(ask(&s, "lmdb:/nonexistent/t", "k", &hit, &why), MAP_DEFER);
-	assert_span(without_label(span_str(why.text), SPAN("lmdb:/nonexistent/t")), "No such file or directory");
+	assert_span(without_label(span_str(why.text), SPAN("lmdb:/nonexistent/t")), "No such file or directory: /nonexistent/t.lmdb; build it: signet map build lmdb:/nonexistent/t");
 	end(&s);
 }
 

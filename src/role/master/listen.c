@@ -84,6 +84,21 @@ protocol_wanted(const struct conf_service *s, int family)
 	return false;
 }
 
+/* What to do about it; "" = nobody knows. */
+static const char *
+advice(int error)
+{
+	switch (error) {
+	case -EADDRINUSE:
+		return "; another program has it: ss -ltnp says which";
+	case -EADDRNOTAVAIL:
+		return "; this host does not have the address: ip addr says which it has";
+	case -EACCES:
+		return "; ports below 1024 are root's";
+	}
+	return "";
+}
+
 static bool
 one_address(struct master *m, const struct conf_service *s, const struct addrinfo *ai)
 {
@@ -102,7 +117,7 @@ one_address(struct master *m, const struct conf_service *s, const struct addrinf
 	if (fd == -EAFNOSUPPORT || (fd == -EADDRNOTAVAIL && ai->ai_family == AF_INET6))
 		return true;
 	if (fd < 0) {
-		log_error(NULL, "%s:%u: service %s: cannot listen on %s: %s", s->file, s->line, s->name, shown, fd_error(fd));
+		log_error(NULL, "%s:%u: service %s: cannot listen on %s: %s%s", s->file, s->line, s->name, shown, fd_error(fd), advice(fd));
 		return false;
 	}
 	add(m, s->name, shown, fd, false);
@@ -118,7 +133,7 @@ host_and_port(struct master *m, const struct conf_service *s, const char *host, 
 
 	if (r != 0) {
 		log_error(NULL, "%s:%u: service %s: %s%s%s: %s", s->file, s->line, s->name, host != NULL ? host : "",
-		    host != NULL ? ":" : "", port, gai_strerror(r));
+		    host != NULL ? ":" : "", port, r == EAI_SERVICE ? "no such port; write its number" : gai_strerror(r));
 		return false;
 	}
 	for (const struct addrinfo *ai = list; ai != NULL && ok; ai = ai->ai_next)

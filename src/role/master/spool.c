@@ -66,8 +66,10 @@ spool_prepare(struct master *m, struct fault *why)
 			    p->mail_owner);
 	}
 	if (!make_dir(p->data_directory, "", 0755, owner, why) || !take_lock(m, p->data_directory, why) ||
-	    !make_dir(p->data_directory, "maps", 0755, owner, why))
+	    !make_dir(p->data_directory, "maps", 0755, owner, why)) {
+		fault_prefix(why, "data_directory");
 		return false;
+	}
 	return store_prepare(p->queue_directory, owner != NULL ? owner->pw_uid : (uid_t)-1,
 	    owner != NULL ? owner->pw_gid : (gid_t)-1, why);
 }
