@@ -247,6 +247,20 @@ static const struct row rows[] = {
 	    TLSA("example.org", S, "3 1 1") }, "example.org[192.0.2.9]=dane example.org", NULL },
 	/* spec 20.16 */
 	{ "null MX", DANE, "example.org", { MX(S, ".") }, "! 5.1.10 Domain example.org does not accept mail (nullMX)", NULL },
+	{ "a null MX among others is none (RFC 7505 section 3)", DANE, "example.org", { MX(S, "."), MX(S, MXHOST), HOST(S) },
+	    "mx.example.org[192.0.2.1]=may", NULL },
+	{ "one host does not exist, the other is bogus: not a bounce", DANE, "example.org", { MX(S, "gone.example.org"), MX(S, MXHOST),
+	    { MXHOST, DNS_TYPE_A, DNS_BOGUS, NULL, NULL } }, "! 4.4.3 Host or domain name not found. Name service error for "
+	    "name=mx.example.org type=A: DNSSEC validation failed, try again", NULL },
+	{ "in any order", DANE, "example.org", { MX(S, MXHOST), MX(S, "gone.example.org"), { MXHOST, DNS_TYPE_A, DNS_FAILED, NULL, NULL } },
+	    "! 4.4.3 Host or domain name not found. Name service error for name=mx.example.org type=A: Host not found, try again", NULL },
+	{ "an MX lookup that fails is not an implicit MX", DANE, "example.org", { MX(DNS_FAILED, NULL), { "example.org", DNS_TYPE_A, S,
+	    "192.0.2.9", NULL } }, "! 4.4.3 Host or domain name not found. Name service error for name=example.org type=MX: Host not found, "
+	    "try again", "!/A" },
+	{ "a policy table that fails is not one without an entry", "smtp_tls_policy_maps = fail:oops\n", "example.org", { MX(I, MXHOST), HOST(I) },
+	    "mx.example.org[192.0.2.1]=! 4.7.5 client TLS configuration problem", NULL },
+	{ "nor behind another table", "smtp_tls_policy_maps = inline:{ {a.example=may} }, fail:oops, inline:{ {example.org=may} }\n", "example.org",
+	    { MX(I, MXHOST), HOST(I) }, "mx.example.org[192.0.2.1]=! 4.7.5 client TLS configuration problem", NULL },
 	{ "a name that does not exist", DANE, "example.org", { MX(S, NULL) }, "! 5.4.4 Host or domain name not found. Name "
 	    "service error for name=example.org type=A: Host not found", NULL },
 	{ "[host] has no MX", DANE, "[mx.example.org]", { MX(I, MXHOST), HOST(S), TLSA(MXHOST, S, "3 1 1") },
@@ -422,6 +436,159 @@ test_the_legacy_table_beside_others(void **state)
 	assert_string_equal(d.fault.dsn, "4.3.0");
 	assert_string_equal(d.fault.text, "Temporary lookup error");
 	end(&w);
+}
+
+/* ---- the system's way (smtp_host_lookup = dns, native) */
+
+static struct asks_link *system_link;
+static struct asks *system_asks;
+static unsigned system_asked;
+
+static bool
+send_system(void *ctx, uint64_t id, struct span name, uint16_t type)
+{
+	(void)ctx;
+	(void)name;
+	(void)id;
+	(void)type;
+	system_asked++;
+	return false;                   /* and it does not work either */
+}
+
+static struct asks *
+system_way(void *ctx)
+{
+	(void)ctx;
+	return system_asks;
+}
+
+/* A name that does not exist may be known to the system; an answer that failed or was forged is not asked for anew without proof. */
+static void
+test_the_systems_way_does_not_go_round_dnssec(void **state)
+{
+	static const struct asks_ops system_ops = { send_map, send_system };
+	static const struct {
+		enum dns_status status;
+		bool asked;
+	} cases[] = { { DNS_SECURE, true }, { DNS_INSECURE, true }, { DNS_BOGUS, false }, { DNS_FAILED, false } };
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct rr one[] = { { MXHOST, DNS_TYPE_A, cases[i].status, NULL, NULL } };
+		struct fault why;
+		struct world w;
+
+		begin(&w, DANE "smtp_host_lookup = dns, native\n");
+		system_link = asks_link_new(w.loop, &system_ops, NULL, 60000);
+		system_asks = asks_new(system_link, on_ready, NULL);
+		system_asked = 0;
+		w.hop.native = system_way;
+		zone = one;
+		n_zone = 1;
+		assert_int_equal(gather(&w, "[mx.example.org]", &why), MAP_ABSENT);
+		if ((system_asked > 0) != cases[i].asked)
+			fail_msg("row %zu", i);
+		asks_free(&system_asks);
+		asks_link_free(&system_link);
+		end(&w);
+	}
+}
+
+/* RFC 7672 section 3.2.2: the next hop's own alias counts as a name, too. */
+static void
+test_the_owner_of_the_mx_records(void **state)
+{
+	static const struct rr known[] = { { "example.org", DNS_TYPE_MX, S, "mx.example.com", "example.com" },
+		{ "mx.example.com", DNS_TYPE_A, S, "192.0.2.1", NULL }, TLSA("mx.example.com", S, "2 0 1") };
+	struct tls_decision d;
+	struct fault why;
+	struct world w;
+
+	(void)state;
+	begin(&w, DANE);
+	zone = known;
+	n_zone = COUNT(known);
+	assert_int_equal(gather(&w, "example.org", &why), MAP_FOUND);
+	assert_true(hop_decide(&w.hop, &w.hop.list[0], w.arena, &d));
+	assert_int_equal(d.n_names, 3);
+	assert_span(d.names[0].name, "mx.example.com");
+	assert_span(d.names[1].name, "example.org");
+	assert_span(d.names[2].name, "example.com");
+	end(&w);
+}
+
+/* Mail for port 25 of our own address would come back; another port is another server. */
+static void
+test_our_own_addresses(void **state)
+{
+	static const struct rr known[] = { HOST(I) };
+	struct hop_own_address address = { AF_INET, { 192, 0, 2, 1 } };
+	struct hop_own own = { .list = &address, .count = 1 };
+	struct fault why;
+	struct world w;
+
+	(void)state;
+	zone = known;
+	n_zone = 1;
+	begin(&w, "");
+	w.hop.own = &own;
+	assert_int_equal(gather(&w, "[mx.example.org]", &why), MAP_ABSENT);
+	assert_string_equal(why.dsn, "5.4.6");
+	assert_true(w.hop.ours);
+	assert_int_equal(gather(&w, "[mx.example.org]:587", &why), MAP_FOUND);
+	assert_false(w.hop.ours);
+	end(&w);
+}
+
+/* Several next hops: which, in which order, and what one that leads nowhere means. */
+static void
+test_lists(void **state)
+{
+	static const struct {
+		const char *main_cf, *nexthop;
+		size_t at;
+		bool ours;              /* there, we are a server of the domain */
+		const char *dsn;        /* of that one; "" = it has servers */
+		const char *left, *told, *mistake;
+	} cases[] = {
+		{ "", "a.example", 0, false, "5.4.4", "a.example", "5.4.4", "" },
+		{ "", "a.example, [b.example]:25", 0, false, "5.4.4", "a.example [b.example]:25", "5.4.4", "" },
+		{ "smtp_fallback_relay = f.example [g.example]\n", "a.example", 0, false, "5.4.4", "a.example f.example [g.example]", "5.4.4", "" },
+		{ "smtp_fallback_relay = f.example\n", "a.example", 0, false, "5.1.10", "a.example", "5.1.10", "" },
+		{ "smtp_fallback_relay = f.example\n", "a.example", 0, false, "4.4.3", "a.example f.example", "4.4.3", "" },
+		{ "smtp_fallback_relay = f.example\n", "a.example", 0, true, "", "a.example", "", "" },
+		{ "smtp_fallback_relay = f.example\n", "a.example", 1, true, "", "a.example f.example", "", "" },
+		{ "smtp_fallback_relay = f.example\n", "a.example", 1, false, "5.4.4", "a.example f.example", "4.3.5", "fallback_relay configuration problem: x" },
+		{ "smtp_fallback_relay = f.example\n", "unix:/a b", 0, false, "", "unix:/a b", "", "" },
+		{ "relayhost = [r.example]\n", "[r.example]", 0, false, "5.4.4", "[r.example]", "4.3.5", "relayhost configuration problem: x" },
+		{ "relayhost = [r.example]\n", "a.example", 0, false, "5.4.4", "a.example", "5.4.4", "" },
+		{ "", "", 0, false, "", "", "", "" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct fault why = { 0 };
+		struct span mistake = SPAN("");
+		struct hop_list l;
+		struct world w;
+		struct buf b;
+
+		begin(&w, cases[i].main_cf);
+		hop_list(&w.svc, span_str(cases[i].nexthop), w.arena, &l);
+		w.hop.ours = cases[i].ours;
+		hop_list_found(&l, cases[i].at, &w.hop);
+		if (cases[i].dsn[0] != '\0') {
+			fault_set(&why, cases[i].dsn, "x");
+			mistake = hop_list_leads_nowhere(&l, cases[i].at, &why, w.arena);
+		}
+		buf_init(&b, 1000);
+		for (size_t k = 0; k < l.count; k++)
+			buf_addf(&b, "%s%.*s", k > 0 ? " " : "", SPAN_ARG(l.hop[k]));
+		if (strcmp(buf_cstr(&b), cases[i].left) != 0 || strcmp(why.dsn, cases[i].told) != 0 || !span_eq(mistake, span_str(cases[i].mistake)))
+			fail_msg("row %zu: %s; %s; %.*s", i, buf_cstr(&b), why.dsn, SPAN_ARG(mistake));
+		buf_release(&b);
+		end(&w);
+	}
 }
 
 /* Spec 20.6: the status of A and of AAAA is judged address by address. */
@@ -617,6 +784,10 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_a_decision_outlives_its_facts),
 	KIT_TEST(test_the_legacy_table),
 	KIT_TEST(test_the_legacy_table_beside_others),
+	KIT_TEST(test_the_systems_way_does_not_go_round_dnssec),
+	KIT_TEST(test_the_owner_of_the_mx_records),
+	KIT_TEST(test_our_own_addresses),
+	KIT_TEST(test_lists),
 	KIT_TEST(test_each_address_has_its_own_status),
 	KIT_TEST(test_the_facts_are_complete),
 	KIT_TEST(test_support_levels),

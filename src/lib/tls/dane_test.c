@@ -575,16 +575,50 @@ test_verdicts(void **state)
 	kit_cert_free(&selfsigned);
 }
 
+/* An entry that asks for DANE where DNSSEC cannot work (20.10); records that nobody can use still name the server (7672 8.1). */
+static void
+test_what_is_left_without_dane(void **state)
+{
+	static const char *const levels[] = { "dane", "dane-only" };
+	struct arena *a = arena_new(8 << 20);
+	struct tls_params p = defaults;
+	struct tls_tlsa list[1];
+	struct tls_dane_facts dane = { .state = TLS_DANE_FOUND, .base = SPAN("real.example.net"), .qname = SPAN("q"), .records = list,
+		.count = records("1 1 1", list) };
+	struct tls_facts f = { .params = &p, .nexthop = SPAN("example.org"), .host = SPAN("mx.example.org"), .host_canon = SPAN("real.example.net"),
+		.port = 25, .from_mx = true, .mx_secure = true, .dane = &dane };
+	struct tls_decision d;
+
+	(void)state;
+	p.servername = "other.example";
+	assert_true(tls_policy_decide(&f, a, &d));
+	assert_int_equal(d.level, TLS_LEVEL_ENCRYPT);
+	assert_span(d.sni, "real.example.net");
+	p.security_level = "may";
+	p.no_dane = "smtp_dns_support_level is not dnssec";
+	f.table = (struct tls_table_answer){ .state = TLS_ANSWER_FOUND, .key = SPAN("example.org"), .source = SPAN("t:1") };
+	for (size_t i = 0; i < COUNT(levels); i++) {
+		f.table.value = span_str(levels[i]);
+		assert_false(tls_policy_decide(&f, a, &d));
+		assert_string_equal(d.fault.text, "client TLS configuration problem");
+		assert_non_null(strstr(d.warnings[0].p, "needs DNSSEC: smtp_dns_support_level is not dnssec"));
+	}
+	arena_free(&a);
+}
+
 /* Rollover: the old and the next record; a strong digest that lies is not rescued by a weaker one that fits. */
 static void
 test_sets(void **state)
 {
 	struct arena *a = arena_new(8 << 20);
 	const struct kit_cert *chain[] = { &leaf, &ca, NULL };
+	struct tls_dane_digests digests;
 	struct tls_tlsa set[4];
 	struct tls_verdict v;
+	char *longer;
 
 	(void)state;
+	assert_true(tls_dane_digests_parse(SPAN("sha512 sha256"), &digests, NULL));
 	set[0] = record_of(a, &other, 3, 1, 1);
 	set[1] = record_of(a, &leaf, 3, 1, 1);
 	judge(a, set, 2, true, chain, CERTS_NOW, &v);
@@ -597,6 +631,18 @@ test_sets(void **state)
 	judge(a, set, 2, true, chain, CERTS_NOW, &v);
 	assert_true(v.matched);
 	assert_int_equal(v.dane_usage, 2);
+	set[0] = record_of(a, &other, 3, 1, 2);         /* agility is about digests: full data count beside them */
+	set[1] = record_of(a, &leaf, 3, 1, 0);
+	judge(a, set, 2, true, chain, CERTS_NOW, &v);
+	assert_true(v.matched);
+	set[1] = record_of(a, &leaf, 3, 0, 0);          /* nothing may follow the certificate */
+	longer = arena_alloc(a, set[1].data.n + 1);
+	memcpy(longer, set[1].data.p, set[1].data.n);
+	set[1].data = span_of(longer, set[1].data.n + 1);
+	assert_int_equal(tls_dane_judge(&digests, set, 2), 1);
+	assert_int_equal(set[1].fate, TLS_TLSA_DATA);
+	judge(a, set, 2, true, chain, CERTS_NOW, &v);
+	assert_false(v.matched);
 	set[0] = record_of(a, &leaf, 1, 1, 1);          /* would fit, if 1 meant 3 */
 	set[1] = record_of(a, &other, 3, 1, 1);
 	judge(a, set, 2, true, chain, CERTS_NOW, &v);
@@ -638,6 +684,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_order),
 	KIT_TEST(test_verdicts),
 	KIT_TEST(test_sets),
+	KIT_TEST(test_what_is_left_without_dane),
 	KIT_TEST(test_raw_keys),
 };
 

@@ -403,7 +403,7 @@ test_decisions(void **state)
 		    { "proto=<>=TLSv1>", "ciphers=<MEDIUM>", "seclevel=0 weak=15" } },
 		{ "encrypt: never in clear", "encrypt", NULL, NULL, NULL,
 		    { "level=encrypt", "no-starttls=defer refused=defer handshake=defer mismatch=defer",
-		    "match=0 pkix=0", "ciphers=<MEDIUM:!eNULL:!kRSA>", "proto=<>=TLSv1.2>" } },
+		    "match=0 pkix=0", "ciphers=<MEDIUM:!eNULL:!kRSA>", "proto=<>=TLSv1.2> ciphers=<MEDIUM:!eNULL:!kRSA> seclevel=0 weak=0" } },
 		{ "fingerprint needs fingerprints", "fingerprint", NULL, NULL, NULL,
 		    { "invalid 4.7.5 client TLS configuration problem",
 		    "warning=<nexthop domain example.org: configured at fingerprint security level, but with no "
@@ -618,7 +618,11 @@ test_unix_sockets(void **state)
 		    { "level=none asked=may", "try=0", "warning=<" } },
 		{ "secure looks for our own name", "secure", NULL, "/var/run/lmtp", "/var/run/lmtp",
 		    { "level=secure", "names=<me.example .me.example>", "sni=<>" } },
+		{ "encrypt stays", "encrypt", NULL, "/var/run/lmtp", "/var/run/lmtp", { "level=encrypt asked=encrypt", "try=1" } },
+		{ "so do fingerprints", "may", "fingerprint match=" FP1, "/var/run/lmtp", "/var/run/lmtp", { "level=fingerprint", "try=1" } },
+		{ "none stays, without a word", "none", NULL, "/var/run/lmtp", "/var/run/lmtp", { "level=none asked=none" } },
 		{ "dane is impossible", "dane", NULL, "/var/run/lmtp", "/var/run/lmtp", { "invalid 4.7.5" } },
+		{ "dane-only, too", "dane-only", NULL, "/var/run/lmtp", "/var/run/lmtp", { "invalid 4.7.5" } },
 	};
 
 	(void)state;
@@ -643,6 +647,15 @@ test_table_failure(void **state)
 	(void)state;
 	p.security_level = "may";
 	run_row(&row, &p, f);
+	/* the legacy table has its own name and, when it cannot be asked, its own text (tls-client.md 3.4) */
+	f.table.per_site = true;
+	row.want[0] = "invalid 4.3.0 Temporary lookup error";
+	row.want[1] = "warning=<smtp_tls_per_site, next-hop destination \"example.org\": ldap: no answer>";
+	run_row(&row, &p, f);
+	fault_set(&f.table.why, "4.7.5", "what?");
+	row.want[0] = "invalid 4.7.5 client TLS configuration problem";
+	row.want[1] = "what?";
+	run_row(&row, &p, f);
 }
 
 static void
@@ -656,6 +669,12 @@ test_parameters(void **state)
 	struct decide_row excl_may = { "one at may", "may", NULL, NULL, NULL, { "ciphers=<MEDIUM:!DES:!3DES>" } };
 	struct decide_row canon = { "smtp_cname_overrides_servername", "verify", NULL, NULL, NULL,
 		{ "names=<real.example>", "sni=<real.example>" } };
+	struct decide_row host = { "an alias alone changes nothing", "verify", NULL, NULL, NULL, { "names=<mx.example.org>", "sni=<mx.example.org>" } };
+	struct decide_row anchors = { "smtp_tls_trust_anchor_file", "verify", NULL, NULL, NULL, { "rootca=0 tafiles=2" } };
+	struct decide_row own_anchors = { "tafile instead of it", "may", "verify tafile=/x.pem", NULL, NULL, { "tafiles=1" } };
+	struct decide_row rootca = { "rootca instead of it", "may", "verify rootca=" FP1, NULL, NULL, { "rootca=1 tafiles=0" } };
+	struct decide_row sts = { "MTA-STS without its patterns: any name of the policy from any host", "may",
+		"secure policy_type=sts match=a.example mx_host_pattern=mx.other.example", NULL, NULL, { "skip=0", "names=<a.example>" } };
 	struct decide_row sni = { "smtp_tls_servername", "verify", NULL, NULL, NULL, { "sni=<example.org>" } };
 	/* tls_null_ciphers_enable */
 	struct decide_row null = { "the null grade with its switch", "encrypt", "fingerprint ciphers=null match=" FP1,
@@ -675,6 +694,14 @@ test_parameters(void **state)
 	p.security_level = "may";
 	run_row(&excl_may, &p, (struct tls_facts){ 0 });
 	p.security_level = "verify";
+	run_row(&host, &p, (struct tls_facts){ .host_canon = SPAN("real.example") });
+	p.trust_anchor_file = "/a.pem, /b.pem";
+	run_row(&anchors, &p, (struct tls_facts){ 0 });
+	run_row(&own_anchors, &p, (struct tls_facts){ 0 });
+	run_row(&rootca, &p, (struct tls_facts){ 0 });
+	p.trust_anchor_file = "";
+	p.enforce_sts_mx_patterns = false;
+	run_row(&sts, &p, (struct tls_facts){ 0 });
 	p.cname_overrides_servername = true;
 	run_row(&canon, &p, (struct tls_facts){ .host_canon = SPAN("real.example") });
 	p.servername = "nexthop";
