@@ -2,6 +2,8 @@
 #include "base/log.h"
 #include "hop/hop_private.h"
 
+enum { NAME_CHARS = 253 };      /* RFC 1035 section 2.3.4, without the root's dot */
+
 static enum map_result
 found_none(struct hop *h, struct tls_dane_facts *f, struct span why)
 {
@@ -41,6 +43,8 @@ ask_tlsa(struct hop *h, const struct hop_address *addr, struct span base, struct
 
 	f->base = base;
 	f->qname = arena_printf(h->arena, "_%u._tcp.%.*s", addr->port, SPAN_ARG(base));
+	if (f->qname.n > NAME_CHARS)
+		return found_none(h, f, SPAN("a name below which TLSA records would have one that is too long for DNS"));
 	if (hop_ask(h, false, f->qname, DNS_TYPE_TLSA, &d) == MAP_WAIT)
 		return MAP_WAIT;
 	if (!dns_known(d))

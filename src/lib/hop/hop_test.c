@@ -29,7 +29,7 @@ static size_t n_zone;
 
 static struct {
 	uint64_t id[64];
-	char name[64][128];
+	char name[64][300];
 	uint16_t type[64];
 	size_t n, answered;
 	char log[4096];
@@ -275,6 +275,10 @@ static const struct row rows[] = {
 	    { MX(S, MXHOST), HOST(S), TLSA(MXHOST, S, "2 0 1") }, "mx.example.org[192.0.2.1]=dane-only mx.example.org", NULL },
 	{ "a table entry without DANE asks for nothing", DANE "smtp_tls_policy_maps = inline:{ {example.org=encrypt} }\n",
 	    "example.org", { MX(S, MXHOST), HOST(S) }, "mx.example.org[192.0.2.1]=encrypt", "!TLSA" },
+#define LONG_LABEL "abcdefghijabcdefghijabcdefghijabcdefghijabcdefghijabcdefghij"
+#define LONG_HOST LONG_LABEL "." LONG_LABEL "." LONG_LABEL "." LONG_LABEL ".abc"
+	{ "a name that leaves no room for _25._tcp has no records", DANE, "[" LONG_HOST "]", { { LONG_HOST, DNS_TYPE_A, S, "192.0.2.1", NULL } },
+	    LONG_HOST "[192.0.2.1]=may", "!TLSA" },
 	{ "unusable records force encryption", DANE, "example.org", { MX(S, MXHOST), HOST(S), TLSA(MXHOST, S, "1 1 1") },
 	    "mx.example.org[192.0.2.1]=encrypt mx.example.org", NULL },
 	{ "a bracket that is not closed is a mistake of ours", DANE, "[mx.example.org", { { 0 } }, "! 4.3.5 Server configuration error", "!mx" },

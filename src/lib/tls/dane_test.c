@@ -650,6 +650,45 @@ test_sets(void **state)
 	arena_free(&a);
 }
 
+/* The verdict about a raw key: behind an MX record that nothing proves it is trusted, not verified (RFC 7672 section 2.2.1). */
+static void
+test_verdicts_about_raw_keys(void **state)
+{
+	static const struct {
+		bool insecure_mx, other, failed;
+		uint8_t usage;
+		bool matched;
+		enum tls_trust trust;
+	} rows[] = {
+		{ false, false, false, 3, true, TLS_TRUST_VERIFIED }, { true, false, false, 3, true, TLS_TRUST_TRUSTED },
+		{ false, true, false, 3, false, TLS_TRUST_UNTRUSTED }, { true, true, false, 3, false, TLS_TRUST_UNTRUSTED },
+		{ false, false, true, 3, false, TLS_TRUST_UNTRUSTED }, { false, false, false, 2, false, TLS_TRUST_UNTRUSTED },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct arena *a = arena_new(8 << 20);
+		struct tls_params p = defaults;
+		struct tls_tlsa list[1] = { record_of(a, &leaf, rows[i].usage, 1, 1) };
+		struct tls_dane_facts dane = { .state = TLS_DANE_FOUND, .base = SPAN("mx.example.org"), .qname = SPAN("q"), .records = list, .count = 1 };
+		struct tls_facts f = { .params = &p, .nexthop = SPAN("example.org"), .host = SPAN("mx.example.org"), .port = 25, .from_mx = true,
+			.mx_secure = !rows[i].insecure_mx, .dane = &dane };
+		struct tls_peer peer = { .raw_key = rows[i].other ? other.key : leaf.key, .cipher_bits = 256 };
+		struct tls_client_ctx *c = context();
+		struct tls_decision d;
+		struct tls_verdict v;
+
+		assert_true(tls_policy_decide(&f, a, &d));
+		d.policy_failure = rows[i].failed;
+		d.policy_failure_type = SPAN("validation-failure");
+		tls_verify_peer(&d, c, &peer, CERTS_NOW, &v);
+		if (v.matched != rows[i].matched || v.trust != rows[i].trust || (v.reason[0] == '\0') != rows[i].matched)
+			fail_msg("row %zu: %s matched %d \"%s\"", i, tls_trust_name(v.trust), v.matched, v.reason);
+		tls_client_ctx_unref(&c);
+		arena_free(&a);
+	}
+}
+
 static void
 test_raw_keys(void **state)
 {
@@ -686,6 +725,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_sets),
 	KIT_TEST(test_what_is_left_without_dane),
 	KIT_TEST(test_raw_keys),
+	KIT_TEST(test_verdicts_about_raw_keys),
 };
 
 int

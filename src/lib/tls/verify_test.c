@@ -362,6 +362,99 @@ test_anchor_files(void **state)
 	kit_cert_free(&leaf);
 }
 
+/* Of several errors the one nearest to the server is told; what a bad policy of the domain says comes before all of them. */
+static void
+test_the_nearest_error_is_told(void **state)
+{
+	struct kit_cert old_ca = kit_cert((struct kit_cert_spec){ .cn = "Old CA", .ca = true, .issuer = &root, .from_s = CERTS_NOW - 2000,
+		.to_s = CERTS_NOW - 1000 });
+	struct kit_cert fresh = kit_cert((struct kit_cert_spec){ .san = "DNS:mx.example.org", .issuer = &old_ca });
+	struct kit_cert stale = kit_cert((struct kit_cert_spec){ .san = "DNS:mx.example.org", .issuer = &old_ca, .from_s = CERTS_NOW - 2000,
+		.to_s = CERTS_NOW - 1000 });
+	const struct kit_cert *sent[] = { &old_ca, NULL };
+	struct tls_client_ctx *c = context(root_file(&root));
+	struct tls_name names[4];
+	struct tls_decision d;
+	struct tls_verdict v;
+
+	(void)state;
+	decision(&d, TLS_LEVEL_VERIFY, names, "mx.example.org");
+	verify(&d, c, &fresh, sent, CERTS_NOW, &v);
+	assert_false(v.matched);
+	assert_string_equal(v.reason_who, "CA");
+	assert_string_equal(v.reason, "certificate has expired");
+	verify(&d, c, &stale, sent, CERTS_NOW, &v);
+	assert_string_equal(v.reason_who, "server");
+	assert_string_equal(v.reason, "certificate has expired");
+	d.policy_failure = true;
+	d.policy_failure_type = SPAN("sts-policy-invalid");
+	verify(&d, c, &stale, sent, CERTS_NOW, &v);
+	assert_string_equal(v.reason, "external policy failure (sts-policy-invalid)");
+	tls_client_ctx_unref(&c);
+	kit_cert_free(&old_ca);
+	kit_cert_free(&fresh);
+	kit_cert_free(&stale);
+}
+
+/* A level that must match refuses certificates signed with SHA-1, unless the policy names them (the library's level 0, section 9). */
+static void
+test_signatures_with_sha1(void **state)
+{
+	struct kit_cert leaf = kit_cert((struct kit_cert_spec){ .san = "DNS:mx.example.org", .issuer = &ca });
+	const struct kit_cert *sent[] = { &ca, NULL };
+	struct tls_client_ctx *c = context(root_file(&root));
+	struct tls_name names[4];
+	struct tls_decision d;
+	struct tls_verdict v;
+
+	(void)state;
+	assert_true(X509_sign(leaf.cert, ca.key, EVP_sha1()) > 0);
+	decision(&d, TLS_LEVEL_VERIFY, names, "mx.example.org");
+	verify(&d, c, &leaf, sent, CERTS_NOW, &v);
+	assert_false(v.matched);
+	assert_non_null(strstr(v.reason, "too weak"));
+	d.openssl_level = 0;
+	verify(&d, c, &leaf, sent, CERTS_NOW, &v);
+	assert_true(v.matched);
+	tls_client_ctx_unref(&c);
+	kit_cert_free(&leaf);
+}
+
+/* One file of anchors that cannot be read spoils the policy: the others are not enough. */
+static void
+test_every_anchor_file_counts(void **state)
+{
+	struct kit_cert leaf = kit_cert((struct kit_cert_spec){ .san = "DNS:mx.example.org", .issuer = &ca });
+	const struct kit_cert *sent[] = { &ca, NULL }, *good[] = { &root };
+	struct tls_client_ctx *c = context(root_file(&root));
+	struct tls_anchor_file files[2] = { { span_str(kit_pem_file("good.pem", "c", good)) }, { SPAN("/nonexistent/ta.pem") } };
+	struct tls_name names[4];
+	struct tls_decision d;
+	struct tls_verdict v;
+	struct fault why;
+
+	(void)state;
+	decision(&d, TLS_LEVEL_VERIFY, names, "mx.example.org");
+	d.tafiles = files;
+	for (d.n_tafiles = 1; d.n_tafiles <= 2; d.n_tafiles++) {
+		if (tls_client_ctx_usable(c, &d, &why) != (d.n_tafiles == 1))
+			fail_msg("%zu files", d.n_tafiles);
+		verify(&d, c, &leaf, sent, CERTS_NOW, &v);
+		assert_int_equal(v.matched, d.n_tafiles == 1);
+	}
+	assert_non_null(strstr(why.text, "/nonexistent/ta.pem"));
+	/* a name without letters is the name of nobody */
+	decision(&d, TLS_LEVEL_VERIFY, names, "");
+	names[0] = (struct tls_name){ .name = SPAN(""), .subdomains = true };
+	names[1] = (struct tls_name){ .name = SPAN("") };
+	d.n_names = 2;
+	verify(&d, c, &leaf, sent, CERTS_NOW, &v);
+	assert_false(v.matched);
+	assert_int_equal(v.trust, TLS_TRUST_UNTRUSTED);
+	tls_client_ctx_unref(&c);
+	kit_cert_free(&leaf);
+}
+
 /* spec 20.12, 20.19 */
 static void
 test_weaknesses(void **state)
@@ -586,6 +679,9 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_a_mismatch_says_what_was_found_and_wanted),
 	KIT_TEST(test_fingerprints),
 	KIT_TEST(test_anchor_files),
+	KIT_TEST(test_the_nearest_error_is_told),
+	KIT_TEST(test_signatures_with_sha1),
+	KIT_TEST(test_every_anchor_file_counts),
 	KIT_TEST(test_weaknesses),
 	KIT_TEST(test_special_cases),
 	KIT_TEST(test_broken_files_lower_nothing),
