@@ -8,6 +8,7 @@
 
 #include "base/loop.h"
 #include "conf/conf.h"
+#include "hop/outcome.h"
 #include "kit/kit.h"
 #include "maps/build.h"
 #include "maps/maps.h"
@@ -682,6 +683,61 @@ letters(struct span s)
 	return n;
 }
 
+/* The texts, codes and tls= fields of tls-client.md 1.1 and 13.3, level by level. */
+static void
+test_outcomes(void **state)
+{
+	static const char clear_no[] = "clear - tls=%s:none", no[] = "defer 4.7.4 TLS is required, but was not offered by host P tls=!%s",
+	    refused[] = "defer 4.7.5 TLS is required, but host P refused to start TLS tls=!%s",
+	    handshake[] = "defer 4.7.5 Cannot start TLS: handshake failure tls=!%s", mismatch[] = "defer 4.7.5 Server certificate not verified tls=!%s";
+	static const struct {
+		enum tls_level asked, level;
+		enum hop_event event;
+		const char *want;       /* %s: the level as the field has it */
+	} cases[] = {
+		{ TLS_LEVEL_NONE, TLS_LEVEL_NONE, HOP_EVENT_NOT_OFFERED, "clear - tls=none" },
+		{ TLS_LEVEL_MAY, TLS_LEVEL_MAY, HOP_EVENT_NOT_OFFERED, clear_no },
+		{ TLS_LEVEL_MAY, TLS_LEVEL_MAY, HOP_EVENT_REFUSED, clear_no },
+		{ TLS_LEVEL_MAY, TLS_LEVEL_MAY, HOP_EVENT_HANDSHAKE, "clear-later 4.7.5 Cannot start TLS: handshake failure tls=may?" },
+		{ TLS_LEVEL_MAY, TLS_LEVEL_MAY, HOP_EVENT_SECURED, "clear - tls=may" },
+		{ TLS_LEVEL_MAY, TLS_LEVEL_MAY, HOP_EVENT_LOST, "defer - tls=may?" },
+		{ TLS_LEVEL_DANE, TLS_LEVEL_MAY, HOP_EVENT_NOT_OFFERED, "clear - tls=dane:none" },
+		{ TLS_LEVEL_DANE, TLS_LEVEL_MAY, HOP_EVENT_HANDSHAKE, "clear-later 4.7.5 Cannot start TLS: handshake failure tls=dane:may?" },
+		{ TLS_LEVEL_ENCRYPT, TLS_LEVEL_ENCRYPT, HOP_EVENT_NOT_OFFERED, no }, { TLS_LEVEL_ENCRYPT, TLS_LEVEL_ENCRYPT, HOP_EVENT_REFUSED, refused },
+		{ TLS_LEVEL_ENCRYPT, TLS_LEVEL_ENCRYPT, HOP_EVENT_HANDSHAKE, handshake },
+		{ TLS_LEVEL_FINGERPRINT, TLS_LEVEL_FINGERPRINT, HOP_EVENT_NOT_OFFERED, no }, { TLS_LEVEL_FINGERPRINT, TLS_LEVEL_FINGERPRINT, HOP_EVENT_MISMATCH, mismatch },
+		{ TLS_LEVEL_DANE, TLS_LEVEL_DANE, HOP_EVENT_NOT_OFFERED, no }, { TLS_LEVEL_DANE, TLS_LEVEL_DANE, HOP_EVENT_REFUSED, refused },
+		{ TLS_LEVEL_DANE, TLS_LEVEL_DANE, HOP_EVENT_HANDSHAKE, handshake }, { TLS_LEVEL_DANE, TLS_LEVEL_DANE, HOP_EVENT_MISMATCH, mismatch },
+		{ TLS_LEVEL_DANE, TLS_LEVEL_DANE, HOP_EVENT_SECURED, "clear - tls=%s" }, { TLS_LEVEL_DANE, TLS_LEVEL_DANE, HOP_EVENT_LOST, "defer - tls=%s?" },
+		{ TLS_LEVEL_DANE, TLS_LEVEL_ENCRYPT, HOP_EVENT_NOT_OFFERED, no }, { TLS_LEVEL_DANE, TLS_LEVEL_ENCRYPT, HOP_EVENT_SECURED, "clear - tls=%s" },
+		{ TLS_LEVEL_DANE, TLS_LEVEL_HALF_DANE, HOP_EVENT_MISMATCH, mismatch }, { TLS_LEVEL_DANE, TLS_LEVEL_HALF_DANE, HOP_EVENT_NOT_OFFERED, no },
+		{ TLS_LEVEL_DANE_ONLY, TLS_LEVEL_DANE_ONLY, HOP_EVENT_NOT_OFFERED, no }, { TLS_LEVEL_DANE_ONLY, TLS_LEVEL_DANE_ONLY, HOP_EVENT_HANDSHAKE, handshake },
+		{ TLS_LEVEL_VERIFY, TLS_LEVEL_VERIFY, HOP_EVENT_REFUSED, refused }, { TLS_LEVEL_VERIFY, TLS_LEVEL_VERIFY, HOP_EVENT_MISMATCH, mismatch },
+		{ TLS_LEVEL_SECURE, TLS_LEVEL_SECURE, HOP_EVENT_HANDSHAKE, handshake }, { TLS_LEVEL_SECURE, TLS_LEVEL_SECURE, HOP_EVENT_MISMATCH, mismatch },
+	};
+	static const char *const next[] = { "clear", "clear-later", "defer" };
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		bool needs = tls_level_needs_tls(cases[i].level);
+		struct tls_decision d = { .asked = cases[i].asked, .level = cases[i].level,
+			.on_no_starttls = needs ? TLS_NEXT_DEFER : TLS_NEXT_CLEAR, .on_starttls_refused = needs ? TLS_NEXT_DEFER : TLS_NEXT_CLEAR,
+			.on_handshake_failure = needs ? TLS_NEXT_DEFER : TLS_NEXT_CLEAR_LATER, .on_mismatch = needs ? TLS_NEXT_DEFER : TLS_NEXT_CLEAR };
+		struct hop_outcome o;
+		char got[800], want[400], field[80];
+
+		hop_outcome(&d, cases[i].event, "P", &o);
+		snprintf(got, sizeof(got), "%s %s%s%s tls=%s", next[o.next], o.dsn[0] != '\0' ? o.dsn : "-", o.dsn[0] != '\0' ? " " : "", o.text, o.field);
+		snprintf(field, sizeof(field), "%s%s%s", tls_level_name(d.asked), d.asked != d.level ? ":" : "", d.asked != d.level ? tls_level_name(d.level) : "");
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+		snprintf(want, sizeof(want), cases[i].want, field);
+#pragma GCC diagnostic pop
+		if (strcmp(got, want) != 0)
+			fail_msg("row %zu: %s, not %s", i, got, want);
+	}
+}
+
 /* A connection keeps its decision when the delivery, and with it the facts, is gone (sanitizers watch). */
 static void
 test_a_decision_outlives_its_facts(void **state)
@@ -792,6 +848,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_the_owner_of_the_mx_records),
 	KIT_TEST(test_our_own_addresses),
 	KIT_TEST(test_lists),
+	KIT_TEST(test_outcomes),
 	KIT_TEST(test_each_address_has_its_own_status),
 	KIT_TEST(test_the_facts_are_complete),
 	KIT_TEST(test_support_levels),

@@ -524,6 +524,30 @@ test_decisions(void **state)
 	}
 }
 
+/* tls-client.md 1 and 1.1: what each level tries, needs, and does when it does not get it. halfdane and the DANE levels: dane_test. */
+static void
+test_outcome_matrix(void **state)
+{
+	static const char clear[] = "no-starttls=clear refused=clear handshake=clear-later mismatch=clear",
+	    defer[] = "no-starttls=defer refused=defer handshake=defer mismatch=defer";
+	static const struct decide_row rows[] = {
+		{ "none", "may", "none", NULL, NULL, { clear, "try=0 match=0 pkix=0", "names=<>", "digests=0" } },
+		{ "may", "none", "may", NULL, NULL, { clear, "try=1 match=0 pkix=0", "names=<>", "digests=0" } },
+		{ "encrypt", "none", "encrypt", NULL, NULL, { defer, "try=1 match=0 pkix=0", "names=<>", "digests=0" } },
+		{ "fingerprint", "none", "fingerprint match=" FP1, NULL, NULL, { defer, "try=1 match=1 pkix=0", "names=<>", "digests=1" } },
+		{ "verify", "none", "verify", NULL, NULL, { defer, "try=1 match=1 pkix=1", "names=<mx.example.org>", "digests=0" } },
+		{ "secure", "none", "secure", NULL, NULL, { defer, "try=1 match=1 pkix=1", "names=<example.org .example.org>", "digests=0" } },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct tls_params p = defaults;
+
+		p.security_level = rows[i].level;
+		run_row(&rows[i], &p, (struct tls_facts){ 0 });
+	}
+}
+
 /* An MTA-STS entry where the global level is DANE: it never overrides DANE that holds, or that fails (RFC 8461 section 2). */
 static void
 test_sts_and_dane(void **state)
@@ -788,6 +812,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_table_value_parts),
 	KIT_TEST(test_protocol_lists),
 	KIT_TEST(test_decisions),
+	KIT_TEST(test_outcome_matrix),
 	KIT_TEST(test_sts_and_dane),
 	KIT_TEST(test_tls_required_no),
 	KIT_TEST(test_wrapper_mode),

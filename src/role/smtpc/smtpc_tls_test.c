@@ -1,5 +1,6 @@
 /* TLS of the SMTP client role: the outcome matrix, verdict lines, throttling, reuse (tls-client.md 1, 13, 20). */
 #include "kit/smtp_world.h"
+#include "tls/ladder.h"
 
 #define HOP "[127.0.0.1]:%u"
 #define STARTTLS_EHLO { NULL, "EHLO", "250-mx.example\r\n250-PIPELINING\r\n250 STARTTLS\r\n" }
@@ -338,6 +339,56 @@ one_failure_is_not_remembered(void **state)
 	world_close(&w);
 }
 
+/*
+ * A rung that worked after full strength had failed twice, five minutes apart, comes first next time, for a day at most. What
+ * went in clear is never remembered: the next message begins at full strength.
+ */
+static void
+a_rung_is_remembered_for_a_day_and_clear_text_never(void **state)
+{
+	static const struct {
+		const char *name;
+		int64_t before_s;               /* an earlier failure, so long ago; 0 = none */
+		unsigned fail;                  /* handshakes of the first message that are broken off */
+		unsigned first, second;         /* connections for the first message, for the second */
+		bool clear;
+	} rows[] = {
+		{ "only one failure", 0, 1, 2, 1, false },
+		{ "two, not far enough apart", 200, 1, 2, 1, false },
+		{ "two", 400, 1, 2, 1, false },
+		{ "two, but the first is forgotten", 25 * 3600, 1, 2, 1, false },
+		{ "every rung failed, twice", 400, 3, 4, 4, true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct smtpc_role *s;
+		char key[64];
+		struct world w;
+		bool begins = i == 2;
+		int64_t now_s;
+
+		open_world(&w, "smtp_tls_security_level = may\n");
+		s = w.role.state;
+		now_s = loop_now_us(w.loop) / US_PER_S;
+		snprintf(key, sizeof(key), "127.0.0.1:%u", w.port);
+		if (rows[i].before_s > 0)
+			tls_ladder_failed(s->ladder, span_str(key), TLS_RUNG_FULL, now_s - rows[i].before_s);
+		w.fail_handshakes = rows[i].fail;
+		world_mail(&w, (struct world_mail){ .nexthop = HOP, .waited_s = 301 });
+		assert_outcome(&w, 0, "0 2.0.0");
+		if (w.connections != rows[i].first || kit_logged("tls=may:none,") != rows[i].clear)
+			fail_msg("%s: %u connections for the first message", rows[i].name, w.connections);
+		w.connections = 0;
+		w.fail_handshakes = rows[i].clear ? 3 : 0;
+		world_mail(&w, (struct world_mail){ .nexthop = HOP, .waited_s = 301 });
+		assert_outcome(&w, 0, "0 2.0.0");
+		if (w.connections != rows[i].second || kit_logged("beginning with plainer TLS") != begins)
+			fail_msg("%s: %u connections for the second message", rows[i].name, w.connections);
+		world_close(&w);
+	}
+}
+
 /* Silence in the handshake is a failure as any other, after smtp_starttls_timeout. */
 static void
 a_stalled_handshake_is_a_failed_one(void **state)
@@ -473,6 +524,79 @@ no_clear_text_with_a_login(void **state)
 	world_close(&w);
 }
 
+/* A link that drops under TLS (tls-client.md 1.2): in clear to the same server, by the same conditions as for a handshake that failed. */
+static void
+links_that_drop_under_tls(void **state)
+{
+	static const struct world_rule at_mail[] = { STARTTLS_EHLO, { NULL, "MAIL", "!" }, { 0 } },
+	    at_ehlo[] = { { NULL, "EHLO", "!" }, { 0 } }, at_dot[] = { STARTTLS_EHLO, { NULL, ".", "!" }, { 0 } };
+	static const struct {
+		const char *name, *conf;
+		const struct world_rule *rules;
+		int64_t waited_s;
+		bool probe;
+		unsigned connections;
+	} rows[] = {
+		{ "may, mail that has waited", "smtp_tls_security_level = may\n", at_mail, 301, false, 2 },
+		{ "at the end of the data, too", "smtp_tls_security_level = may\n", at_dot, 301, false, 2 },
+		{ "may, new mail", "smtp_tls_security_level = may\n", at_mail, 299, false, 1 },
+		{ "a probe need not wait", "smtp_tls_security_level = may\n", at_mail, 0, true, 2 },
+		{ "may with a login", "smtp_tls_security_level = may\nsmtp_sasl_auth_enable = yes\nsmtp_sasl_password_maps = static:u:p\n", at_mail, 100000, false, 1 },
+		{ "encrypt", "smtp_tls_security_level = encrypt\n", at_mail, 100000, false, 1 },
+		{ "before TLS there is nothing to fall back from", "smtp_tls_security_level = may\n", at_ehlo, 100000, false, 1 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct world w;
+
+		open_world(&w, rows[i].conf);
+		w.rules = rows[i].rules;
+		world_mail(&w, (struct world_mail){ .nexthop = HOP, .waited_s = rows[i].waited_s, .probe = rows[i].probe });
+		assert_outcome(&w, 0, "1 4.4.2 lost connection with 127.0.0.1[127.0.0.1] while ");
+		if (w.connections != rows[i].connections)
+			fail_msg("%s: %u connections", rows[i].name, w.connections);
+		world_close(&w);
+	}
+}
+
+/* What was tried at one server says nothing about the next: every one gets the whole ladder. */
+static void
+every_server_has_its_own_ladder(void **state)
+{
+	char hops[100];
+	struct world w;
+
+	(void)state;
+	open_world(&w, "smtp_tls_security_level = may\n");
+	w.fail_handshakes = 100;
+	snprintf(hops, sizeof(hops), "[127.0.0.2]:%u, [127.0.0.3]:%u", w.port, w.port);
+	world_mail(&w, (struct world_mail){ .nexthop = hops });
+	assert_outcome(&w, 0, "1 4.7.5 Cannot start TLS: handshake failure");
+	assert_int_equal(w.connections, 6);
+	world_close(&w);
+}
+
+/* smtp_tls_note_starttls_offer is about levels that do not use it; smtp_tls_block_early_mail_reply is off by default. */
+static void
+offers_are_noted_where_nothing_comes_of_them(void **state)
+{
+	static const char *const levels[] = { "none", "may", "encrypt" };
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		struct world w;
+		char text[200];
+
+		snprintf(text, sizeof(text), "smtp_tls_security_level = %s\nsmtp_tls_note_starttls_offer = yes\n", levels[i]);
+		open_world(&w, text);
+		world_mail(&w, (struct world_mail){ .nexthop = HOP });
+		assert_outcome(&w, 0, "0 2.0.0");
+		assert_int_equal(kit_logged("Host offered STARTTLS"), i == 0);
+		world_close(&w);
+	}
+}
+
 /* The retry in clear belongs to the server whose TLS failed: one that must be spoken to under TLS does not inherit it. */
 static void
 the_retry_in_clear_is_not_inherited(void **state)
@@ -579,6 +703,10 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(sessions_are_resumed),
 	KIT_TEST(a_ladder_that_keeps_tls),
 	KIT_TEST(one_failure_is_not_remembered),
+	KIT_TEST(links_that_drop_under_tls),
+	KIT_TEST(every_server_has_its_own_ladder),
+	KIT_TEST(offers_are_noted_where_nothing_comes_of_them),
+	KIT_TEST(a_rung_is_remembered_for_a_day_and_clear_text_never),
 	KIT_TEST(a_stalled_handshake_is_a_failed_one),
 	KIT_TEST(forward_secrecy_is_seen),
 	KIT_TEST(raw_public_keys),
