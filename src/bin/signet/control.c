@@ -2,9 +2,12 @@
 #include "signet/control.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "base/arena.h"
 #include "base/fd.h"
 #include "conf/conf.h"
 #include "conf/params.h"
@@ -55,4 +58,37 @@ control_ask(struct control *c, unsigned type, struct span payload, unsigned answ
 	if ((unsigned)r != answer)
 		return fault_set(why, NULL, "signetd answered with %s", ipc_type_name((unsigned)r));
 	return true;
+}
+
+const char *
+control_dnssec_trouble(const json_t *role)
+{
+	const char *signatures = json_string_value(json_object_get(role, "signatures"));
+
+	if (signatures == NULL || strcmp(signatures, "unknown") == 0)
+		return "";
+	if (strcmp(signatures, "no answer") == 0)
+		return "DNS: the servers of dns_servers do not answer";
+	if (!json_is_true(json_object_get(role, "dnssec")))
+		return "DNSSEC: off, no answer is secure and DANE finds no records";
+	return strcmp(signatures, "no") == 0 ? "DNSSEC: the servers of dns_servers hand out no signatures, so every answer is refused as bogus" : "";
+}
+
+void
+control_dnssec(struct control *c, char text_r[200])
+{
+	struct arena *a = arena_new(8u << 20);
+	struct ipc_master_answer answer = { 0 };
+	struct span payload;
+	json_t *all = NULL, *item;
+	size_t i;
+
+	text_r[0] = '\0';
+	if (control_ask(c, IPC_MASTER_STATUS, SPAN(""), IPC_MASTER_ANSWER, 5000, &payload, NULL, NULL) && ipc_decode_master_answer(payload, a, &answer))
+		all = json_loadb(answer.text.p, answer.text.n, 0, NULL);
+	json_array_foreach(json_object_get(all, "roles"), i, item)
+		if (text_r[0] == '\0')
+			snprintf(text_r, 200, "%s", control_dnssec_trouble(item));
+	json_decref(all);
+	arena_free(&a);
 }

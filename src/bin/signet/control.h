@@ -1,6 +1,7 @@
 /* The command line's way to the running daemon: one question, one answer, over the control socket. */
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -25,3 +26,8 @@ void control_close(struct control *c);
  */
 bool control_ask(struct control *c, unsigned type, struct span payload, unsigned answer, int timeout_ms,
     struct span *payload_r, int *fd_r, struct fault *why);
+
+/* What keeps DNSSEC, and with it DANE, from working, by the status of the resolver (another role: ""). */
+const char *control_dnssec_trouble(const json_t *role);
+/* The same, asked for. The last question on this connection: the answer may come too late. */
+void control_dnssec(struct control *c, char text_r[200]);

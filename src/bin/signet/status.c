@@ -72,23 +72,6 @@ print_role(struct buf *out, json_t *role)
 	}
 }
 
-/* What keeps DNSSEC, and with it DANE, from working. */
-static void
-print_dnssec(struct buf *out, const json_t *role)
-{
-	const char *signatures = json_string_value(json_object_get(role, "signatures"));
-	bool validates = json_is_true(json_object_get(role, "dnssec"));
-
-	if (signatures == NULL || strcmp(signatures, "unknown") == 0)
-		return;
-	if (strcmp(signatures, "no answer") == 0)
-		buf_add_str(out, "    DNS: the servers of dns_servers do not answer\n");
-	else if (strcmp(signatures, "no") == 0 && validates)
-		buf_add_str(out, "    DNSSEC: the servers of dns_servers hand out no signatures, so every answer is refused as bogus\n");
-	else if (!validates)
-		buf_add_str(out, "    DNSSEC: off, no answer is secure and DANE finds no records\n");
-}
-
 static void
 print_status(struct buf *out, json_t *all)
 {
@@ -108,7 +91,8 @@ print_status(struct buf *out, json_t *all)
 	}
 	json_array_foreach(json_object_get(all, "roles"), i, item) {
 		print_role(out, item);
-		print_dnssec(out, item);
+		if (control_dnssec_trouble(item)[0] != '\0')
+			buf_addf(out, "    %s\n", control_dnssec_trouble(item));
 	}
 }
 

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,6 +44,7 @@ struct explain {
 	struct hop_list list;
 	struct one_hop *hops;
 	size_t n_hops;
+	char dnssec[200];               /* what is wrong with the way to DNS; "" = nothing is known to be */
 };
 
 /* ---- the way */
@@ -157,6 +159,8 @@ gather(struct explain *e)
 	while (e->n_hops < e->list.count)
 		if (!gather_one(e))
 			return false;
+	if (e->asks.asked_dns)
+		control_dnssec(&e->asks.control, e->dnssec);
 	return true;
 }
 
@@ -189,6 +193,8 @@ read_hops(struct explain *e, struct span text, struct fault *why)
 
 	e->hops = ARENA_ARRAY(e->a, struct one_hop, HOPS_MAX);
 	ok = ok && read_hop(e, j, why);
+	if (ok && json_is_string(json_object_get(j, "dns_trouble")))
+		snprintf(e->dnssec, sizeof(e->dnssec), "%.*s", SPAN_ARG(log_esc(span_str(json_string_value(json_object_get(j, "dns_trouble"))))));
 	if (ok && json_array_size(more) >= HOPS_MAX)
 		ok = fault_set(why, NULL, "facts: \"more\" has too many members");
 	for (size_t i = 0; ok && i < json_array_size(more); i++)
@@ -233,6 +239,8 @@ facts_json(const struct explain *e)
 	json_t *o = json_object(), *more = json_array();
 
 	json_object_set_new(o, "way", explain_way_json(&e->way));
+	if (e->dnssec[0] != '\0')
+		json_object_set_new(o, "dns_trouble", json_string(e->dnssec));
 	put_hop(o, &e->hops[0]);
 	for (size_t i = 1; i < e->n_hops; i++) {
 		json_t *one = json_object();
@@ -297,6 +305,8 @@ show_text(struct explain *e)
 
 	buf_init(&out, OUT_MAX);
 	explain_show_way(&out, &e->way);
+	if (e->dnssec[0] != '\0')
+		buf_addf(&out, "%-15s %s\n", "warning", e->dnssec);
 	for (size_t i = 0; i < e->n_hops; i++)
 		n = show_hop(e, i, n, &out);
 	status = cli_print(e->cli, &out);

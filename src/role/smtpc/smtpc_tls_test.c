@@ -577,6 +577,30 @@ every_server_has_its_own_ladder(void **state)
 	world_close(&w);
 }
 
+/* A host that the policy passes over is not connected to at all. */
+static void
+hosts_that_are_passed_over(void **state)
+{
+	static const char *const confs[] = {
+		"smtp_tls_wrappermode = yes\nsmtp_tls_policy_maps = static:may\n",
+		"smtp_tls_policy_maps = static:{secure policy_type=sts match=a.example mx_host_pattern=mx.a.example}\n",
+	};
+	static const char *const warnings[] = { "smtp_tls_wrappermode needs TLS level encrypt or stronger, not may", "does not match the MTA-STS policy of the domain" };
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct world w;
+
+		open_world(&w, confs[i]);
+		expect_log(warnings[i]);
+		expect_log("TLS policy lookup for ");
+		world_mail(&w, (struct world_mail){ .nexthop = HOP, .waited_s = 100000 });
+		assert_outcome(&w, 0, "1 4.3.0 server unavailable or unable to receive mail");
+		assert_int_equal(w.connections, 0);
+		world_close(&w);
+	}
+}
+
 /* smtp_tls_note_starttls_offer is about levels that do not use it; smtp_tls_block_early_mail_reply is off by default. */
 static void
 offers_are_noted_where_nothing_comes_of_them(void **state)
@@ -705,6 +729,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(one_failure_is_not_remembered),
 	KIT_TEST(links_that_drop_under_tls),
 	KIT_TEST(every_server_has_its_own_ladder),
+	KIT_TEST(hosts_that_are_passed_over),
 	KIT_TEST(offers_are_noted_where_nothing_comes_of_them),
 	KIT_TEST(a_rung_is_remembered_for_a_day_and_clear_text_never),
 	KIT_TEST(a_stalled_handshake_is_a_failed_one),

@@ -1,6 +1,7 @@
 """DNSSEC in the resolver: a good path, one that hands out no signatures, one that is silent, and none at all, each told in the log
 and by `signet status`; a forwarder's AD bit counts for nothing; an internal zone by dns_stub_zones is not bogus."""
 import os
+import re
 import socket
 import struct
 import threading
@@ -57,6 +58,8 @@ def run(env):
     r = resolver(s)
     kit.check(r["dnssec"] is True and r["mode"] == "dns_servers", r)
     kit.check("DNSSEC:" not in s.cli("status"), s.cli("status"))
+    text = s.cli("tls", "explain", "example")
+    kit.check("MX 1 record, secure" in text and "warning" not in text, text)
     s.wait_log(r"DNS by dns_servers: 127\.0\.0\.53, DNSSEC validated here")
     s.wait_log(r"%s: to=<u@example>, .*tls=\S*, dsn=2.*status=sent|%s: to=<u@example>.*status=sent" % ((kit.queue_id(kit.send(rcpts="u@example")),) * 2))
     kit.check(len(sink.messages) == 1, "sent")
@@ -70,6 +73,8 @@ def run(env):
     s.wait_log(r"error: .*dns_servers \(127\.0\.0\.54\) hand out no DNSSEC signatures: .*refused as bogus")
     kit.check(resolver(s)["signatures"] == "no", resolver(s))
     kit.check("hand out no signatures" in s.cli("status"), s.cli("status"))
+    text = s.cli("tls", "explain", "some.lie")
+    kit.check(re.search(r"^warning +DNSSEC: the servers of dns_servers hand out no signatures", text, re.M) and "MX bogus" in text, text)
     s.wait_log(r"%s: to=<u@some\.lie>, .*dsn=4\.4\.3, status=deferred" % kit.queue_id(kit.send(rcpts="u@some.lie")))
     s.stop()
 
@@ -88,6 +93,8 @@ def run(env):
     s = env.signet("silent", MAIN)
     s.wait_log(r"warning: dns_servers \(127\.0\.0\.55\) do not answer")
     kit.check(resolver(s)["signatures"] == "no answer" and "do not answer" in s.cli("status"), resolver(s))
+    text = s.cli("tls", "explain", "[127.0.0.9]")
+    kit.check("do not answer" not in text, "DNS has no part in it: %s" % text)
     s.stop()
 
     # an internal zone by its own servers: unsigned below a signed parent, and not bogus
