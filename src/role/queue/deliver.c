@@ -16,6 +16,7 @@ enum {
 	BUSY_US = 200000,
 	STARTING_US = 1000000,                  /* no agent there: look again */
 	STARTING_MAX_US = 10000000,             /* then the transport is down */
+	OUTCOME_PASSED = 3,                     /* status of an outcome (messages.tab) */
 };
 
 struct delivery {
@@ -160,9 +161,10 @@ take_outcomes(struct delivery *d, const struct ipc_deliver_done *m)
 {
 	struct active *a = d->a;
 	uint32_t *changed = calloc(d->n, sizeof(*changed)), *hit = calloc(a->st.n / 32 + 1, sizeof(*hit));
-	size_t n = 0;
+	uint32_t *passed = calloc(d->n, sizeof(*passed));
+	size_t n = 0, n_passed = 0;
 
-	ensure(changed != NULL && hit != NULL);
+	ensure(changed != NULL && hit != NULL && passed != NULL);
 	for (size_t i = 0; i < m->n_outcomes; i++) {
 		uint32_t at = m->outcomes[i].index;
 
@@ -170,7 +172,9 @@ take_outcomes(struct delivery *d, const struct ipc_deliver_done *m)
 		if (at >= a->st.n || (hit[at / 32] >> at % 32 & 1) != 0 || !is_mine(d, at))
 			continue;
 		hit[at / 32] |= UINT32_C(1) << at % 32;
-		if (take_outcome(a, &m->outcomes[i]))
+		if (m->outcomes[i].status == OUTCOME_PASSED && m->pass.n > 0 && !d->job->passed)
+			passed[n_passed++] = at;
+		else if (take_outcome(a, &m->outcomes[i]))
 			changed[n++] = at;
 	}
 	if (n > 0)
@@ -183,9 +187,12 @@ take_outcomes(struct delivery *d, const struct ipc_deliver_done *m)
 			if (take_outcome(a, &o))
 				state_write_rcpts(journal_records(a->q, a->m), &a->st, &o.index, 1);
 		}
-	a->left -= d->n;
+	a->left -= d->n - (uint32_t)n_passed;
+	if (n_passed > 0)
+		route_pass(a, passed, n_passed, m->pass, d->job->nexthop);
 	free(changed);
 	free(hit);
+	free(passed);
 }
 
 /* ---- the end of a delivery */
@@ -407,6 +414,7 @@ send_delivery(struct delivery *d, struct ipc_peer *to)
 		.active_us = a->active_us,
 		.attempt = a->st.attempts,
 		.probe = a->env.kind == ENVELOPE_PROBE,
+		.passed = d->job->passed,
 		.backlog = d->dest->jobs_count > 0 || d->dest->busy > 1,
 		.size = m->place.content_bytes,
 		.offset = in_memory ? 0 : a->fd_offset,

@@ -107,6 +107,7 @@ struct job {
 	struct active *a;
 	struct sched_transport *transport;
 	struct span key, nexthop;
+	bool passed;                    /* another agent passed it on */
 };
 
 /* A place in queue->all that stays good when messages go. */
@@ -210,6 +211,8 @@ void active_settle(struct active *a);
 /* ---- route.c */
 /* Route what is to do and queue it; goes on by itself when answers come. */
 void route_begin(struct active *a);
+/* An agent found that these belong to that transport (transport[:nexthop]); without a next hop, to `nexthop` there. */
+void route_pass(struct active *a, const uint32_t *rcpts, size_t n, struct span transport, struct span nexthop);
 
 /* ---- deliver.c */
 /* Start what may start. */

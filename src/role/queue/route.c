@@ -41,7 +41,7 @@ same_destination(const struct routed *a, const struct routed *b)
 	return a->transport == b->transport && span_eq_ci(a->key, b->key);
 }
 
-static void
+static struct job *
 add_job(struct active *a, const struct routed *r, size_t n)
 {
 	struct queue *q = a->q;
@@ -58,6 +58,7 @@ add_job(struct active *a, const struct routed *r, size_t n)
 	list_init(&j->sj.node);
 	list_push_back(&a->jobs, &j->node);
 	sched_add(q->sched, &j->sj, j->transport, j->key, j->nexthop, loop_now_us(q->loop));
+	return j;
 }
 
 /* With one recipient per delivery, limits count per recipient (mta-core section 6). */
@@ -145,6 +146,28 @@ take_routes(struct active *a, struct routed *r, size_t n)
 			r[good++] = r[i];
 		}
 	queue_jobs(a, r, good);
+}
+
+void
+route_pass(struct active *a, const uint32_t *rcpts, size_t n, struct span to, struct span nexthop)
+{
+	struct span name, hop;
+
+	if (a->m->want_hold || a->m->want_delete) {
+		a->left -= (uint32_t)n;
+		return;
+	}
+	span_cut(span_trim(to), ':', &name, &hop);
+	hop = span_trim(hop);
+	for (size_t i = 0; i < n; i++) {
+		struct routed r = { .rcpt = rcpts[i], .transport = sched_transport(a->q->sched, name),
+			.addr = a->env.rcpts[rcpts[i]].addr };
+
+		r.nexthop = arena_dup(a->arena, hop.n > 0 ? hop : nexthop);
+		r.key = key_of(a, r.addr, r.transport, r.nexthop);
+		add_job(a, &r, 1)->passed = true;
+	}
+	queue_wake(a->q);
 }
 
 /* All recipients, again from the start when answers were missing: what is known answers at once. */

@@ -154,6 +154,7 @@ copy_request(struct delivery *d, struct ipc_deliver_start *m)
 	d->handed_us = clock_wall_us();
 	d->backlog = m->backlog;
 	d->probe = m->probe;
+	d->passed = m->passed;
 	d->size = m->size;
 	d->offset = m->offset;
 	if (m->inline_content)
@@ -256,6 +257,14 @@ deliver_on_roll(void *ctx, struct ipc_from from, struct ipc_deliver_roll *m)
 
 /* ---- next hops */
 
+/* best_mx_transport: we are the best server of a domain that is not configured here. Only once, or it would go round. */
+static bool
+passes(const struct delivery *d, const struct fault *why)
+{
+	return d->facts.ours && strcmp(why->dsn, "5.4.6") == 0 && d->svc->p->best_mx_transport[0] != '\0' && !d->svc->lmtp &&
+	    !d->passed && !d->probe;
+}
+
 static void
 nobody_left(struct delivery *d)
 {
@@ -269,7 +278,10 @@ nobody_left(struct delivery *d)
 		fault_set(&why, "4.3.0", "server unavailable or unable to receive mail");
 	if (why.dsn[0] == '4')
 		d->throttle = why;
-	outcome_rest(d, &why);
+	if (passes(d, &why))
+		outcome_pass(d);
+	else
+		outcome_rest(d, &why);
 	finish(d);
 }
 

@@ -188,6 +188,17 @@ outcome_rest(struct delivery *d, const struct fault *why)
 	}
 }
 
+void
+outcome_pass(struct delivery *d)
+{
+	for (size_t i = 0; i < d->n_rcpts; i++)
+		if (d->outcomes[i].status == OUT_NONE) {
+			d->outcomes[i].status = OUT_PASSED;
+			d->outcomes[i].told = true;
+		}
+	d->pass = span_str(d->svc->p->best_mx_transport);
+}
+
 bool
 outcome_remembered(struct delivery *d)
 {
@@ -208,7 +219,7 @@ void
 outcome_report(struct delivery *d)
 {
 	struct ipc_deliver_done done = {
-		.throttle_dsn = span_str(d->throttle.dsn), .throttle = span_str(d->throttle.text),
+		.pass = d->pass, .throttle_dsn = span_str(d->throttle.dsn), .throttle = span_str(d->throttle.text),
 		.outcomes = ARENA_ARRAY(d->arena, struct ipc_outcome, d->n_rcpts + 1), .n_outcomes = d->n_rcpts,
 	};
 
@@ -217,7 +228,7 @@ outcome_report(struct delivery *d)
 
 		done.outcomes[i] = (struct ipc_outcome){
 			.index = d->rcpts[i].index,
-			.status = o->status == OUT_SENT ? 0 : o->status == OUT_DEFERRED ? 1 : 2,
+			.status = o->status == OUT_PASSED ? 3 : o->status == OUT_SENT ? 0 : o->status == OUT_DEFERRED ? 1 : 2,
 			.flags = o->status == OUT_SENT ? (uint8_t)o->flags : 0,
 			.dsn = span_str(o->dsn), .text = span_slice(o->text, 0, 4096),
 			.remote_mta = span_slice(o->mta, 0, 512), .diagnostic = span_slice(o->reply, 0, 2048),

@@ -53,7 +53,7 @@ struct login {
 
 /* ---- a request of the queue */
 
-enum outcome_status { OUT_NONE, OUT_SENT, OUT_DEFERRED, OUT_BOUNCED };
+enum outcome_status { OUT_NONE, OUT_SENT, OUT_DEFERRED, OUT_BOUNCED, OUT_PASSED };
 
 /* The decision about one recipient. */
 struct outcome {
@@ -87,7 +87,8 @@ struct delivery {
 	struct ipc_rcpt *rcpts;
 	size_t n_rcpts;
 	int64_t arrival_us, active_us, handed_us;       /* wall clock */
-	bool backlog, probe;
+	bool backlog, probe, passed;
+	struct span pass;               /* for the outcomes OUT_PASSED: transport[:nexthop] */
 	struct span content;            /* inline */
 	int file;                       /* else -1 */
 	uint64_t offset, size;
@@ -244,6 +245,7 @@ void deliver_session_over(struct delivery *d, const struct fault *why, unsigned 
 bool outcome_all_decided(const struct delivery *d);
 void outcome_collect(struct delivery *d);       /* answers of the session that just ended */
 void outcome_rest(struct delivery *d, const struct fault *why);
+void outcome_pass(struct delivery *d);          /* the rest is for best_mx_transport */
 bool outcome_remembered(struct delivery *d);     /* decide by earlier answers that were passed over; any? */
 void outcome_report(struct delivery *d);        /* log and answer the queue */
 

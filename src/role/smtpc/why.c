@@ -103,7 +103,7 @@ struct said {
 static bool
 said(const struct delivery *d, size_t i, const char *next, const struct fault *why, struct said *s_r)
 {
-	static const char *const names[] = { "", "sent", "deferred", "bounced" };
+	static const char *const names[] = { "", "sent", "deferred", "bounced", "passed" };
 	const struct outcome *o = &d->outcomes[i];
 
 	if (o->told || (o->status == OUT_NONE && next == NULL))
