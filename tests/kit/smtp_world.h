@@ -71,6 +71,7 @@ struct world {
 	struct arena *arena;
 	struct ipc_deliver_done done;   /* the last answer, copied */
 	struct list asked;
+	bool hold_txt;                  /* TXT questions wait for world_answer_txt() */
 };
 
 static const char *
@@ -317,6 +318,10 @@ world_add_record(struct arena *a, struct dns_answer *d, struct span word)
 		r->data = arena_dup(a, rest);
 		return;
 	}
+	if (d->type == DNS_TYPE_TXT) {
+		r->data = arena_dup(a, word);
+		return;
+	}
 	assert_true(dns_address_parse(word, ip, &n));
 	r->data = arena_dup(a, span_of(ip, n));
 }
@@ -368,8 +373,21 @@ world_ask_dns(void *ctx, uint64_t id, struct span name, uint16_t type)
 	snprintf(q->name, sizeof(q->name), "%.*s", SPAN_ARG(name));
 	list_push_back(&w->asked, &q->node);
 	loop_task_init(&q->task, world_answer, q);
-	loop_defer(w->loop, &q->task);
+	if (!w->hold_txt || type != DNS_TYPE_TXT)
+		loop_defer(w->loop, &q->task);
 	return true;
+}
+
+static inline void
+world_answer_txt(struct world *w)
+{
+	w->hold_txt = false;
+	LIST_EACH(n, &w->asked) {
+		struct world_ask *q = LIST_ITEM(n, struct world_ask, node);
+
+		if (q->type == DNS_TYPE_TXT)
+			loop_defer(w->loop, &q->task);
+	}
 }
 
 static const struct asks_ops world_asks = { NULL, world_ask_dns };

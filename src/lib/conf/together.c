@@ -75,7 +75,7 @@ say_tlsrpt(struct conf_loading *l, const struct conf_service *s, enum conf_sever
 
 /* Reports that would never come, or a socket that cannot be (tls-client.md 15). */
 static void
-check_tlsrpt(struct conf_loading *l, const struct conf_service *s)
+check_tlsrpt(struct conf_loading *l, const struct conf_service *s, bool lmtp)
 {
 	const struct params *p = s->params;
 	struct span level = span_trim(span_str(p->smtp_tls_security_level)), name = span_str(p->smtp_tlsrpt_socket_name);
@@ -84,6 +84,10 @@ check_tlsrpt(struct conf_loading *l, const struct conf_service *s)
 
 	if (!p->smtp_tlsrpt_enable)
 		return;
+	if (lmtp) {
+		say_tlsrpt(l, s, CONF_WARNING, "lmtp_tlsrpt_enable", "take it out", "lmtp_tlsrpt_enable = yes: nothing is reported of LMTP");
+		return;
+	}
 	if (name.n == 0)
 		say_tlsrpt(l, s, CONF_WARNING, "smtp_tlsrpt_enable", "name the socket of the collector (tlsrpt-collectd)",
 		    "smtp_tlsrpt_enable = yes: nothing is reported without smtp_tlsrpt_socket_name");
@@ -120,7 +124,6 @@ conf_check_together(struct conf_loading *l)
 		if (s->disabled || !(lmtp || strcmp(s->command, "smtp") == 0) || s->type == CONF_SERVICE_INET || seen_before(l, i))
 			continue;
 		check_dane(l, s, lmtp);
-		if (!lmtp)
-			check_tlsrpt(l, s);
+		check_tlsrpt(l, s, lmtp);
 	}
 }

@@ -106,7 +106,7 @@ const char *tls_report_code_name(enum tls_report_code code);
 
 /* ---- the datagram */
 
-enum { TLS_REPORT_POLICIES_MAX = 56000, TLS_REPORT_DATAGRAM_MAX = 61440 };
+enum { TLS_REPORT_POLICIES_MAX = 34000, TLS_REPORT_DATAGRAM_MAX = 61440 };    /* a record may grow to six times its size */
 
 /* The connection of an event. Empty: not known. */
 struct tls_report_peer {

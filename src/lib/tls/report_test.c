@@ -323,6 +323,11 @@ big_datagrams(void **state)
 	assert_non_null(strstr(text, "xxx\",\"small\"],\"mx-host\":[\"small\"],\"failure-details\":[{\"c\":204,"));
 	assert_true(span_ends(buf_span(&out), SPAN("\"}],\"t\":1,\"f\":1}]}")));
 	assert_in_range(inner.n, 30000, TLS_REPORT_POLICIES_MAX);
+	/* the record that grows most in JSON */
+	memset(big, '\t', TLS_REPORT_RECORD_MAX);
+	buf_clear(&out);
+	tls_report_write(&out, (struct span){ bad, 255 }, (struct span){ big, TLS_REPORT_RECORD_MAX }, (struct span){ bad, TLS_REPORT_POLICIES_MAX });
+	assert_false(out.full);
 	buf_release(&inner);
 	buf_release(&out);
 }

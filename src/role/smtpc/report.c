@@ -3,18 +3,12 @@
  * it here, so that nothing of this delays or fails a delivery. A report belongs to one next hop of one delivery and may
  * outlive it; what has been found is sent to the collector without waiting, and is lost when nobody takes it.
  */
-#include <errno.h>
 #include <netinet/in.h>
-#include <stdio.h>
-#include <sys/un.h>
 
-#include "base/clock.h"
-#include "base/fd.h"
 #include "log/lines_tls.h"
 #include "role/smtpc/smtpc.h"
 #include "tls/report.h"
 
-#define COMPLAIN_US (300 * US_PER_S)
 #define ARENA_MAX ((size_t)16 << 20)
 enum { REPORTS_MAX = 10000, WAITING_MAX = 64 };
 
@@ -70,67 +64,17 @@ say_none(const struct report *r, const char *why)
 /* ---- to the collector */
 
 static void
-complain(struct report *r, const char *path, int err)
-{
-	struct smtpc_role *s = r->role;
-	int64_t now = loop_now_us(s->loop);
-
-	s->reports_lost++;
-	if (s->reports_complained_us != 0 && now < s->reports_complained_us + COMPLAIN_US)
-		return;
-	s->reports_complained_us = now;
-	log_warning(NULL, "TLSRPT collector at %s: %s: %llu reports were lost since the last warning; mail is delivered as ever", path,
-	    fd_error(err), (unsigned long long)s->reports_lost);
-	s->reports_lost = 0;
-}
-
-/* Without waiting: a collector that is not there, or is behind, loses it. 0 or -errno. */
-static int
-send_datagram(struct smtpc_role *s, const char *path, struct span bytes)
-{
-	struct sockaddr_un to = { .sun_family = AF_UNIX };
-	size_t n = strlen(path);
-	ssize_t sent;
-
-	if (n >= sizeof(to.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(to.sun_path, path, n);
-	if (s->report_fd < 0)
-		s->report_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (s->report_fd < 0)
-		return -errno;
-	do
-		sent = sendto(s->report_fd, bytes.p, bytes.n, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&to, sizeof(to));
-	while (sent < 0 && errno == EINTR);
-	return sent < 0 ? -errno : 0;
-}
-
-/* Relative names are below the queue directory. */
-static const char *
-socket_path(struct report *r)
-{
-	const struct params *p = r->svc->p;
-
-	if (p->smtp_tlsrpt_socket_name[0] == '/')
-		return p->smtp_tlsrpt_socket_name;
-	return arena_printf(r->arena, "%s/%s", p->queue_directory, p->smtp_tlsrpt_socket_name).p;
-}
-
-static void
 tell(struct report *r, const struct told *t)
 {
-	const char *path = socket_path(r), *name = tls_report_code_name(t->event.code);
+	const char *name = tls_report_code_name(t->event.code);
 	struct log l = report_log(r);
 	struct buf b;
-	int err;
 
 	log_tls_report(&l, r->domain, t->mx, t->event.code == TLS_REPORT_SUCCESS ? NULL : name, t->event.reason);
 	buf_init(&b, TLS_REPORT_DATAGRAM_MAX);
 	tls_report_write(&b, r->domain, r->record, t->policies);
-	err = b.full ? -EMSGSIZE : send_datagram(r->role, path, buf_span(&b));
+	collector_send(&r->role->collector, r->svc->collector, buf_span(&b));
 	buf_release(&b);
-	if (err != 0)
-		complain(r, path, err);
 }
 
 /* ---- the record */
@@ -224,7 +168,7 @@ reports_drop(struct smtpc_role *s)
 {
 	while (!list_empty(&s->reports))
 		report_free(LIST_ITEM(s->reports.next, struct report, node));
-	fd_close(&s->report_fd);
+	collector_release(&s->collector);
 }
 
 /* ---- events */

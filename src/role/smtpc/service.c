@@ -99,6 +99,9 @@ service_open(const struct smtpc_role *s, struct service *svc, const struct conf_
 	svc->discard = smtpc_cap_mask(span_str(svc->p->smtp_discard_ehlo_keywords));
 	if (!hop_service_open(&svc->hop, cs, &s->role->maps_env, &why))
 		fatal("service %s: %s", svc->name, why.text);
+	svc->collector = svc->p->smtp_tlsrpt_socket_name;
+	if (svc->collector[0] != '/')
+		svc->collector = arena_printf(s->arena, "%s/%s", svc->p->queue_directory, svc->collector).p;
 	open_tls(svc);
 	open_maps(s, svc);
 }

@@ -37,12 +37,13 @@ smtpc_state_open(struct role *r)
 
 	if (s == NULL)
 		panic("out of memory");
-	*s = (struct smtpc_role){ .role = r, .loop = r->loop, .arena = arena_new((size_t)64 << 20), .report_fd = -1 };
+	*s = (struct smtpc_role){ .role = r, .loop = r->loop, .arena = arena_new((size_t)64 << 20) };
 	r->state = s;
 	list_init(&s->deliveries);
 	list_init(&s->conns);
 	list_init(&s->idle);
 	list_init(&s->reports);
+	collector_init(&s->collector, r->loop);
 	s->ladder = tls_ladder_new(LADDER_HOSTS);
 	buf_init(&s->why_waiting, WHY_WAITING_MAX);
 	own_addresses_find(s);

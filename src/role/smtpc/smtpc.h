@@ -40,6 +40,7 @@ struct service {
 	struct maps *header_checks, *mime_header_checks, *nested_header_checks, *body_checks;
 	struct maps *reply_filter, *status_filter;
 	struct maps *loglevels;         /* smtp_tls_loglevel_maps */
+	const char *collector;          /* smtp_tlsrpt_socket_name, absolute */
 	struct strlist *always_cache, *mechanisms, *mydestination;
 	unsigned discard;               /* EHLO keywords */
 };
@@ -177,6 +178,17 @@ struct conn {
 	bool authenticated;
 };
 
+/* Where TLS reports go: collector.c. */
+struct collector {
+	struct loop *loop;
+	int fd;                         /* made when first needed */
+	struct list unsent;
+	size_t n_unsent, unsent_bytes;
+	struct loop_timer timer;
+	uint64_t lost;                  /* since the last complaint */
+	int64_t complained_us;
+};
+
 enum { WHY_WAITING_MAX = 512 * 1024 };
 
 struct smtpc_role {
@@ -199,9 +211,7 @@ struct smtpc_role {
 	int64_t why_complained_us;
 	struct list reports;
 	size_t n_reports;
-	int report_fd;                  /* made when first needed */
-	uint64_t reports_lost;          /* since the last complaint */
-	int64_t reports_complained_us;
+	struct collector collector;
 	struct asks_link *native;       /* questions with native = true */
 	struct hop_bind bind;           /* what we connect from */
 };
@@ -330,6 +340,13 @@ const char *report_unusable(struct delivery *d, const struct hop_address *addr, 
 /* No server was found. */
 void report_unresolved(struct delivery *d);
 void reports_drop(struct smtpc_role *s);
+
+/* collector.c */
+void collector_init(struct collector *c, struct loop *loop);
+/* What is not sent is lost. */
+void collector_release(struct collector *c);
+/* Never waits and never fails; `path` lives as long as the collector. */
+void collector_send(struct collector *c, const char *path, struct span datagram);
 
 /* content.c */
 bool content_prepare(struct delivery *d, struct conn *c, struct fault *why);

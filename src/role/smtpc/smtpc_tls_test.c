@@ -1,4 +1,6 @@
 /* TLS of the SMTP client role: the outcome matrix, verdict lines, throttling, reuse (tls-client.md 1, 13, 20). */
+#include <sys/un.h>
+
 #include "kit/smtp_world.h"
 #include "tls/ladder.h"
 
@@ -718,6 +720,189 @@ log_without_tls(void **state)
 	world_close(&w);
 }
 
+/* ---- TLSRPT: a record that is late holds up no message, and no report either */
+
+static const struct world_dns report_dns[] = {
+	{ "asks.example", DNS_TYPE_A, "127.0.0.2" }, { "_smtp._tls.asks.example", DNS_TYPE_TXT, "v=TLSRPTv1; rua=mailto:tls@asks.example" },
+	{ "asks-not.example", DNS_TYPE_A, "127.0.0.2" }, { "_smtp._tls.asks-not.example", DNS_TYPE_TXT, "v=spf1 -all" },
+	{ "fails.example", DNS_TYPE_A, "127.0.0.2" }, { "_smtp._tls.fails.example", DNS_TYPE_TXT, "!" },
+	{ "twice.example", DNS_TYPE_A, "127.0.0.2" }, { "_smtp._tls.twice.example", DNS_TYPE_TXT, "v=TLSRPTv1;x, v=TLSRPTv1;y" }, { 0 } };
+
+static char collector_path[100];
+
+/* A collector's socket. */
+static int
+collector(void)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	snprintf(collector_path, sizeof(collector_path), "/tmp/signet-test-tlsrpt.%ld", (long)getpid());
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", collector_path);
+	unlink(un.sun_path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+	return fd;
+}
+
+/* The next datagram; "" = none. */
+static const char *
+collected(int fd)
+{
+	static char text[65536];
+	ssize_t n = recv(fd, text, sizeof(text) - 1, 0);
+
+	text[n < 0 ? 0 : n] = '\0';
+	return text;
+}
+
+static size_t
+reports(const struct world *w)
+{
+	const struct smtpc_role *s = w->role.state;
+
+	return s->n_reports;
+}
+
+static void
+open_report_world(struct world *w)
+{
+	char text[300];
+
+	snprintf(text, sizeof(text), "smtp_tls_security_level = may\nsmtp_tlsrpt_enable = yes\nsmtp_tlsrpt_socket_name = %s\n", collector_path);
+	open_world(w, text);
+	w->dns = report_dns;
+	w->hold_txt = true;
+}
+
+static void
+settle_reports(struct world *w)
+{
+	int64_t end = clock_mono_us() + 30 * US_PER_S;
+
+	world_answer_txt(w);
+	while (reports(w) > 0 && clock_mono_us() < end)
+		loop_turn(w->loop, 100);
+	assert_int_equal(reports(w), 0);
+}
+
+static void
+a_late_record_delays_no_mail(void **state)
+{
+	int fd = collector();
+	struct world w;
+
+	(void)state;
+	open_report_world(&w);
+	world_mail(&w, (struct world_mail){ .nexthop = "asks.example:%u" });
+	assert_outcome(&w, 0, "0 2.0.0");
+	assert_int_equal(reports(&w), 1);       /* it has outlived the delivery */
+	assert_string_equal(collected(fd), "");
+	assert_false(kit_logged("TLSRPT:"));
+	settle_reports(&w);
+	assert_non_null(strstr(collected(fd), "{\"dpv\":\"1\",\"d\":\"asks.example\",\"pr\":\"v=TLSRPTv1; rua=mailto:tls@asks.example\",\"policies\":[{\"policy-type\":9,"));
+	assert_true(kit_logged("TLSRPT: status=success, domain=asks.example, receiving_mx=asks.example[127.0.0.2]"));
+	world_close(&w);
+	fd_close(&fd);
+	unlink(collector_path);
+}
+
+static void
+a_late_answer_that_asks_for_nothing(void **state)
+{
+	static const char *const nexthops[] = { "asks-not.example:%u", "fails.example:%u", "twice.example:%u" };
+	int fd = collector();
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		struct world w;
+
+		if (i == 2)
+			expect_log("_smtp._tls.twice.example: several TLSRPT records: none is used");
+		open_report_world(&w);
+		world_mail(&w, (struct world_mail){ .nexthop = nexthops[i] });
+		assert_outcome(&w, 0, "0 2.0.0");
+		assert_int_equal(reports(&w), 1);
+		settle_reports(&w);
+		assert_string_equal(collected(fd), "");
+		assert_false(kit_logged("TLSRPT: status"));
+		world_close(&w);
+	}
+	fd_close(&fd);
+	unlink(collector_path);
+}
+
+static void
+reports_do_not_pile_up(void **state)
+{
+	int fd = collector();
+	struct world w;
+
+	(void)state;
+	open_report_world(&w);
+	w.rules = plain;                /* no STARTTLS: nothing to tell, nothing to wait for */
+	for (int i = 0; i < 3; i++) {
+		world_mail(&w, (struct world_mail){ .nexthop = "asks.example:%u" });
+		assert_outcome(&w, 0, "0 2.0.0");
+		assert_int_equal(reports(&w), 0);
+	}
+	w.rules = offers;
+	world_mail(&w, (struct world_mail){ .nexthop = "asks.example:%u" });
+	assert_int_equal(reports(&w), 1);
+	world_close(&w);                /* with one that waits */
+	assert_string_equal(collected(fd), "");
+	fd_close(&fd);
+	unlink(collector_path);
+}
+
+/* The kernel takes no more for it. */
+static void
+fill(void)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", collector_path);
+	for (int i = 0; i < 100000 && sendto(fd, "full", 4, 0, (struct sockaddr *)&un, sizeof(un)) == 4; i++)
+		;
+	fd_close(&fd);
+}
+
+static void
+a_full_collector_is_tried_again(void **state)
+{
+	struct loop *loop = loop_new();
+	int fd = collector();
+	struct collector c;
+
+	(void)state;
+	collector_init(&c, loop);
+	fill();
+	collector_send(&c, collector_path, SPAN("one"));
+	collector_send(&c, collector_path, SPAN("two"));
+	assert_int_equal(c.n_unsent, 2);
+	while (strcmp(collected(fd), "full") == 0)
+		;
+	while (c.n_unsent > 0)
+		loop_turn(loop, 100);
+	assert_string_equal(collected(fd), "one");
+	assert_string_equal(collected(fd), "two");
+	/* in bounds, and said once */
+	fill();
+	expect_log("Resource temporarily unavailable: reports lost since the last warning: 1; mail is delivered as ever");
+	for (int i = 0; i < 1100; i++)
+		collector_send(&c, collector_path, SPAN("more"));
+	assert_int_equal(c.n_unsent, 1000);
+	assert_int_equal(c.lost, 99);
+	/* who goes away has lost them all */
+	fd_close(&fd);
+	unlink(collector_path);
+	while (c.n_unsent > 0)
+		loop_turn(loop, 100);
+	assert_int_equal(c.lost, 1099);
+	collector_release(&c);
+	loop_free(&loop);
+}
+
 static const struct CMUnitTest tests[] = {
 	KIT_TEST(outcomes),
 	KIT_TEST(a_wrong_server_learns_nothing),
@@ -739,6 +924,10 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(no_clear_text_with_a_login),
 	KIT_TEST(parameters),
 	KIT_TEST(log_without_tls),
+	KIT_TEST(a_late_record_delays_no_mail),
+	KIT_TEST(a_late_answer_that_asks_for_nothing),
+	KIT_TEST(reports_do_not_pile_up),
+	KIT_TEST(a_full_collector_is_tried_again),
 	KIT_TEST(the_retry_in_clear_is_not_inherited),
 };
 
