@@ -7,7 +7,8 @@ import subprocess
 
 import kit
 
-LOCAL = "mydestination = here.test\nlocal_recipient_maps =\n"
+NO_NAMES = "smtpd_peername_lookup = no\n"
+LOCAL = NO_NAMES + "mydestination = here.test\nlocal_recipient_maps =\n"
 
 
 def refuses(s, name, pattern):
@@ -115,14 +116,14 @@ def hops(env):
     """Routes that lead nowhere: the mail waits until they are corrected, then it goes."""
     sink = env.sink("127.0.0.2")
     bad = "transport_maps = inline:{ {a.test = smpt:[127.0.0.2]} {b.test = smtp:[127.0.0.2]:smpt} }\nrelayhost = [127.0.0.2\n"
-    s = env.signet("hops", bad)
+    s = env.signet("hops", NO_NAMES + bad + "transport_retry_time = 1s\n")
     qids = [kit.queue_id(reply("u@%s.test" % d)) for d in "abc"]
     s.wait_log(r"warning: transport smpt: no such service in master\.cf")
     s.wait_log(r"warning: next hop \[127\.0\.0\.2\]:smpt: no such port")
     s.wait_log(r"warning: next hop \[127\.0\.0\.2: this is neither a host name nor an address")
     for qid in qids:
         s.wait_log(r"%s: .*status=deferred" % qid)
-    s.set("transport_maps =\nrelayhost = [127.0.0.2]\n")
+    s.set("transport_retry_time = 1s\ntransport_maps =\nrelayhost = [127.0.0.2]\n")
     s.reload()
     s.cli("queue", "flush")
     for qid in qids:
@@ -135,7 +136,7 @@ def names(env):
     """DNS is away when we start and when mail comes; later it is there."""
     sink = env.sink("127.0.0.4")
     env.dns_params = "dns_servers = 127.0.0.54\ndnssec_trust_anchor_files =\nsmtp_dns_support_level = enabled\nminimal_backoff_time = 1s\n"
-    s = env.signet("names")
+    s = env.signet("names", NO_NAMES)
     qid = kit.queue_id(reply("u@far.example"))
     s.wait_log(r"%s: to=<u@far\.example>, relay=none, .*dsn=4\.4\.3, status=deferred \(Host or domain name not found\. Name service error for name=far\.example type=MX: Host not found, try again\)" % qid)
     env.dns(["far.example. MX 10 mx.far.example.", "mx.far.example. A 127.0.0.4"], address="127.0.0.54")
