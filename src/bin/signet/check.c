@@ -74,6 +74,7 @@ check(const struct cli *cli, bool json)
 		maps_conf_check(conf, &report);
 		acl_conf_check(conf, &report);
 		check_tables(&c);
+		acl_tables_check(conf, &report);
 		check_tls(&c);
 		check_fit(&c);
 		check_routes(&c);

@@ -1,4 +1,4 @@
-/* signet check: transports that exist and next hops that can be read, wherever mail is told where to go. */
+/* signet check: transports that exist and next hops that can be read, wherever mail is told where to go; actions of header and body checks. */
 #include <stdio.h>
 #include <string.h>
 
@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "conf/params.h"
 #include "hop/hop.h"
+#include "intake/checks.h"
 #include "maps/entries.h"
 #include "signet/check.h"
 
@@ -13,7 +14,7 @@ enum form {
 	FORM_TRANSPORT,         /* "transport:nexthop" */
 	FORM_TRANSPORT_MAYBE,   /* in a table: ":nexthop" and ":" too */
 	FORM_RELAY,             /* a next hop, or a list of them */
-	FORM_FILTER,            /* a table with other actions; FILTER transport:nexthop */
+	FORM_FILTER,            /* a table of actions, FILTER transport:nexthop among them */
 };
 
 struct routes {
@@ -126,11 +127,17 @@ check_transport(const struct routes *r, struct span value)
 static void
 check_filter(const struct routes *r, struct span value)
 {
-	struct span word, rest;
+	bool header = strstr(r->item->name, "body_checks") == NULL;
+	struct check check;
+	struct fault why = { 0 };
 
-	span_cut(value, ' ', &word, &rest);
-	if (span_eq_ci(word, SPAN("FILTER")) && span_index(rest, ':') >= 0)
-		check_transport(r, rest);
+	if (r->entry->is_rule && span_index(value, '$') >= 0)
+		return;
+	if (!check_parse(value, header, &check, &why))
+		say(r, "see header_checks(5): REJECT text, IGNORE, PREPEND header, ...",
+		    arena_cstr(r->a, arena_printf(r->a, "%s: a message that matches gets 451", why.text)));
+	else if (check.action == CHECK_FILTER)
+		check_transport(r, check.text);
 }
 
 static void

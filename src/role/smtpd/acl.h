@@ -119,6 +119,8 @@ bool acl_open(const struct conf_service *svc, const struct maps_env *env, struct
 struct conf;
 struct conf_report;
 void acl_conf_check(const struct conf *conf, struct conf_report *report);
+/* Every entry of the access tables that the lists name, as far as their text can be read here. */
+void acl_tables_check(const struct conf *conf, struct conf_report *report);
 void acl_free(struct acl **acl);
 
 /* MAP_FOUND: decided, `*res_r` lives in `a`. MAP_WAIT: again when the asks are in. Never another. */

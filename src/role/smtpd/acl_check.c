@@ -1,7 +1,9 @@
-/* Restriction lists of a configuration, looked at before anybody works with them: with words and arguments, without opening tables. */
+/* Restriction lists of a configuration, looked at before anybody works with them: with words and arguments; and what their tables say. */
+#include "base/log.h"
 #include "conf/params.h"
 #include "conf/show.h"
 #include "conf/words.h"
+#include "maps/entries.h"
 #include "role/smtpd/acl_private.h"
 
 static bool
@@ -50,8 +52,57 @@ check_item(struct acl *acl, const struct conf_item *i, struct conf_report *repor
 		conf_report_add(report, CONF_ERROR, i->file, i->line, NULL, "%s: %s", i->name, why.text);
 }
 
+/* ---- the entries of access tables */
+
+struct table_check {
+	const struct conf_service *service;
+	const struct conf_item *item;
+	struct conf_report *report;
+};
+
 static void
-check_service(const struct conf_service *s, bool all, struct conf_report *report)
+on_entry(void *ctx, const struct maps_entry *e)
+{
+	static const char fix[] = "OK, DUNNO, REJECT text, 5nn text, or a list of restrictions";
+	const struct table_check *t = ctx;
+	struct fault why = { 0 };
+	struct span key = log_esc(span_slice(e->key, 0, 200));
+
+	if (!(e->is_rule && span_index(e->value, '$') >= 0) && !acl_action_check(t->service, e->value, &why))
+		conf_report_add(t->report, CONF_ERROR, e->file != NULL ? e->file : t->item->file, e->file != NULL ? e->line : t->item->line, fix,
+		    "%s: %.*s: %s: who matches it gets 451", t->item->name, SPAN_ARG(key), why.text);
+}
+
+static bool
+is_access(struct span word)
+{
+	return span_starts_ci(word, SPAN("check_")) && span_ends_ci(word, SPAN("_access"));
+}
+
+/* "check_client_access hash:/x", "check_ccert_access { hash:/x, ... }", and a bare "hash:/x". */
+static void
+check_tables(const struct acl *acl, const struct conf_item *i, struct conf_report *report)
+{
+	struct table_check t = { acl->svc, i, report };
+	struct span rest, word, inner;
+	bool access = false;
+
+	if (i->value == NULL || i->file == NULL || !is_list(acl, i))
+		return;
+	for (rest = span_str(i->value); word_next(&rest, &word); access = is_access(word)) {
+		if (access && span_starts(word, SPAN("{"))) {
+			inner = span_slice(word, 1, word.n - 1);
+			word_next(&inner, &word);
+		}
+		if (access || span_index(word, ':') > 0)
+			maps_entries(word, on_entry, &t);
+	}
+}
+
+/* ---- services */
+
+static void
+check_service(const struct conf_service *s, bool all, bool tables, struct conf_report *report)
 {
 	struct acl *acl = acl_new_unopened(s);
 	struct conf_item *items;
@@ -59,17 +110,33 @@ check_service(const struct conf_service *s, bool all, struct conf_report *report
 
 	items = conf_items(s, &n);
 	for (size_t i = 0; i < n; i++)
-		if (all || items[i].overridden)
-			check_item(acl, &items[i], report);
+		if (all || items[i].overridden) {
+			if (tables)
+				check_tables(acl, &items[i], report);
+			else
+				check_item(acl, &items[i], report);
+		}
 	conf_items_free(&items);
 	acl_free(&acl);
+}
+
+static void
+check_all(const struct conf *conf, bool tables, struct conf_report *report)
+{
+	check_service(conf->none, true, tables, report);
+	for (size_t i = 0; i < conf->service_count; i++)
+		if (!conf->services[i].disabled && strcmp(conf->services[i].command, "smtpd") == 0)
+			check_service(&conf->services[i], false, tables, report);
 }
 
 void
 acl_conf_check(const struct conf *conf, struct conf_report *report)
 {
-	check_service(conf->none, true, report);
-	for (size_t i = 0; i < conf->service_count; i++)
-		if (!conf->services[i].disabled && strcmp(conf->services[i].command, "smtpd") == 0)
-			check_service(&conf->services[i], false, report);
+	check_all(conf, false, report);
+}
+
+void
+acl_tables_check(const struct conf *conf, struct conf_report *report)
+{
+	check_all(conf, true, report);
 }

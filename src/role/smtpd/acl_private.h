@@ -236,3 +236,6 @@ enum acl_kind {
 	ACL_KIND_NS = 48,
 	ACL_KIND_SERVER_MASK = 48,
 };
+
+/* Is this the value of an access table? False + why: clients get 451. Neither asks nor opens anything. */
+bool acl_action_check(const struct conf_service *svc, struct span value, struct fault *why);

@@ -192,6 +192,40 @@ acl_action(struct acl_eval *e, const struct acl_rule *r, struct span key, struct
 	return act_list(e, key, value);
 }
 
+bool
+acl_action_check(const struct conf_service *svc, struct span value, struct fault *why)
+{
+	static const char *const plain[] = { "OK", "DUNNO", "REJECT", "DEFER", "DEFER_IF_PERMIT", "DEFER_IF_REJECT", "WARN", "INFO", "tls_require" };
+	struct span word, rest = span_trim(value), text;
+	struct acl_rules rules;
+	struct acl *acl;
+	uint64_t code;
+	bool ok;
+
+	if (!span_token(&rest, " \t\r\n", &word))
+		return fault_set(why, "4.3.5", "there is no action");
+	text = span_trim(rest);
+	if (is_code(word, &code) || (all_digits(span_trim(value)) && span_trim(value).n != 3))
+		return true;
+	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
+		if (span_eq_ci(word, span_str(plain[i])))
+			return true;
+	for (size_t i = 0; i < sizeof(message_actions) / sizeof(message_actions[0]); i++) {
+		enum acl_act act = message_actions[i].act;
+
+		if (!span_eq_ci(word, span_str(message_actions[i].word)))
+			continue;
+		if (text.n == 0 && act != ACL_ACT_HOLD && act != ACL_ACT_DISCARD)
+			return fault_set(why, "4.3.5", "%s without an argument", message_actions[i].word);
+		return act != ACL_ACT_FILTER || span_index(text, ':') >= 0 ||
+		    fault_set(why, "4.3.5", "FILTER needs transport:destination, not \"%.*s\"", SPAN_ARG(text));
+	}
+	acl = acl_new_unopened(svc);
+	ok = acl_rules_parse(acl, value, &rules, why);
+	acl_free(&acl);
+	return ok;
+}
+
 /* --- keys --- */
 
 bool

@@ -97,6 +97,8 @@ def check(env, conf, signet):
         found = signet("check", "-c", conf, status=1 if ": error:" in want else 0)
         kit.check(want in found, "%s: %s is not in\n%s" % (line, want, found))
     table = env.write("transport", "# where to\na.example smtp:[mx.a.example]\nb.example smpt:[mx.b.example]\nc.example smtp:[mx.c.example\n")
+    access = env.write("access", "a.example REJECT no\nb.example REJEKT no\nc.example FILTER scan\nd.example PREPEND\ne.example permit_mynetworks, reject\n"
+                       "f.example 550 5.7.1 no\ng.example 12345\nh.example tls_require encrypt\ni.example HOLD\n")
     policy = env.write("policy", "a.example secure\n\nb.example secur\nc.example dane\nd.example encrypt protocols=>=TLSv1.9\n")
     for line, want in [
             ("relayhost = [mx.example", "main.cf:10: error: relayhost: next hop [mx.example: this is neither a host name nor an address (write host, [host], host:port"),
@@ -117,6 +119,14 @@ def check(env, conf, signet):
             ("smtp_tls_policy_maps = hash:%s" % policy, "%s:4: error: smtp_tls_policy_maps: c.example: level dane needs DNSSEC, but" % policy),
             ("smtp_tls_policy_maps = hash:%s" % policy, "%s:5: error: smtp_tls_policy_maps: d.example: attribute \"protocols\": " % policy),
             ("smtp_tls_policy_maps = inline:{ {a.example = encript} }", "main.cf:10: error: smtp_tls_policy_maps: a.example: invalid security level \"encript\""),
+            ("header_checks = regexp:{ {/x/ EXPLODE} }", "main.cf:10: error: header_checks: /x/: unknown action \"EXPLODE\": a message that matches gets 451"),
+            ("body_checks = pcre:{ {/x/ REDIRECT nobody} }", "main.cf:10: error: body_checks: /x/: REDIRECT: bad argument \"nobody\""),
+            ("smtpd_sender_restrictions = check_sender_access texthash:%s" % access, "%s:2: error: smtpd_sender_restrictions: b.example: " % access),
+            ("smtpd_sender_restrictions = check_sender_access hash:%s, reject" % access, "%s:3: error: smtpd_sender_restrictions: c.example: FILTER needs transport:destination" % access),
+            ("smtpd_client_restrictions = hash:%s" % access, "%s:4: error: smtpd_client_restrictions: d.example: PREPEND without an argument" % access),
+            ("smtpd_restriction_classes = mine\nmine = check_helo_access inline:{ {x.example = REJEKT} }",
+             "main.cf:11: error: mine: x.example: "),
+            ("smtpd_command_filter = lmdb:/nowhere/x", "main.cf:10: error: smtpd_command_filter: lmdb:/nowhere/x: another process answers for this table"),
             ("smtp_tls_per_site = inline:{ {a.example = MUSTT} }", "main.cf:10: error: smtp_tls_per_site: a.example: unknown TLS policy"),
             ("smtpd_tls_policy_maps = inline:{ {192.0.2.1 = encript} }", "main.cf:10: error: smtpd_tls_policy_maps: 192.0.2.1: \"encript\" is not one of")]:
         env.write("etc/main.cf", MAIN + line + "\n")
@@ -124,6 +134,8 @@ def check(env, conf, signet):
         kit.check(want in found, "%s: %s is not in\n%s" % (line, want, found))
     # an override of one service in master.cf, and what is right
     env.write("etc/main.cf", MAIN + "transport_maps = inline:{ {a.example = :} {b.example = :[mx]} {c.example = error:5.1.1 gone} {d.example = local:x} {e.example=smtp:[mx]:submission} }\n"
+              "smtpd_sender_restrictions = check_sender_access inline:{ {a.example = REJECT no} {b.example = permit_mynetworks, reject} {c.example = 450 4.7.1 x} {d.example = OK} {<> = 1} }\n"
+              "header_checks = pcre:{ {/^(a|b)/ PREPEND X-A: $${1}} {/^c/ reject no} {/^d/ OK} }\n"
               "smtp_tls_policy_maps = pcre:{ {/^(a|b)/ secure match=$${1}} }\nsmtp_fallback_relay = [a.example] b.example:587 [IPv6:2001:db8::1]:25\nsmtpd_tls_cert_file=none\n")
     signet("check", "-c", conf)
     env.write("etc/master.cf", MASTER + "strict unix - - n - - smtp\n    -o smtp_tls_policy_maps=inline:{a.example=secur}\n")
