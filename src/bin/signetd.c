@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "role/roles.h"
 #include "role/smtpd/acl.h"
+#include "tls/library.h"
 
 static const struct role_spec *const role_table[] = {
 	&control_role,
@@ -48,6 +49,10 @@ main(int argc, char **argv)
 	ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 1);
 	int c;
 
+	if (!tls_library_wipes_memory()) {
+		fputs("signetd: the TLS library was in use before main()\n", stderr);
+		return 1;
+	}
 	if (argc == 3 && strcmp(argv[1], "--role") == 0)
 		return run_role(argv[2]);
 	while ((c = getopt(argc, argv, "c:V")) != -1) {

@@ -18,3 +18,6 @@ bool tls_library_open(const char *config_file, const char *config_name, struct f
  */
 bool tls_option_bits(const char *ssl_options, const char *disable_workarounds, uint64_t *on_r, uint64_t *off_r,
     struct fault *why);
+
+/* Memory of the library is wiped when it is freed, from now on. Before anything else of the library; false: too late. */
+bool tls_library_wipes_memory(void);

@@ -1,6 +1,7 @@
-"""Keys of session tickets are forgotten: the test takes a ticket, finds the key that made it in the memory of smtpd and keeper (the name
-of the key stands in the ticket, its HMAC proves the find), and the root that the key came from in keeper; when their time is over, no
-process has a byte of them, while the next keys work and are found the same way."""
+"""Keys of session tickets are forgotten, and so is what sessions were encrypted with. The test takes a ticket, finds the key that made it in
+the memory of smtpd and keeper (the name of the key stands in the ticket, its HMAC proves the find), and the root that the key came from in
+keeper; when their time is over, no process has a byte of them, while the next keys work and are found the same way. Secrets of a session
+(as the client's key log has them) are in smtpd while it lives, and nowhere afterwards."""
 import hashlib
 import hmac
 import os
@@ -68,6 +69,21 @@ def who_has(s, keys):
     return {(role, name) for role, pid in everybody(s) for name in holds(pid, keys)}
 
 
+def sessions_are_forgotten(env, s):
+    """What a session was encrypted with is in smtpd while it lives, and nowhere afterwards."""
+    for version, labels in (("-tls1_2", ("CLIENT_RANDOM",)), ("-tls1_3", ("CLIENT_TRAFFIC_SECRET_0", "SERVER_TRAFFIC_SECRET_0"))):
+        log = env.path("keylog" + version)
+        with OpenSSL(args=(version, "-keylogfile", log)) as c:
+            kit.check(c.ehlo()[0] == 250 and c.mail("a@b.example")[0] == 250, "a session")
+            with open(log) as f:
+                found = {m[0]: bytes.fromhex(m[1]) for m in re.findall(r"^(\w+) [0-9a-f]+ ([0-9a-f]+)$", f.read(), re.M)}
+            keys = {name: [found[name][:24], found[name][-24:]] for name in labels}
+            has = who_has(s, keys)
+            kit.check({name for _, name in has} == set(labels) and {role for role, _ in has} == {"smtpd"}, "%s: while it lives they are in smtpd: %s" % (version, has))
+            kit.check(c.say("QUIT")[0] == 221 and c.ended(), "QUIT")
+        kit.wait_until("the session's secrets to go", lambda: not who_has(s, keys))
+
+
 def run(env):
     if os.geteuid() != 0:
         raise kit.Skipped("reading the memory of other processes needs root")
@@ -76,12 +92,17 @@ def run(env):
     s = env.signet("mx", "smtpd_tls_security_level = may\nsmtpd_tls_chain_files = %s, %s\nsmtpd_peername_lookup = no\n"
                    "smtpd_tls_session_cache_timeout = %d\n" % (key, cert, LIFE_S))
     kit.check(sum(len(p) for p in parts(s.pids("smtpd")[0])) > 1 << 20, "the memory of smtpd can be read")
-    for _ in range(2):
-        # that secrets() finds them is the proof that the search can; the epoch may end between the ticket and the look
-        old = kit.wait_until("a ticket and the key that made it", lambda: secrets(s, ticket(env)))
-        has = who_has(s, old)
-        kit.check({role for role, _ in has} <= {"smtpd", "keeper"} and ("smtpd", "root") not in has, "they are in smtpd and keeper, the root in keeper alone: %s" % has)
-        kit.wait_until("the keys to be forgotten by everybody", lambda: not who_has(s, old), LIFE_S + kit.DEADLINE)
+    for version in ("-tls1_2", "-tls1_3"):
+        # a session that goes on, with a ticket of these keys
+        with OpenSSL(args=(version,)) as idle:
+            kit.check(idle.ehlo()[0] == 250, "EHLO")
+            # that secrets() finds them is the proof that the search can; the epoch may end between the ticket and the look
+            old = kit.wait_until("a ticket and the key that made it", lambda: secrets(s, ticket(env)))
+            has = who_has(s, old)
+            kit.check({role for role, _ in has} <= {"smtpd", "keeper"} and ("smtpd", "root") not in has, "they are in smtpd and keeper, the root in keeper alone: %s" % has)
+            kit.wait_until("the keys to be forgotten by everybody", lambda: not who_has(s, old), LIFE_S + kit.DEADLINE)
+            kit.check(idle.say("NOOP")[0] == 250, "that session is not concerned")
         # and this is no silence of the search: another key is found now
         kit.check(kit.wait_until("the next key", lambda: secrets(s, ticket(env))) != old, "another key")
+    sessions_are_forgotten(env, s)
     s.stop()

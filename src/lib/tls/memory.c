@@ -1,0 +1,54 @@
+/*
+ * The TLS library's memory: wiped when it is given back. The library itself wipes private keys, but not what sessions were encrypted
+ * with (the state of a connection, a session written down for a ticket): that must not outlive them in a process that lives for weeks.
+ */
+#include <malloc.h>
+#include <openssl/crypto.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tls/library.h"
+
+static void *
+take(size_t n, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	return malloc(n);
+}
+
+static void
+give_back(void *p, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	if (p == NULL)
+		return;
+	explicit_bzero(p, malloc_usable_size(p));
+	free(p);
+}
+
+/* Never in place, and never by realloc(), which leaves the old bytes behind. */
+static void *
+take_more(void *p, size_t n, const char *file, int line)
+{
+	size_t old = p != NULL ? malloc_usable_size(p) : 0;
+	void *fresh;
+
+	if (n == 0) {
+		give_back(p, file, line);
+		return NULL;
+	}
+	fresh = malloc(n);
+	if (fresh == NULL || p == NULL)
+		return fresh;
+	memcpy(fresh, p, old < n ? old : n);
+	give_back(p, file, line);
+	return fresh;
+}
+
+bool
+tls_library_wipes_memory(void)
+{
+	return CRYPTO_set_mem_functions(take, take_more, give_back) == 1;
+}
