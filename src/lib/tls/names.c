@@ -1,6 +1,7 @@
 /* Names in certificates (section 5, RFC 9525): the library compares, we choose the rules. */
 #include "tls/names.h"
 
+#include <arpa/inet.h>
 #include <openssl/x509v3.h>
 
 #include "base/buf.h"
@@ -47,12 +48,9 @@ add_general_name(struct buf *b, const GENERAL_NAME *g)
 		s = g->d.dNSName;
 		add_name(b, span_of(ASN1_STRING_get0_data(s), (size_t)ASN1_STRING_length(s)));
 	} else if (g->type == GEN_IPADD) {
-		const unsigned char *p = ASN1_STRING_get0_data(g->d.iPAddress);
 		int n = ASN1_STRING_length(g->d.iPAddress);
 
-		if (n == 4)
-			snprintf(ip, sizeof(ip), "%u.%u.%u.%u", p[0], p[1], p[2], p[3]);
-		else
+		if ((n != 4 && n != 16) || inet_ntop(n == 4 ? AF_INET : AF_INET6, ASN1_STRING_get0_data(g->d.iPAddress), ip, sizeof(ip)) == NULL)
 			snprintf(ip, sizeof(ip), "[%d bytes of address]", n);
 		add_name(b, span_str(ip));
 	}

@@ -244,7 +244,7 @@ test_a_name_with_nul(void **state)
 static void
 test_a_mismatch_says_what_was_found_and_wanted(void **state)
 {
-	struct kit_cert leaf = kit_cert((struct kit_cert_spec){ .san = "DNS:a.example,DNS:b.example,IP:192.0.2.9",
+	struct kit_cert leaf = kit_cert((struct kit_cert_spec){ .san = "DNS:a.example,DNS:b.example,IP:192.0.2.9,IP:2001:db8::9",
 		.issuer = &root });
 	struct tls_client_ctx *c = context(root_file(&root));
 	struct tls_name names[4];
@@ -256,7 +256,7 @@ test_a_mismatch_says_what_was_found_and_wanted(void **state)
 	verify(&d, c, &leaf, NULL, CERTS_NOW, &v);
 	assert_string_equal(v.reason_who, "server");
 	assert_string_equal(v.reason, "num=62:hostname mismatch (the chain is trusted; certificate names: a.example, "
-	    "b.example, 192.0.2.9; wanted: example.org, .example.org)");
+	    "b.example, 192.0.2.9, 2001:db8::9; wanted: example.org, .example.org)");
 	assert_int_equal(v.error, X509_V_ERR_HOSTNAME_MISMATCH);
 	assert_true(v.host_mismatch && v.chain_ok);
 	assert_int_equal(v.trust, TLS_TRUST_UNTRUSTED);
