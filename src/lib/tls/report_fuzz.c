@@ -15,13 +15,14 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	const struct tls_report_policy policy = { .type = TLS_REPORT_STS, .domain = text, .strings = strings, .n_strings = 2, .mx = strings, .n_mx = 2 };
 	const struct tls_report_event e = { .code = TLS_REPORT_VALIDATION_FAILURE };
 	const struct tls_report_peer peer = { text, half, text, half };
-	enum tls_report_found found = tls_report_find(&one, &record, NULL);
+	struct fault why;
+	enum tls_report_found found = tls_report_find(&one, &record, &why);
 	struct buf inner, out;
 
 	ensure(found != TLS_REPORT_SEVERAL && found != TLS_REPORT_FAILED);
 	ensure((found == TLS_REPORT_NO_RECORD) != tls_report_is_record(text));
 	if (tls_report_is_record(half))
-		ensure(tls_report_find(&two, &record, NULL) == TLS_REPORT_SEVERAL && record.n == 0);
+		ensure(tls_report_find(&two, &record, &why) == TLS_REPORT_SEVERAL && record.n == 0);
 	if (found != TLS_REPORT_ASKED_FOR)
 		record = SPAN("v=TLSRPTv1;");
 	buf_init(&inner, TLS_REPORT_POLICIES_MAX);
