@@ -1,6 +1,7 @@
 /* Fuzz target: any bytes in any split, any answers; content lines stay CRLF and replies stay well-formed. */
 #include <stdlib.h>
 
+#include "base/arena.h"
 #include "base/panic.h"
 #include "smtp/server.h"
 
@@ -31,6 +32,31 @@ answer(struct smtps *s, const struct smtps_event *ev, unsigned dice)
 		smtps_accept(s, ev->id, SPAN("text"), 0);
 	if (ev->kind == SMTPS_ASK_STARTTLS && (dice & 7) != 7)
 		smtps_tls_started(s, 0);
+}
+
+/* Filters and footers that make something of everything. */
+static enum smtps_edit_result
+edit_command(void *ctx, struct span line, struct arena *a, struct span *line_r)
+{
+	(void)ctx;
+	*line_r = arena_printf(a, "%.*s%.*s", SPAN_ARG(span_from(line, 1)), SPAN_ARG(line));
+	return (enum smtps_edit_result)(line.n % 3);
+}
+
+static bool
+edit_reply(void *ctx, struct span reply, struct arena *a, struct span *reply_r)
+{
+	(void)ctx;
+	(void)a;
+	*reply_r = span_from(reply, reply.n % 5);
+	return reply.n % 2;
+}
+
+static struct span
+edit_footer(void *ctx, struct span reply, struct arena *a)
+{
+	(void)ctx;
+	return reply.n % 3 == 0 ? SPAN("") : arena_printf(a, "%s%.*s\\n\\", reply.n % 3 == 1 ? "\\c" : "", SPAN_ARG(reply));
 }
 
 static void
@@ -73,6 +99,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		cl.tls_enabled = cl.tls_offered = data[0] & 4;
 		cl.discard = (data[0] & 8) ? SMTPS_KW_CHUNKING | SMTPS_KW_ENHANCEDSTATUSCODES : 0;
 		cl.xclient = cl.xforward = cl.verp = data[0] & 16;
+		if (data[0] & 32)
+			smtps_set_edit(s, &(struct smtps_edit){ edit_command, edit_reply, edit_footer, NULL });
 		in = span_from(in, 1);
 	}
 	smtps_set_client(s, &cl);

@@ -911,7 +911,7 @@ static void
 test_commands_and_refusals_are_edited(void **state)
 {
 	struct smtps_config conf = config();
-	struct peer p;
+	struct peer p = { 0 };
 	struct buf seen;
 	struct smtps_edit e = { edit_command, edit_reply, edit_footer, &seen };
 
@@ -936,6 +936,7 @@ test_commands_and_refusals_are_edited(void **state)
 	assert_string_equal(buf_cstr(&p.out), "250 2.1.0 Ok\r\n421 4.7.9 x?y!\r\n");
 	assert_true(p.closed);
 	peer_close(&p);
+	p = (struct peer){ 0 };
 	peer_open(&p, &conf, NULL);
 	smtps_set_edit(p.s, &e);
 	buf_clear(&p.out);
