@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "hop/conf_check.h"
 #include "maps/conf_check.h"
 #include "role/smtpd/acl.h"
 #include "signet/cli.h"
@@ -72,6 +73,7 @@ check(const struct cli *cli, bool json)
 		struct checker c = { .conf = conf, .report = &report };
 
 		maps_conf_check(conf, &report);
+		hop_conf_check(conf, &report);
 		acl_conf_check(conf, &report);
 		check_tables(&c);
 		acl_tables_check(conf, &report);

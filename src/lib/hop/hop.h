@@ -53,6 +53,8 @@ void hop_chain_params(const struct params *p, const char *prefix, struct tls_cha
 struct tls_client_ctx *hop_tls_ctx_new(const struct hop_service *s, size_t sessions_max, struct fault *why);
 /* Number or service name; 0 = unknown. */
 uint16_t hop_port(const struct params *p, struct span name);
+/* Of smtp_tcp_port, lmtp_tcp_port; 0 + why = no such port. */
+uint16_t hop_service_port(const struct params *p, const char *prefix, struct fault *why);
 
 /* Addresses where we are the server: inet_interfaces, proxy_interfaces. */
 struct hop_own_address {

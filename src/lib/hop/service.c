@@ -61,6 +61,16 @@ families_of(const char *text)
 	return bits != 0 ? bits : 3;
 }
 
+uint16_t
+hop_service_port(const struct params *p, const char *prefix, struct fault *why)
+{
+	uint16_t port = hop_port(p, span_str(p->smtp_tcp_port));
+
+	if (port == 0)
+		fault_set(why, "4.3.5", "%s_tcp_port: no such port: %s", prefix, p->smtp_tcp_port);
+	return port;
+}
+
 void
 hop_tls_params(const struct params *p, const char *prefix, struct tls_params *t_r)
 {
@@ -131,9 +141,9 @@ hop_service_open(struct hop_service *s, const struct conf_service *cs, const str
 	*s = (struct hop_service){ .p = p, .lmtp = strcmp(cs->command, "lmtp") == 0 };
 	s->prefix = s->lmtp ? "lmtp" : "smtp";
 	s->families = families_of(p->inet_protocols);
-	s->port = hop_port(p, span_str(p->smtp_tcp_port));
+	s->port = hop_service_port(p, s->prefix, why);
 	if (s->port == 0)
-		return fault_set(why, "4.3.5", "smtp_tcp_port: no such port: %s", p->smtp_tcp_port);
+		return false;
 	find_lookup_methods(s);
 	hop_tls_params(p, s->prefix, &s->tls);
 	if (tls_params_check(&s->tls, why) && tls_params_level(&s->tls, &s->level, why) &&

@@ -80,6 +80,12 @@ tls_exclude_check(struct span list, const char *seps, bool strict, struct fault 
 	return true;
 }
 
+bool
+tls_exclusions_check(struct span list, struct fault *why)
+{
+	return tls_exclude_check(list, TLS_LIST_SEPS, false, why);
+}
+
 void
 tls_exclude_add(struct buf *out, struct span list, const char *seps)
 {

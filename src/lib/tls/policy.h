@@ -160,6 +160,9 @@ struct tls_protocols {
 /* Section 8. False + why (text: `Invalid TLS protocol list "..."`). */
 bool tls_protocols_parse(struct span list, struct tls_protocols *p_r, struct fault *why);
 
+/* smtp_tls_exclude_ciphers and its like: no token may begin with an operator (section 9). */
+bool tls_exclusions_check(struct span list, struct fault *why);
+
 /* What a table value says; absent attributes have `has_*` false. Parsing is strict: every error is one. */
 struct tls_policy {
 	enum tls_level level;

@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/panic.h"
+#include "hop/conf_check.h"
 #include "maps/conf_check.h"
 #include "role/common/confine.h"
 #include "role/common/logring.h"
@@ -42,6 +43,7 @@ load_conf(const struct master *m, struct conf **conf_r, struct conf_report *repo
 	if (!conf_load(m->o->config_dir, conf_r, report))
 		return false;
 	maps_conf_check(*conf_r, report);
+	hop_conf_check(*conf_r, report);
 	m->o->judge(*conf_r, report);
 	return report->errors == 0;
 }

@@ -5,6 +5,7 @@
 #include "conf/words.h"
 #include "maps/entries.h"
 #include "role/smtpd/acl_private.h"
+#include "tls/policy.h"
 
 static bool
 is_class(const struct acl *acl, const struct conf_item *i)
@@ -46,6 +47,9 @@ check_item(struct acl *acl, const struct conf_item *i, struct conf_report *repor
 		return;
 	if (strcmp(i->name, "smtpd_restriction_classes") == 0)
 		check_classes(acl, i, report);
+	if ((strcmp(i->name, "smtpd_tls_exclude_ciphers") == 0 || strcmp(i->name, "smtpd_tls_mandatory_exclude_ciphers") == 0) &&
+	    !tls_exclusions_check(span_str(i->value), &why))
+		conf_report_add(report, CONF_ERROR, i->file, i->line, NULL, "%s: %s", i->name, why.text);
 	if (!is_list(acl, i))
 		return;
 	if (!acl_rules_parse(acl, span_str(i->value), &rules, &why))

@@ -29,6 +29,12 @@ CASES = [
     ("clients whose headers are rewritten", "local_header_rewrite_clients = permit_networks\n", r'main\.cf:\d+: .*local_header_rewrite_clients: unknown restriction "permit_networks"'),
     ("a policy with a bad network", "smtpd_tls_policy_maps = cidr:{ {198.18.0.0/99 encrypt} }\n", r"main\.cf:\d+: .*smtpd_tls_policy_maps: .*bad prefix length"),
     ("a file for the TLS library that is not there", "tls_config_file = /nonexistent/openssl.cnf\n", r"main\.cf:\d+: .*tls_config_file: /nonexistent/openssl\.cnf: it cannot be read"),
+    ("an exclusion that is an operator", "smtp_tls_exclude_ciphers = RC4, !\n", r'main\.cf:\d+: .*smtp_tls_exclude_ciphers: cipher exclusion "!" begins with an operator'),
+    ("the same in the server", "smtpd_tls_mandatory_exclude_ciphers = +RC4\n", r'main\.cf:\d+: .*smtpd_tls_mandatory_exclude_ciphers: cipher exclusion "\+RC4" begins'),
+    ("a fingerprint that is none", "smtp_tls_fingerprint_cert_match = zz\n", r"main\.cf:\d+: .*smtp_tls_fingerprint_cert_match: "),
+    ("a server name that is none", "lmtp_tls_servername = -x\n", r"main\.cf:\d+: .*lmtp_tls_servername: "),
+    ("digests that are none", "tls_dane_digests = sha256=7\n", r"main\.cf:\d+: .*tls_dane_digests: "),
+    ("a port that is none", "smtp_tcp_port = nosuch\n", r"main\.cf:\d+: .*smtp_tcp_port: no such port: nosuch"),
     ("no relay control", "smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = permit_mynetworks\n", r"reject_unauth_destination"),
 ]
 
