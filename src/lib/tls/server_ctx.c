@@ -203,6 +203,7 @@ set_options(SSL_CTX *ctx, const struct tls_server_params *p, struct fault *why)
 		SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE);
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
 	    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_CTX_set_read_ahead(ctx, 1);         /* one read for what came together, not two for each record */
 	SSL_CTX_set_security_level(ctx, p->req_ccert && p->mandatory ? 1 : 0);
 	SSL_CTX_set_client_hello_cb(ctx, tls_stream_client_hello, NULL);
 	SSL_CTX_set_tlsext_servername_callback(ctx, tls_stream_servername);

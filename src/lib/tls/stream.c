@@ -13,8 +13,8 @@
 #include "tls/hello.h"
 #include "tls/server_private.h"
 
-/* A record's payload, and what small pieces of one write are gathered into. */
-enum { RECORD_BYTES = 16384 };
+/* A record's payload, and what small pieces of one write are gathered into. HELD: records that wait for the next one. */
+enum { RECORD_BYTES = 16384, HELD_MAX = 16384 };
 
 struct stream_tls {
 	struct tls_client_ctx *client;
@@ -26,6 +26,7 @@ struct stream_tls {
 	struct tls_verdict verdict;
 	struct stream_failure failure;
 	int last_errno;                         /* negative, of the descriptor */
+	struct buf held;                        /* goes out with what is written next */
 	struct tls_chain *chain;
 	char *untrusted;                        /* server: what was wrong with the client's chain */
 	const char *untrusted_who;
@@ -70,11 +71,45 @@ bio_read(BIO *bio, char *p, int n)
 	return bio_result(bio, s, got, true);
 }
 
+/*
+ * A packet costs both sides more than its contents. A TLS 1.3 ticket, which nobody waits for, goes along with our next words,
+ * or when we wait for the client's (stream_push); the last words go along with the end.
+ */
+static bool
+can_wait(const struct stream *s)
+{
+	return s->last_words || (s->server && SSL_get_state(s->ssl) == TLS_ST_SW_SESSION_TICKET && SSL_version(s->ssl) >= TLS1_3_VERSION);
+}
+
+static ssize_t
+write_some(struct stream *s, const char *p, size_t n)
+{
+	struct buf *held = &s->tls->held;
+	struct iovec v[2] = { { held->p, held->n }, { (void *)(uintptr_t)p, n } };
+	ssize_t sent;
+
+	if (can_wait(s) && buf_add(held, p, n))
+		return (ssize_t)n;
+	if (held->n == 0)
+		return fd_write(s->fd, p, n);
+	sent = fd_writev(s->fd, v, n > 0 ? 2 : 1);
+	if (sent < 0)
+		return sent;
+	if ((size_t)sent < held->n) {
+		buf_consume(held, (size_t)sent);
+		return -EAGAIN;
+	}
+	sent -= (ssize_t)held->n;
+	buf_release(held);
+	buf_init(held, HELD_MAX);
+	return sent == 0 && n > 0 ? -EAGAIN : sent;
+}
+
 static int
 bio_write(BIO *bio, const char *p, int n)
 {
 	struct stream *s = BIO_get_data(bio);
-	ssize_t sent = fd_write(s->fd, p, (size_t)n);
+	ssize_t sent = write_some(s, p, (size_t)n);
 
 	if (s->tracer != NULL && sent > 0)
 		stream_trace_bytes(s, false, p, (size_t)sent);
@@ -163,6 +198,7 @@ stream_release(struct stream *s)
 	if (t == NULL)
 		return;
 	SSL_SESSION_free(t->fresh);
+	buf_release(&t->held);
 	tls_chain_unref(&t->chain);
 	tls_client_ctx_unref(&t->client);
 	tls_server_ctx_unref(&t->service);
@@ -186,6 +222,7 @@ attach(struct stream *s, SSL *ssl)
 	s->ssl = ssl;
 	s->tls = calloc(1, sizeof(*s->tls));
 	ensure(s->tls != NULL);
+	buf_init(&s->tls->held, HELD_MAX);
 	if (s->tracer != NULL)
 		stream_trace_attach(s);
 	return true;
@@ -664,11 +701,25 @@ stream_pending(const struct stream *s)
 	return s->ssl != NULL && !s->broken && SSL_has_pending(s->ssl) == 1;
 }
 
+void
+stream_push(struct stream *s)
+{
+	if (s->ssl != NULL && !s->broken && !s->last_words && s->tls->held.n > 0)
+		(void)write_some(s, NULL, 0);
+}
+
+void
+stream_last_words(struct stream *s)
+{
+	s->last_words = true;
+}
+
 enum stream_result
 stream_shutdown(struct stream *s)
 {
 	int ret;
 
+	s->last_words = false;
 	if (s->ssl == NULL || s->broken || !s->handshaken || s->sent_close)
 		return STREAM_DONE;
 	ERR_clear_error();

@@ -63,6 +63,7 @@ struct stream {
 	bool sent_close : 1;
 	bool broken : 1;        /* fatal TLS error: no shutdown alert may be sent */
 	bool resumed : 1;       /* after the handshake: an old session was used */
+	bool last_words : 1;    /* what is written now goes out with stream_shutdown() */
 };
 
 void stream_init(struct stream *s, int fd);
@@ -109,6 +110,10 @@ enum stream_result stream_writev(struct stream *s, const struct iovec *v, int co
 enum stream_result stream_flush(struct stream *s, struct ioq *q);
 /* Bytes already decrypted or in the TLS buffers: the descriptor will not become readable for them. */
 bool stream_pending(const struct stream *s);
+/* Before waiting for the peer: what waits for our next words (a ticket) goes out without them, if the socket takes it. */
+void stream_push(struct stream *s);
+/* What is written from now on goes out with stream_shutdown(), which must follow; nothing in clear. */
+void stream_last_words(struct stream *s);
 /* Send close_notify (once, without waiting for the peer's). DONE, WANT_WRITE or ERROR. Nothing in clear. */
 enum stream_result stream_shutdown(struct stream *s);
 

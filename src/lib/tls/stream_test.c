@@ -3,6 +3,7 @@
 #include "tls/credentials.h"
 
 #include <openssl/ssl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -665,6 +666,101 @@ test_closing(void **state)
 	tls_server_ctx_unref(&s);
 }
 
+/* Bytes that the client's socket has for it. */
+static ssize_t
+waiting(const struct link *l)
+{
+	static char got[65536];
+	ssize_t n = recv(l->fd[0], got, sizeof(got), MSG_PEEK | MSG_DONTWAIT);
+
+	return n < 0 ? 0 : n;
+}
+
+/* A ticket does not travel alone, unless there is nothing to say; the last words travel with the end. */
+static void
+test_packets(void **state)
+{
+	struct tls_server_params p = server_params();
+	struct tls_server_ctx *s = tls_server_ctx_new(&p, NULL);
+	struct tls_ticket_keys keys = ticket_keys('a', 0);
+	struct tls_client_ctx *c = client_ctx("");
+	struct iovec words = { (char[]){ "221 bye\r\n" }, 9 };
+	char got[64];
+	struct link l;
+	size_t n;
+
+	(void)state;
+	tls_server_ctx_set_ticket_keys(s, &keys);
+	link_up(&l, c, s, "encrypt protocols=>=TLSv1.3", SPAN(""), false);
+	assert_true(shake_quietly(&l));
+	assert_int_equal(waiting(&l), 0);
+	assert_int_equal(stream_writev(&l.server, &words, 1, &n), STREAM_DONE);
+	assert_true(waiting(&l) > 100 + (ssize_t)words.iov_len);
+	assert_int_equal(stream_read(&l.client, got, sizeof(got), &n), STREAM_DONE);
+	assert_span(span_of(got, n), "221 bye\r\n");
+	stream_last_words(&l.server);
+	assert_int_equal(stream_writev(&l.server, &words, 1, &n), STREAM_DONE);
+	assert_int_equal(waiting(&l), 0);
+	assert_int_equal(stream_shutdown(&l.server), STREAM_DONE);
+	assert_int_equal(stream_read(&l.client, got, sizeof(got), &n), STREAM_DONE);
+	assert_span(span_of(got, n), "221 bye\r\n");
+	assert_int_equal(stream_read(&l.client, got, sizeof(got), &n), STREAM_EOF);
+	link_down(&l);
+	/* nothing to say */
+	link_up(&l, c, s, "encrypt protocols=>=TLSv1.3", SPAN(""), false);
+	assert_true(shake_quietly(&l));
+	assert_int_equal(waiting(&l), 0);
+	stream_push(&l.server);
+	assert_true(waiting(&l) > 100);
+	link_down(&l);
+	tls_client_ctx_unref(&c);
+	tls_server_ctx_unref(&s);
+}
+
+/* Held records and a full socket: nothing is lost, nothing comes twice. */
+static void
+test_packets_and_a_full_socket(void **state)
+{
+	static char block[16384];
+	struct tls_server_params p = server_params();
+	struct tls_server_ctx *s = tls_server_ctx_new(&p, NULL);
+	struct tls_client_ctx *c = client_ctx("");
+	struct iovec much = { block, sizeof(block) }, words = { (char[]){ "221 bye\r\n" }, 9 };
+	size_t n, sent = 0, read = 0;
+	enum stream_result r;
+	struct link l;
+
+	(void)state;
+	link_up(&l, c, s, "encrypt", SPAN(""), false);
+	assert_true(shake_quietly(&l));
+	while ((r = stream_writev(&l.server, &much, 1, &n)) == STREAM_DONE)
+		sent += n;
+	assert_int_equal(r, STREAM_WANT_WRITE);
+	for (unsigned i = 0; i < 2; i++) {      /* what the library has of that block must go first */
+		assert_int_equal(stream_read(&l.client, block, sizeof(block), &n), STREAM_DONE);
+		read += n;
+	}
+	while ((r = stream_writev(&l.server, &much, 1, &n)) == STREAM_WANT_WRITE) {
+		assert_int_equal(stream_read(&l.client, block, sizeof(block), &n), STREAM_DONE);
+		read += n;
+	}
+	sent += n;
+	stream_last_words(&l.server);
+	assert_int_equal(stream_writev(&l.server, &words, 1, &n), STREAM_DONE);
+	while ((r = stream_shutdown(&l.server)) == STREAM_WANT_WRITE) {
+		assert_int_equal(stream_read(&l.client, block, sizeof(block), &n), STREAM_DONE);
+		read += n;
+	}
+	assert_int_equal(r, STREAM_DONE);
+	while ((r = stream_read(&l.client, block, sizeof(block), &n)) == STREAM_DONE)
+		read += n;
+	assert_int_equal(r, STREAM_EOF);
+	assert_int_equal(read, sent + words.iov_len);
+	link_down(&l);
+	tls_client_ctx_unref(&c);
+	tls_server_ctx_unref(&s);
+}
+
 static void
 test_much_data(void **state)
 {
@@ -1091,6 +1187,8 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_sni),
 	KIT_TEST(test_failures),
 	KIT_TEST(test_closing),
+	KIT_TEST(test_packets),
+	KIT_TEST(test_packets_and_a_full_socket),
 	KIT_TEST(test_much_data),
 	KIT_TEST(test_read_ahead_is_pending),
 	KIT_TEST(test_server_credentials),

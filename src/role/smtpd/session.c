@@ -139,6 +139,8 @@ read_some(struct session *s)
 				explicit_bzero(bytes, got);     /* there may have been a password in it */
 			session_heard(s, got);
 			moved = true;
+			if (s->tls == NULL && got < sizeof(bytes))
+				s->read_ready = false;  /* that was all */
 			break;
 		case STREAM_WANT_READ:
 		case STREAM_WANT_WRITE:
@@ -182,6 +184,8 @@ write_some(struct session *s)
 
 	if (out.n == 0 || s->tls_handshake)
 		return false;
+	if (s->closing)
+		stream_last_words(&s->stream);
 	v.iov_base = (void *)(uintptr_t)out.p;
 	v.iov_len = out.n;
 	switch (stream_writev(&s->stream, &v, 1, &sent)) {
@@ -340,6 +344,8 @@ arm(struct session *s)
 	if (!s->tls_handshake && smtps_output(s->engine).n > 0)
 		want |= LOOP_WRITE;
 	loop_fd_want(&s->watch, want);
+	if (!s->tls_handshake)
+		stream_push(&s->stream);
 	/* Bytes inside the TLS layer wake nobody. */
 	if (s->read_ready && smtps_wants_input(s->engine) && !s->tls_handshake)
 		loop_defer(s->d->role->loop, &s->more);
@@ -367,7 +373,11 @@ session_pump(struct session *s)
 		return;
 	if (smtps_output(s->engine).n == 0) {
 		if (s->closing) {
-			stream_shutdown(&s->stream);
+			if (stream_shutdown(&s->stream) == STREAM_WANT_WRITE) {
+				loop_fd_want(&s->watch, LOOP_WRITE);
+				arm_timer(s);
+				return;
+			}
 			shutdown(s->fd, SHUT_WR);
 			session_end(s);
 			return;
