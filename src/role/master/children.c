@@ -23,19 +23,20 @@
 #define CHANNEL 3
 #define STOP_GRACE_MS 4000
 #define BACKOFF_MAX_MS 60000
+#define COUNTED 16u
 
 /* In starting order: log first, so that nothing said is lost. */
 static const struct master_kind kinds[] = {
-	{ IPC_ROLE_LOG, false, false },
-	{ IPC_ROLE_RESOLVER, false, false },
-	{ IPC_ROLE_KEEPER, false, false },
-	{ IPC_ROLE_LOOKUP, false, true },
-	{ IPC_ROLE_DELIVER, false, false },
-	{ IPC_ROLE_LOCAL, false, true },
-	{ IPC_ROLE_SMTPC, true, true },
-	{ IPC_ROLE_QUEUE, false, false },
-	{ IPC_ROLE_CONTROL, false, false },
-	{ IPC_ROLE_SMTPD, true, true },
+	{ IPC_ROLE_LOG, false, false, false },
+	{ IPC_ROLE_RESOLVER, false, false, false },
+	{ IPC_ROLE_KEEPER, false, false, false },
+	{ IPC_ROLE_LOOKUP, false, true, false },
+	{ IPC_ROLE_DELIVER, false, false, false },
+	{ IPC_ROLE_LOCAL, false, true, false },
+	{ IPC_ROLE_SMTPC, true, true, false },
+	{ IPC_ROLE_QUEUE, false, false, false },
+	{ IPC_ROLE_CONTROL, false, false, false },
+	{ IPC_ROLE_SMTPD, true, true, true },
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
@@ -209,11 +210,20 @@ send_log_file(struct master *m, struct child *c)
 	fd_close(&msg.file);
 }
 
+/* No more of those than have columns of their own in the counters (role/smtpd/counters.h). */
+static unsigned
+workers(const struct master *m, const struct master_kind *k)
+{
+	unsigned n = k->per_core ? m->cores : 1, more = k->sleeps ? (n + 1) / 2 : 0, room = n < COUNTED ? COUNTED - n : 0;
+
+	return n + (more < room ? more : room);
+}
+
 /* Everything that a fresh process needs, in order; ROLE_GO ends it. */
 static void
 send_start(struct master *m, struct child *c)
 {
-	struct ipc_role_begin begin = { .index = (uint16_t)c->index, .workers = (uint16_t)(c->kind->per_core ? m->cores : 1),
+	struct ipc_role_begin begin = { .index = (uint16_t)c->index, .workers = (uint16_t)workers(m, c->kind),
 		.as_root = m->as_root, .reload = m->generation > 0, .generation = m->generation,
 		.config_dir = span_str(m->o->config_dir), .conf = m->conf_fd };
 	struct ipc_role_go go = { 0 };
@@ -343,7 +353,7 @@ void
 children_start(struct master *m)
 {
 	for (size_t i = 0; i < KINDS; i++)
-		for (unsigned n = 0; n < (kinds[i].per_core ? m->cores : 1); n++)
+		for (unsigned n = 0; n < workers(m, &kinds[i]); n++)
 			slot_new(m, &kinds[i]);
 }
 

@@ -15,6 +15,7 @@ struct master_kind {
 	unsigned role;
 	bool per_core;          /* else exactly one */
 	bool renewed;           /* a reload starts new processes; else it gets ROLE_CONF */
+	bool sleeps;            /* now and then on keeper: half as many more, or cores idle */
 };
 
 struct child {
