@@ -2,7 +2,6 @@
 in the middle, a restart of the queue under a client."""
 import os
 import socket
-import subprocess
 
 import kit
 
@@ -49,9 +48,6 @@ def run(env):
     c.close()
     s.wait_log(r"%s: removed" % kit.queue_id(answer.decode()))
     kit.check(b"X-Tag" not in sink.messages[-1]["data"], sink.messages[-1]["data"])
-
-    refused = subprocess.run([os.path.join(kit.BUILD, "src", "signet"), "-c", s.conf, "send", "-XV", "user@example.com"], input=b"x\n", capture_output=True)
-    kit.check(refused.returncode == 64 and b"-XV" in refused.stderr, "-XV is refused by name: %r" % refused)
 
     qid = kit.queue_id(kit.send(port=587, rcpts="user@example.com"))
     s.wait_log(r"%s: removed" % qid)
