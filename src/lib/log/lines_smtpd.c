@@ -18,7 +18,7 @@ static void
 add_count(struct buf *b, const char *name, unsigned ok, unsigned total)
 {
 	buf_addf(b, " %s=%u", name, ok);
-	if (ok != total)
+	if (ok != total || total == 0)
 		buf_addf(b, "/%u", total);
 }
 

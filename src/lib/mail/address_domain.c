@@ -52,7 +52,7 @@ address_literal_text(struct span ip, struct arena *a)
 static bool
 valid_label(struct span label, bool utf8)
 {
-	if (label.n == 0 || label.n > LABEL_MAX * (utf8 ? 4u : 1u))
+	if (label.n == 0 || label.n > LABEL_MAX * (utf8 && !span_is_ascii(label) ? 4u : 1u))
 		return false;
 	if (label.p[0] == '-' || label.p[label.n - 1] == '-')
 		return false;

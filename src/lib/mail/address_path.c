@@ -226,6 +226,15 @@ read_lenient_piece(struct path *p)
 	return true;
 }
 
+/* Blanks around '@' and dots mean nothing (RFC 822 section 3.1.4); between two words they make it no address. */
+static bool
+blank_is_harmless(const struct path *p)
+{
+	char last = p->out.n > 0 ? p->out.p[p->out.n - 1] : '@';
+
+	return last == '@' || last == '.' || p->s.n == 0 || strchr("@.>(", p->s.p[0]) != NULL;
+}
+
 /* Up to '>' (inside brackets) or a blank or the end (without). */
 static bool
 read_lenient_mailbox(struct path *p, bool bracket)
@@ -235,6 +244,8 @@ read_lenient_mailbox(struct path *p, bool bracket)
 			if (!bracket)
 				return true;
 			p->s = span_from(p->s, 1);
+			if (!peek(p, ' ') && !peek(p, '\t') && !blank_is_harmless(p))
+				return false;
 			continue;
 		}
 		if (!read_lenient_piece(p))
@@ -298,9 +309,13 @@ result_ok(const struct path *p)
 		return true;
 	if (local.n == 0 || (at && domain.n == 0))
 		return false;
-	if (at && domain.p[0] == '[')
+	if (!at)
+		return true;
+	if (domain.p[0] == '[')
 		return address_literal(domain, NULL);
-	return true;
+	if (!p->strict && domain.p[domain.n - 1] == '.')
+		domain = span_slice(domain, 0, domain.n - 1);
+	return address_valid_domain(domain, true);
 }
 
 bool

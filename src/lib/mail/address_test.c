@@ -55,8 +55,10 @@ static const struct path_row path_rows[] = {
 	{ "control byte", "<a\001b@c.d>", NULL, NULL, NULL },
 	{ "open quote", "<\"a@b.c>", NULL, NULL, NULL },
 	{ "backslash last", "<a\\", NULL, NULL, NULL },
-	{ "hyphens at label ends", "<a@-b.c>", NULL, "a@-b.c", NULL },
-	{ "empty label", "<a@b..c>", NULL, "a@b..c", NULL },
+	{ "hyphens at label ends", "<a@-b.c>", NULL, NULL, NULL },
+	{ "empty label", "<a@b..c>", NULL, NULL, NULL },
+	{ "two words", "<a b@c.d>", NULL, NULL, NULL },
+	{ "blanks that mean nothing", "< a @ c . d >", NULL, "a@c.d", NULL },
 	{ "trailing dot", "<a@b.c.>", NULL, "a@b.c.", NULL },
 };
 

@@ -432,7 +432,7 @@ denied(const struct smtps *s)
 static const char *
 misplaced(const struct smtps *s, const struct smtps_row *row)
 {
-	unsigned after_bdat = IN(SMTPS_MAIL) | IN(SMTPS_RCPT) | IN(SMTPS_DATA);
+	unsigned after_bdat = IN(SMTPS_RCPT) | IN(SMTPS_DATA);
 
 	if (s->phase == PH_REFUSED && row->verb != SMTPS_QUIT)
 		return denied(s);
@@ -440,11 +440,8 @@ misplaced(const struct smtps *s, const struct smtps_row *row)
 		return "530 5.7.0 Must issue a STARTTLS command first";
 	if (row->in & IN(s->phase))
 		return NULL;
-	if (s->phase == PH_BDAT && (after_bdat & IN(row->verb))) {
-		if (row->verb == SMTPS_MAIL)
-			return "503 5.5.1 Error: MAIL after BDAT";
+	if (s->phase == PH_BDAT && (after_bdat & IN(row->verb)))
 		return row->verb == SMTPS_RCPT ? "503 5.5.1 Error: RCPT after BDAT" : "503 5.5.1 Error: DATA after BDAT";
-	}
 	return row->refusal;
 }
 

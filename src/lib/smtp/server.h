@@ -192,6 +192,7 @@ enum smtps_event_kind {
 	SMTPS_TELL_PIPELINING,          /* input before it was this client's turn; text: the first of it */
 	SMTPS_TELL_AUTH_END,            /* the exchange that was challenged ended without an answer of the owner; text: how */
 	SMTPS_TELL_DISCARD,             /* EHLO keywords were left out; text: their names */
+	SMTPS_TELL_BARE_LF,             /* a command line was refused for its end */
 	SMTPS_TELL_CLOSE,               /* flush the output, then hang up; why. The last event */
 };
 

@@ -51,6 +51,8 @@ auth_refusal(const struct smtps *s)
 		return "503 5.5.1 Error: send HELO/EHLO first";
 	if (!s->auth.enabled || (s->client.discard & SMTPS_KW_AUTH))
 		return "503 5.5.1 Error: authentication not enabled";
+	if (s->tx != NULL)
+		return "503 5.5.1 Error: MAIL transaction in progress";
 	if (s->auth.tls_only && !s->tls)
 		return "504 5.5.4 Encryption required for requested authentication mechanism";
 	if (s->authenticated)

@@ -191,7 +191,7 @@ smtps_content_begin(struct smtps *s, struct smtps_cmd *c)
 
 	smtps_scan_init(&s->scan, dots, s->client.bare_lf, s->conf->replace_stray_cr);
 	s->scan.prev_bare = dots && c->bare_lf;
-	s->content_bytes = s->raw_bytes = 0;
+	s->content_bytes = s->raw_bytes = s->chunks = 0;
 }
 
 /* Bytes were appended from `before` on: count them, drop them beyond the limit. */

@@ -76,7 +76,7 @@ mail_body(struct smtps *s, struct smtps_cmd *c, const struct param *p)
 	} else if (span_eq_ci(p->value, SPAN("8BITMIME"))) {
 		c->mail.body = SMTPS_BODY_8BITMIME;
 	} else {
-		smtps_say(s, c, "555 5.5.4 Unsupported option: BODY=%.*s",
+		smtps_say(s, c, "555 5.5.4 Unsupported option: BODY%s%.*s", p->has_value ? "=" : "",
 		    SPAN_ARG(span_slice(p->value, 0, ECHO_MAX)));
 		return false;
 	}
@@ -161,7 +161,7 @@ rcpt_orcpt(struct smtps *s, struct smtps_cmd *c, const struct param *p)
 	struct span type, value;
 
 	c->rcpt.orcpt = p->value;
-	if (!span_cut(p->value, ';', &type, &value) || type.n == 0 || value.n == 0)
+	if (!span_cut(p->value, ';', &type, &value) || type.n == 0)
 		return bad(s, c, "ORCPT");
 	for (size_t i = 0; i < type.n; i++)
 		if (!atom_char(type.p[i]))
@@ -239,7 +239,8 @@ path_parse(struct smtps *s, struct smtps_cmd *c, const char *prefix, struct span
 		return false;
 	}
 	*rest_r = span_from(c->args, strlen(prefix));
-	if (address_path(rest_r, s->conf->strict_envelope, c->arena, addr_r) &&
+	/* Without SMTPUTF8 no UTF-8 was asked of the line. */
+	if (address_path(rest_r, s->conf->strict_envelope, c->arena, addr_r) && span_is_utf8(*addr_r) &&
 	    (rest_r->n == 0 || rest_r->p[0] == ' ' || rest_r->p[0] == '\t'))
 		return true;
 	smtps_say(s, c, "501 %s Bad %s address syntax", c->row->verb == SMTPS_MAIL ? "5.1.7" : "5.1.3",
@@ -268,10 +269,6 @@ smtps_parse_mail(struct smtps *s, struct smtps_cmd *c)
 		return false;
 	if (c->mail.verp.n > 0 && c->mail.from.n == 0) {
 		smtps_say(s, c, "503 5.5.4 Error: XVERP requires non-null sender");
-		return false;
-	}
-	if (s->conf->size_limit != 0 && c->mail.size > s->conf->size_limit) {
-		smtps_say(s, c, "552 5.3.4 Message size exceeds fixed limit");
 		return false;
 	}
 	return true;

@@ -145,6 +145,7 @@ struct smtps {
 	struct smtps_cmd *tx;           /* its MAIL command; NULL = none */
 	unsigned rcpts, rcpts_waiting, rcpt_overshoot;
 	uint64_t content_bytes;
+	uint64_t chunks;                /* bytes of the BDAT commands of this message */
 	uint64_t raw_bytes;             /* as counted for "DATA (N bytes)" */
 
 	unsigned errors, junk;

@@ -58,7 +58,7 @@ static void
 note(struct peer *p, const struct smtps_event *ev)
 {
 	static const char *const names[] = { [SMTPS_TELL_RESET] = "reset", [SMTPS_TELL_PIPELINING] = "early",
-		[SMTPS_TELL_DISCARD] = "discard", [SMTPS_TELL_CLOSE] = "close" };
+		[SMTPS_TELL_DISCARD] = "discard", [SMTPS_TELL_BARE_LF] = "bare", [SMTPS_TELL_CLOSE] = "close" };
 
 	if (!p->quiet || ev->kind != SMTPS_TELL_PIPELINING)
 		buf_addf(&p->news, "%s %d %.*s\n", names[ev->kind], (int)ev->why, SPAN_ARG(ev->text));
@@ -220,11 +220,11 @@ static const struct dialogue {
 	    "ehlo c.example\r\nmail from:<@r.example,@q.example:AbC@x>\r\nrcpt to:<\"a b\"@y>\r\nquit\r\n",
 	    HELLO EHLO_REPLY "250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n" BYE "--content--\n--news--\nclose 3 \n" },
 	{ "unknown and malformed parameters",
-	    EHLO "MAIL FROM:<a@x> FOO=1\r\nMAIL FROM:<a@x> SIZE=1 SIZE=2\r\nMAIL FROM:<a@x> SIZE=2000\r\nMAIL FROM:<a@x> RET=X\r\n"
+	    EHLO "MAIL FROM:<a@x> FOO=1\r\nMAIL FROM:<a@x> SIZE=1 SIZE=2\r\nMAIL FROM:<a@x> BODY\r\nMAIL FROM:<a@x> RET=X\r\n"
 	    "MAIL FROM:<a@x> ENVID=\r\nMAIL FROM:<a@x> BODY=BINARYMIME\r\nMAIL <a@x>\r\nMAIL FROM:<a@x> AUTH=<> RET=HDRS ENVID=QQ+2B\r\n"
 	    "RCPT TO:<b@y> NOTIFY=NEVER,SUCCESS\r\nRCPT TO:<b@y> ORCPT=rfc822\r\nRCPT TO:<>\r\nRCPT TO:<b@y> ORCPT=rfc822;b@y NOTIFY=SUCCESS,DELAY\r\n",
 	    HELLO EHLO_REPLY "555 5.5.4 Unsupported option: FOO=1\r\n501 5.5.4 Error: SIZE given twice\r\n"
-	    "552 5.3.4 Message size exceeds fixed limit\r\n501 5.5.4 Error: Bad RET parameter syntax\r\n"
+	    "555 5.5.4 Unsupported option: BODY\r\n501 5.5.4 Error: Bad RET parameter syntax\r\n"
 	    "501 5.5.4 Error: Bad ENVID parameter syntax\r\n555 5.5.4 Unsupported option: BODY=BINARYMIME\r\n"
 	    "501 5.5.4 Syntax: MAIL FROM:<address>\r\n250 2.1.0 Ok\r\n501 5.5.4 Error: Bad NOTIFY parameter syntax\r\n"
 	    "501 5.5.4 Error: Bad ORCPT parameter syntax\r\n501 5.1.3 Bad recipient address syntax\r\n250 2.1.5 Ok\r\n"
@@ -243,7 +243,7 @@ static const struct dialogue {
 	{ "a second EHLO drops the transaction", TX EHLO "DATA\r\n",
 	    TX_REPLY EHLO_REPLY "503 5.5.1 Error: need RCPT command\r\n--content--\n--news--\nreset 0 \nclose 4 \n" },
 	{ "BDAT in chunks, a bare LF and a CR at a border", TX "BDAT 3\r\nab\rBDAT 4\r\n\ncd\nBDAT 0 LAST\r\nQUIT\r\n",
-	    TX_REPLY "250 2.0.0 Ok: 3 bytes\r\n250 2.0.0 Ok: 4 bytes\r\n250 2.0.0 Ok: 0 bytes queued as QID\r\n" BYE
+	    TX_REPLY "250 2.0.0 Ok: 3 bytes\r\n250 2.0.0 Ok: 4 bytes\r\n250 2.0.0 Ok: 7 bytes queued as QID\r\n" BYE
 	    "--content--\nab\r\ncd\r\n--news--\nclose 3 \n" },
 	{ "BDAT keeps a dot line and completes the last line", TX "BDAT 7 LAST\r\na\r\n.\r\nbQUIT\r\n",
 	    TX_REPLY "250 2.0.0 Ok: 7 bytes queued as QID\r\n" BYE "--content--\na\r\n.\r\nb\r\n--news--\nclose 3 \n" },
@@ -252,8 +252,11 @@ static const struct dialogue {
 	    HELLO EHLO_REPLY "250 2.1.0 Ok\r\n554 5.7.1 no\r\n554 5.5.1 Error: no valid recipients\r\n250 2.0.0 Ok\r\n"
 	    "503 5.5.1 Error: need RCPT command\r\n250 2.0.0 Ok\r\n--content--\n--news--\nreset 0 \nclose 4 \n" },
 	{ "no DATA, MAIL, RCPT after BDAT; RSET helps", TX "BDAT 1\r\naMAIL FROM:<a@x>\r\nRCPT TO:<b@y>\r\nDATA\r\nRSET\r\nMAIL FROM:<a@x>\r\n",
-	    TX_REPLY "250 2.0.0 Ok: 1 bytes\r\n503 5.5.1 Error: MAIL after BDAT\r\n503 5.5.1 Error: RCPT after BDAT\r\n"
+	    TX_REPLY "250 2.0.0 Ok: 1 bytes\r\n503 5.5.1 Error: nested MAIL command\r\n503 5.5.1 Error: RCPT after BDAT\r\n"
 	    "503 5.5.1 Error: DATA after BDAT\r\n250 2.0.0 Ok\r\n250 2.1.0 Ok\r\n--content--\n--news--\nreset 0 \nclose 4 \n" },
+	{ "an empty chunk that is not the last is an error of the message", TX "BDAT 0\r\nBDAT 2 LAST\r\nhiRSET\r\n",
+	    TX_REPLY "551 5.7.1 Null BDAT request\r\n551 5.0.0 Discarded 2 bytes after earlier error\r\n250 2.0.0 Ok\r\n"
+	    "--content--\n--news--\nreset 0 \nclose 4 \n" },
 	{ "BDAT without a number cannot go on", TX "BDAT x\r\nabc",
 	    TX_REPLY "501 5.5.4 Syntax: BDAT count [LAST]\r\n421 4.7.0 mx.example Error: cannot tell where the next command begins\r\n"
 	    "--content--\n--news--\nclose 3 \n" },

@@ -246,7 +246,7 @@ message_done(struct smtps *s, struct smtps_cmd *c, bool accepted, struct span te
 {
 	if (accepted) {
 		if (c->row->verb == SMTPS_BDAT)
-			smtps_say(s, c, "250 2.0.0 Ok: %llu bytes %.*s", (unsigned long long)c->chunk, SPAN_ARG(text));
+			smtps_say(s, c, "250 2.0.0 Ok: %llu bytes %.*s", (unsigned long long)s->chunks, SPAN_ARG(text));
 		else
 			smtps_say(s, c, "250 2.0.0 Ok: %.*s", SPAN_ARG(text));
 		s->errors = s->junk = 0;
@@ -321,6 +321,7 @@ chunk_accept(struct smtps *s, struct smtps_cmd *c)
 		s->too_big = true;
 		chunk_refuse(s, c, "552 5.3.4 Chunk exceeds message size limit");
 	} else {
+		s->chunks += c->chunk;
 		chunk_begin(s, c, false);
 	}
 }
@@ -352,7 +353,7 @@ start_bdat(struct smtps *s, struct smtps_cmd *c)
 	} else if (!smtps_can(s, SMTPS_KW_CHUNKING)) {
 		chunk_refuse(s, c, "502 5.5.1 Error: command not implemented");
 	} else if (c->chunk == 0 && !c->chunk_last) {
-		smtps_say(s, c, "551 5.7.1 Null BDAT request");
+		chunk_refuse(s, c, "551 5.7.1 Null BDAT request");
 	} else if (refusal != NULL) {
 		chunk_refuse(s, c, refusal);
 	} else if (s->bdat_failed) {
@@ -406,8 +407,6 @@ start_vrfy(struct smtps *s, struct smtps_cmd *c)
 	/* RFC 5321 section 7.3: disabled, it says 252 without looking. */
 	if (s->conf->vrfy_disabled || (s->client.discard & SMTPS_KW_VRFY))
 		smtps_say(s, c, "252 2.0.0 Cannot VRFY user, but will accept message and attempt delivery");
-	else if (s->conf->helo_required && s->helo == NULL)
-		smtps_say(s, c, "503 5.5.1 Error: send HELO/EHLO first");
 	else if (smtps_parse_vrfy(s, c))
 		smtps_ask(s, c, SMTPS_ASK_VRFY);
 }
@@ -472,7 +471,7 @@ static const struct smtps_row rows[] = {
 	{ "EHLO", SMTPS_EHLO, CMD_LAST | CMD_PRE_TLS, ANY, "503 5.5.1 Error: wrong time", start_helo, done_helo },
 	{ "STARTTLS", SMTPS_STARTTLS, CMD_MODAL | CMD_PRE_TLS, ANY, "503 5.5.1 Error: wrong time", start_starttls,
 	    done_starttls },
-	{ "AUTH", SMTPS_AUTH, CMD_LAST | CMD_MODAL | CMD_SECRET, RESTING, "503 5.5.1 Error: MAIL transaction in progress",
+	{ "AUTH", SMTPS_AUTH, CMD_LAST | CMD_MODAL | CMD_SECRET, ANY, "503 5.5.1 Error: wrong time",
 	    smtps_auth_start, smtps_auth_done },
 	{ "XCLIENT", SMTPS_XCLIENT, CMD_MODAL | CMD_PRE_TLS, RESTING, "503 5.5.1 Error: MAIL transaction in progress", smtps_x_start,
 	    smtps_xclient_done },
@@ -625,6 +624,7 @@ smtps_bare_lf_refuse(struct smtps *s, struct smtps_cmd *c)
 {
 	smtps_say(s, c, "%u %c.5.2 %.*s Error: bare <LF> received", s->conf->bare_lf_code,
 	    s->conf->bare_lf_code < 500 ? '4' : '5', SPAN_ARG(s->conf->hostname));
+	smtps_tell(s, SMTPS_TELL_BARE_LF, SMTPS_WHY_BARE_LF, SPAN(""));
 	c->hang_up = true;
 }
 

@@ -77,14 +77,14 @@ line_env(struct session *s, const struct smtps_event *ev, const struct acl_facts
 }
 
 void
-question_log_bare_lf(struct session *s)
+question_log_bare_lf(struct session *s, const char *where)
 {
 	struct smtps_event ev = { .kind = SMTPS_ASK_EOM, .mail = s->msg != NULL ? message_mail(s->msg) : NULL };
 	struct acl_facts f = facts_for(s, &ev);
 	struct log_smtpd_env env = line_env(s, &ev, &f, s->d->scratch);
 	struct log l = session_log(s);
 
-	log_smtpd_action(&l, "reject", "END-OF-MESSAGE", s->facts.namaddr, SPAN("bare <LF> received"), &env);
+	log_smtpd_action(&l, "reject", where, s->facts.namaddr, SPAN("bare <LF> received"), &env);
 }
 
 void
@@ -430,6 +430,24 @@ own_sender(struct session *s, struct question *q)
 	panic("map_result");
 }
 
+/* SIZE= too big for our limit, or no room for any message. */
+static bool
+no_room(struct session *s, struct question *q)
+{
+	uint64_t limit = s->p->message_size_limit;
+
+	if (limit != 0 && q->ev.mail->size > limit) {
+		question_log_reject(s, &q->ev, "MAIL", SPAN("552 5.3.4 Message size exceeds fixed limit"));
+		say_no(s, q->ev.id, 552, "5.3.4", SPAN("Message size exceeds fixed limit"), false);
+		return true;
+	}
+	if (!room_low(s))
+		return false;
+	question_log_reject(s, &q->ev, "MAIL", SPAN("452 4.3.1 Insufficient system storage"));
+	say_no(s, q->ev.id, 452, "4.3.1", SPAN("Insufficient system storage"), false);
+	return true;
+}
+
 static bool
 answer_mail(struct session *s, struct question *q)
 {
@@ -437,10 +455,8 @@ answer_mail(struct session *s, struct question *q)
 	bool refused;
 
 	if (!q->passed) {
-		if (room_low(s)) {
-			say_no(s, q->ev.id, 452, "4.3.1", SPAN("Insufficient system storage"), false);
+		if (no_room(s, q))
 			return true;
-		}
 		own = own_sender(s, q);
 		if (own != PASSED)
 			return own == REFUSED;
@@ -540,7 +556,7 @@ answer_starttls(struct session *s, struct question *q)
 static bool
 is_header_word(struct span word)
 {
-	return word.n > 1 && word.p[word.n - 1] == ':';
+	return span_index(word, ':') > 0;
 }
 
 /* A client whose AUTH was refused may go on with its lines as if it had not been: they could be passwords. */
@@ -734,6 +750,7 @@ answer(struct session *s, struct question *q)
 	case SMTPS_TELL_PIPELINING:
 	case SMTPS_TELL_AUTH_END:
 	case SMTPS_TELL_DISCARD:
+	case SMTPS_TELL_BARE_LF:
 	case SMTPS_TELL_CLOSE:
 		break;
 	}

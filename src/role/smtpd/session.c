@@ -243,7 +243,7 @@ take_event(struct session *s, const struct smtps_event *ev)
 	switch ((unsigned)ev->kind) {
 	case SMTPS_TELL_RESET:
 		if (ev->why == SMTPS_WHY_BARE_LF)
-			question_log_bare_lf(s);
+			question_log_bare_lf(s, "END-OF-MESSAGE");
 		message_cancel(s);
 		xforward_reset(s);
 		return;
@@ -252,6 +252,9 @@ take_event(struct session *s, const struct smtps_event *ev)
 		return;
 	case SMTPS_TELL_AUTH_END:
 		auth_ended(s, ev->text);
+		return;
+	case SMTPS_TELL_BARE_LF:
+		question_log_bare_lf(s, smtps_command(s->engine));
 		return;
 	case SMTPS_TELL_DISCARD:
 		log_smtpd_discarding(&s->log, ev->text);

@@ -233,7 +233,7 @@ bool questions_run(struct session *s);
 int64_t questions_wake_us(const struct session *s);
 void question_free(struct question *q);
 /* "reject: END-OF-MESSAGE from ...: bare <LF> received" */
-void question_log_bare_lf(struct session *s);
+void question_log_bare_lf(struct session *s, const char *where);
 /* "reject: WHERE from NAMADDR: TEXT; from=<...> ..." */
 void question_log_reject(struct session *s, const struct smtps_event *ev, const char *where, struct span text);
 
