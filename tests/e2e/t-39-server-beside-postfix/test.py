@@ -177,6 +177,9 @@ TALKS = {
     **{"bare LF " + v: (v, [b"EHLO c.test\n", b"MAIL FROM:<a@x.test>\r\n", b"RCPT TO:<ok@local.test>\r\n", DATA, raw("Subject: x\nA: b\r\n\r\nx\ny\r\n.\r\n"), A])
        for v in ("normalize", "note", "bareno")},
     "bare LF command": ("reject", [HI, b"NOOP\n"]),
+    "bare LF behind a message": ("reject", [*TX, DATA, raw(text()), b"NOOP\n"]),
+    "bare LF behind RCPT": ("reject", [*TX, b"RCPT TO:<ok2@local.test>\n"]),
+    "bare LF at once": ("reject", [b"EHLO c.test\n"]),
     "bare LF text": ("reject", [*TX, DATA, raw("Subject: x\nA: b\r\n\r\nx\r\n.\r\n"), *TX[1:], bdat(17, "Subject: x\n\nhello", True), *TX[1:], DATA, raw(text())]),
     **{"smuggling " + v: (v, [*TX, DATA, raw("a: b\r\n\r\n1\n.\n2\n.\r\n3\r\n.\n4\r\n.\r\n"), A]) for v in ("normalize", "note", "reject")},
     "smuggled": ("bareno", [*TX, DATA, (raw("a: b\r\n\r\n1\n.\nRSET\r\nNOOP\r\n"), 3)]),
