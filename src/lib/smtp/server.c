@@ -960,6 +960,12 @@ smtps_count(const struct smtps *s, enum smtps_verb verb)
 	return s->counts[verb];
 }
 
+bool
+smtps_closed(const struct smtps *s)
+{
+	return s->phase == PH_CLOSED;
+}
+
 size_t
 smtps_bytes(const struct smtps *s)
 {

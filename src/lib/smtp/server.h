@@ -303,6 +303,7 @@ struct span smtps_helo(const struct smtps *s);                 /* "" = none */
 bool smtps_esmtp(const struct smtps *s);
 bool smtps_tls(const struct smtps *s);
 bool smtps_authenticated(const struct smtps *s);
+bool smtps_closed(const struct smtps *s);                      /* what events point at is gone; SMTPS_TELL_CLOSE follows */
 bool smtps_idle(const struct smtps *s);                        /* no command under way, no transaction */
 bool smtps_pipelined_early(const struct smtps *s);             /* for reject_unauth_pipelining */
 bool smtps_saw_bare_lf(const struct smtps *s);                 /* notes=bare_lf */

@@ -766,7 +766,8 @@ questions_run(struct session *s)
 	LIST_EACH(n, &s->questions) {
 		struct question *q = LIST_ITEM(n, struct question, node);
 
-		if (s->ended || s->closing)
+		/* One answer may have been the last error of the session. */
+		if (s->ended || s->closing || smtps_closed(s->engine))
 			return moved;
 		if (answer(s, q)) {
 			question_free(q);

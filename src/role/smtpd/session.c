@@ -294,10 +294,12 @@ one_round(struct session *s)
 		return false;
 	if (!s->closing)
 		moved |= questions_run(s);
-	if (!s->ended && s->msg != NULL && smtps_content(s->engine).n > 0 && memory_tight(s))
-		loop_timer_set_ms(&s->d->relief, 200);
-	else if (!s->ended && s->msg != NULL)
-		moved |= message_pump(s->msg);
+	if (!s->ended && s->msg != NULL && !smtps_closed(s->engine)) {
+		if (smtps_content(s->engine).n > 0 && memory_tight(s))
+			loop_timer_set_ms(&s->d->relief, 200);
+		else
+			moved |= message_pump(s->msg);
+	}
 	if (!s->ended)
 		moved |= write_some(s);
 	return moved && !s->ended;
