@@ -68,7 +68,7 @@ run_e2e() { # run_e2e BUILD TEST...
 part "dialogues" env SIGNET_BUILD="$PWD/$build" python3 tests/dialog/run.py
 run_e2e "$build"
 echo "hostile peers, with sanitizers ($asan):"
-run_e2e "$asan" t-73-hostile-tls t-92-dovecot-trouble
+run_e2e "$asan" t-39-server-beside-postfix t-73-hostile-tls t-92-dovecot-trouble
 if [ "$skipped" -gt 0 ]; then
 	echo "$skipped end-to-end tests were skipped"
 	[ -z "${CI:-}" ] || failed=$((failed + skipped))
