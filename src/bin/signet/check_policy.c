@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "conf/params.h"
 #include "conf/words.h"
+#include "role/smtpd/acl.h"
 #include "role/smtpd/policy_service.h"
 #include "signet/check.h"
 
@@ -29,7 +30,7 @@ first_time(struct policy_check *k, struct span text)
 }
 
 static void
-check_service(struct policy_check *k, const struct params *p, const struct conf_item *i, struct span text)
+check_service(struct policy_check *k, const struct conf_service *svc, const struct conf_item *i, struct span text)
 {
 	struct policy_service *s;
 	struct fault why = { 0 };
@@ -37,8 +38,11 @@ check_service(struct policy_check *k, const struct params *p, const struct conf_
 
 	if (!first_time(k, text))
 		return;
-	if (!policy_service_parse(text, p, k->a, &s, &why))
+	if (!policy_service_parse(text, svc->params, k->a, &s, &why))
 		return;                 /* acl_conf_check() says so */
+	if (!acl_action_check(svc, s->default_action, &why))
+		check_say(k->c, CONF_ERROR, i, "OK, DUNNO, REJECT text, 5nn text, or a list of restrictions", "check_policy_service %s: default_action "
+		    "\"%.*s\": %s: while the service does not answer clients get 451", s->name, SPAN_ARG(s->default_action), why.text);
 	r = s->socket_path != NULL ? check_listens_path(s->socket_path) : check_listens_inet(arena_cstr(k->a, s->host), s->port);
 	if (r < 0)
 		check_say(k->c, CONF_WARNING, i, "start the policy service, or correct its place",
@@ -47,7 +51,7 @@ check_service(struct policy_check *k, const struct params *p, const struct conf_
 }
 
 static void
-check_item(struct policy_check *k, const struct params *p, const struct conf_item *i)
+check_item(struct policy_check *k, const struct conf_service *svc, const struct conf_item *i)
 {
 	struct span rest, word;
 
@@ -56,7 +60,7 @@ check_item(struct policy_check *k, const struct params *p, const struct conf_ite
 	rest = span_str(i->value);
 	while (word_next(&rest, &word))
 		if (span_eq_ci(word, SPAN("check_policy_service")) && word_next(&rest, &word))
-			check_service(k, p, i, word);
+			check_service(k, svc, i, word);
 }
 
 static void
@@ -67,7 +71,7 @@ check_items(struct policy_check *k, const struct conf_service *s, bool all)
 
 	for (size_t i = 0; i < n; i++)
 		if (all || items[i].overridden)
-			check_item(k, s->params, &items[i]);
+			check_item(k, s, &items[i]);
 	conf_items_free(&items);
 }
 

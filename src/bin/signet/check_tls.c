@@ -1,4 +1,4 @@
-/* signet check: certificates, keys and anchors can be read and fit; levels that keep mail out. */
+/* signet check: anchors, digests and protocols; levels that keep mail out. */
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -47,35 +47,6 @@ is_readable(const struct tls_check *t, const struct conf_item *i, const char *pa
 		check_say(t->c, CONF_ERROR, i, "name a file that exists and can be read by root", "%s: %s", path,
 		    fd_error(err));
 	return err >= 0;
-}
-
-static void
-check_pair(const struct tls_check *t, const char *cert_name, const char *key_name)
-{
-	const struct conf_item *cert = wanted(t, cert_name), *key = wanted(t, key_name);
-	const char *key_file;
-	SSL_CTX *ctx;
-
-	if (cert == NULL) {
-		if (key != NULL)
-			check_say(t->c, CONF_WARNING, key, NULL, "it is set without %s and has no effect", cert_name);
-		return;
-	}
-	if (strcmp(cert->value, "none") == 0)
-		return;
-	key_file = key != NULL ? key->value : cert->value;
-	if (!is_readable(t, cert, cert->value) || (key != NULL && !is_readable(t, key, key_file)))
-		return;
-	ctx = SSL_CTX_new(TLS_method());
-	ERR_clear_error();
-	if (SSL_CTX_use_certificate_chain_file(ctx, cert->value) != 1)
-		check_say(t->c, CONF_ERROR, cert, "it must hold the certificate and its chain in PEM form", "%s: %s",
-		    cert->value, openssl_reason());
-	else if (SSL_CTX_use_PrivateKey_file(ctx, key_file, SSL_FILETYPE_PEM) != 1 || SSL_CTX_check_private_key(ctx) != 1)
-		check_say(t->c, CONF_ERROR, key != NULL ? key : cert, "use the key that the certificate was made for",
-		    "%s: this key cannot be used with %s: %s", key_file, cert->value, openssl_reason());
-	SSL_CTX_free(ctx);
-	ERR_clear_error();
 }
 
 static void
@@ -130,17 +101,9 @@ check_protocols(const struct tls_check *t, const char *name)
 static void
 check_side(const struct tls_check *t, const char *prefix)
 {
-	static const char *const pairs[][2] = { { "cert_file", "key_file" }, { "eccert_file", "eckey_file" },
-		{ "dcert_file", "dkey_file" } };
-	char a[64], b[64];
+	char a[64];
 
-	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
-		snprintf(a, sizeof(a), "%s_%s", prefix, pairs[i][0]);
-		snprintf(b, sizeof(b), "%s_%s", prefix, pairs[i][1]);
-		check_pair(t, a, b);
-	}
-	snprintf(a, sizeof(a), "%s_chain_files", prefix);
-	check_files(t, a);
+	check_chains(t->c, t->items, t->n, prefix);
 	snprintf(a, sizeof(a), "%s_CAfile", prefix);
 	check_anchors(t, a);
 	snprintf(a, sizeof(a), "%s_CApath", prefix);
@@ -189,8 +152,9 @@ check_server_level(const struct checker *c, const struct conf_service *s)
 		    s->name);
 	if (used && !has_certificate(p))
 		conf_report_add(c->report, CONF_WARNING, s->file, s->line,
-		    "set smtpd_tls_chain_files; smtpd_tls_cert_file = none says that this is meant",
-		    "service %s uses TLS without a certificate: most clients refuse that", s->name);
+		    "set smtpd_tls_chain_files; smtpd_tls_cert_file = none says that anonymous suites are meant",
+		    "service %s has no certificate: %s", s->name, p->smtpd_tls_wrappermode ? "every client is turned away" :
+		    mandatory ? "it demands TLS and cannot offer it, so no mail is taken" : "STARTTLS is not offered");
 }
 
 static bool
@@ -235,6 +199,7 @@ check_service(const struct checker *c, const struct conf_service *s)
 	check_side(&t, "smtp_tls");
 	check_side(&t, "lmtp_tls");
 	check_side(&t, "smtpd_tls");
+	check_sni(c, items, t.n);
 	check_client_level(&t, s->params);
 	check_tls_policy(c, s, is_public(c, s));
 	check_tls_client(c, s);

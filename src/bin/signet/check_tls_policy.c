@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "conf/params.h"
 #include "maps/entries.h"
+#include "maps/maps.h"
 #include "signet/check.h"
 #include "tls/client_policy.h"
 
@@ -77,6 +78,47 @@ say(const struct policy_check *k, const struct maps_entry *e, enum conf_severity
 		check_say(k->c, severity, k->item, fix, "%.*s%.*s", SPAN_ARG(key), SPAN_ARG(text));
 }
 
+/* Whom does it concern? Nobody, if its key is that of no client. */
+static void
+check_key(const struct policy_check *k, const struct maps_entry *e, struct arena *a)
+{
+	struct fault why = { 0 };
+
+	if (!e->is_pattern && !tls_client_key_check(e->key, &why))
+		say(k, e, CONF_WARNING, "see smtpd_tls_policy(5)", arena_printf(a, ": no client is ever found by this key: %s", why.text));
+}
+
+/* What `why` says as well. */
+static void
+drop_line(void *ctx, int64_t wall_us, enum log_level level, const char *tag, const char *line)
+{
+	(void)ctx;
+	(void)wall_us;
+	(void)level;
+	(void)tag;
+	(void)line;
+}
+
+/* What an entry refers to. */
+static void
+check_references(const struct policy_check *k, const struct maps_entry *e, const struct tls_client_policy *p, struct arena *a)
+{
+	struct maps_env env = { .data_directory = k->p->data_directory, .default_database_type = k->p->default_database_type, .direct = true };
+	struct maps *m = NULL;
+	struct fault why = { 0 };
+
+	if (p->chain.n > 0 && *k->p->tls_server_sni_maps == '\0')
+		say(k, e, CONF_ERROR, "set tls_server_sni_maps, with an entry of this name",
+		    arena_printf(a, ": chain=%.*s: there is no tls_server_sni_maps: the client's handshakes fail", SPAN_ARG(p->chain)));
+	if (p->issuer_maps.n == 0)
+		return;
+	log_set_sink(drop_line, NULL, NULL);
+	if (!maps_open(p->issuer_maps, MAPS_STRICT, &env, &m, &why) || !maps_check(m, &why))
+		say(k, e, CONF_ERROR, "create the table, or correct its name", arena_printf(a, ": issuer_maps: %s: the client gets 454", why.text));
+	log_set_sink(NULL, NULL, NULL);
+	maps_unref(&m);
+}
+
 static void
 on_entry(void *ctx, const struct maps_entry *e)
 {
@@ -89,7 +131,10 @@ on_entry(void *ctx, const struct maps_entry *e)
 	bool all = span_eq(key, SPAN("*")), sni = !e->is_rule && span_starts(key, SPAN("sni="));
 
 	ok = ok && (e->is_rule || tls_client_policy_fits(&policy, key, &why));
-
+	if (k->second)
+		check_key(k, e, a);
+	if (k->second && ok)
+		check_references(k, e, &policy, a);
 	if (!k->second) {
 		if (ok && all)
 			set_otherwise(k, &policy, value);

@@ -13,7 +13,10 @@
 #include "log/tls_loglevel.h"
 #include "signet/check.h"
 #include "tls/client_ctx.h"
+#include "tls/policy_private.h"
+#include "tls/server_ctx.h"
 
+#define DH_BITS_LEAST 1024        /* of the TLS library */
 #define DH_BITS_GOOD 2048
 
 struct server_check {
@@ -171,6 +174,8 @@ check_dh(const struct server_check *k)
 	bits = dh_bits(path, &why, &sound);
 	if (bits == 0)
 		snprintf(text, sizeof(text), "%s %s; the library would choose a group", path, why);
+	else if (bits < DH_BITS_LEAST)
+		snprintf(text, sizeof(text), "%s: %d bits are too few for the TLS library; it would choose a group", path, bits);
 	else if (bits < DH_BITS_GOOD)
 		snprintf(text, sizeof(text), "%s: %d bits are weak, and some clients refuse them", path, bits);
 	else if (!sound)
@@ -198,6 +203,63 @@ check_curves(const struct server_check *k, const char *name, const char *list)
 	}
 	SSL_CTX_free(scratch);
 	ERR_clear_error();
+}
+
+/* A typo excludes nothing. */
+static void
+check_exclusions(const struct server_check *k, const char *name, const char *list)
+{
+	struct fault why = { 0 };
+	char text[700];
+
+	if (tls_exclude_check(span_str(list), TLS_LIST_SEPS, true, &why))
+		return;
+	snprintf(text, sizeof(text), "%s: it excludes nothing", why.text);
+	say(k, CONF_WARNING, name, "openssl ciphers -s -v ALL names some", text);
+}
+
+static void
+check_ticket_cipher(const struct server_check *k)
+{
+	struct fault why = { 0 };
+
+	if (k->s->params->smtpd_tls_session_cache_timeout_ms > 0 && !tls_ticket_cipher_check(k->s->params->tls_session_ticket_cipher, &why))
+		say(k, CONF_ERROR, "tls_session_ticket_cipher", "aes-256-cbc", why.text);
+}
+
+/* The menu's default has names that older libraries do not know. */
+static void
+check_menu(const struct server_check *k)
+{
+	const struct conf_item *i = check_find(k->items, k->n, "tls_eecdh_auto_curves");
+
+	if (i != NULL && i->file != NULL)
+		check_curves(k, "tls_eecdh_auto_curves", k->s->params->tls_eecdh_auto_curves);
+}
+
+/* No protocol left, or a list that cannot be read (said elsewhere): there would be no TLS. */
+static void
+check_protocols_left(const struct server_check *k)
+{
+	const struct params *p = k->s->params;
+	struct tls_protocols t;
+	struct fault why = { 0 };
+	const char *list = k->mandatory ? p->smtpd_tls_mandatory_protocols : p->smtpd_tls_protocols;
+
+	if (tls_protocols_parse(span_str(list), &t, &why) && !tls_server_protocols_left(list, k->mandatory, &t, &why))
+		say(k, CONF_ERROR, k->mandatory ? "smtpd_tls_mandatory_protocols" : "smtpd_tls_protocols", ">=TLSv1.2 for example", why.text);
+}
+
+/* What the start only warns of. */
+static void
+check_level_word(const struct server_check *k)
+{
+	static const char *const client[] = { "fingerprint", "verify", "secure" };
+
+	for (size_t i = 0; i < sizeof(client) / sizeof(client[0]) && !k->s->params->smtpd_tls_wrappermode; i++)
+		if (strcmp(k->s->params->smtpd_tls_security_level, client[i]) == 0)
+			say(k, CONF_WARNING, "smtpd_tls_security_level", "encrypt, and smtpd_tls_req_ccert = yes or entries of smtpd_tls_policy_maps",
+			    "fingerprint, verify and secure are for clients: it is taken for encrypt, and no certificate is demanded");
 }
 
 static void
@@ -237,8 +299,15 @@ check_tls_server(const struct checker *c, const struct conf_service *s)
 	check_required(&k);
 	check_lists(&k);
 	check_raw_keys(&k);
+	check_level_word(&k);
+	check_protocols_left(&k);
+	check_exclusions(&k, "smtpd_tls_exclude_ciphers", p->smtpd_tls_exclude_ciphers);
+	if (k.mandatory)
+		check_exclusions(&k, "smtpd_tls_mandatory_exclude_ciphers", p->smtpd_tls_mandatory_exclude_ciphers);
+	check_ticket_cipher(&k);
 	check_dh(&k);
 	check_grade(&k);
+	check_menu(&k);
 	check_log_level(&k);
 	conf_items_free(&items);
 }

@@ -59,7 +59,7 @@ cut_pattern(struct span *rest, struct span *pattern_r)
 static void
 one_rule(struct listing *l, struct span text, bool delimited, const char *file, unsigned line)
 {
-	struct maps_entry e = { .file = file, .line = line, .is_rule = delimited };
+	struct maps_entry e = { .file = file, .line = line, .is_rule = delimited, .is_pattern = true };
 	struct span rest = span_trim(text);
 
 	while (span_starts(rest, SPAN("!")))
@@ -133,7 +133,7 @@ each_of_inline(struct listing *l, struct span text, bool rules, bool delimited)
 static void
 one_static(struct listing *l, struct span text)
 {
-	struct maps_entry e = { .key = SPAN("(any key)"), .value = text };
+	struct maps_entry e = { .key = SPAN("(any key)"), .value = text, .is_pattern = true };
 
 	maps_unbrace(text, &e.value);
 	l->fn(l->ctx, &e);

@@ -10,6 +10,7 @@ struct maps_entry {
 	const char *file;       /* NULL = the table is written in the parameter */
 	unsigned line;
 	bool is_rule;           /* of a pcre or regexp table: the value may have $1 */
+	bool is_pattern;        /* the key stands for more than itself: a rule, a network of a cidr table, a static table's */
 };
 
 typedef void maps_entry_fn(void *ctx, const struct maps_entry *e);

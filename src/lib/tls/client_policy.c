@@ -3,10 +3,12 @@
 
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
+#include <arpa/inet.h>
 #include <stdarg.h>
 #include <stdio.h>
 
 #include "base/log.h"
+#include "dns/dns.h"
 #include "tls/dn.h"
 #include "tls/names.h"
 #include "tls/verify.h"
@@ -86,6 +88,82 @@ tls_client_policy_fits(const struct tls_client_policy *p, struct span key, struc
 {
 	return !span_starts(key, SPAN(SNI_KEY)) || p->level != TLS_CLIENT_NONE ||
 	    fault_set(why, "4.7.0", "a client that asks for a server name has begun TLS already: \"none\" makes no sense there");
+}
+
+/* --- keys as they are written --- */
+
+static bool
+is_ipv4(struct span key)
+{
+	struct span rest = key, part = key, tail;
+	unsigned parts = 1;
+	uint64_t n;
+
+	for (; span_cut(rest, '.', &part, &tail); rest = tail, parts++)
+		if (!span_u64(part, 255, &n) || (part.n > 1 && part.p[0] == '0'))
+			return false;
+	return parts <= 4 && span_u64(rest, 255, &n) && (rest.n == 1 || rest.p[0] != '0');
+}
+
+/* As inet_ntop() writes it; of a network the beginning, which has no "::" behind it. */
+static bool
+is_ipv6(struct span key, char usual[64])
+{
+	char text[64];
+	struct in6_addr addr;
+	bool whole;
+
+	snprintf(usual, 64, "%.*s", SPAN_ARG(key));
+	snprintf(text, sizeof(text), "%.*s", SPAN_ARG(key));
+	if (key.n >= sizeof(text) - 2)
+		return false;
+	whole = inet_pton(AF_INET6, text, &addr) == 1;
+	if (!whole) {
+		snprintf(text, sizeof(text), "%.*s::", SPAN_ARG(key));
+		if (inet_pton(AF_INET6, text, &addr) != 1)
+			return false;
+	}
+	inet_ntop(AF_INET6, &addr, usual, 64);
+	if (!whole && strlen(usual) > 2)
+		usual[strlen(usual) - 2] = '\0';
+	return true;
+}
+
+static bool
+check_address_key(struct span key, struct fault *why)
+{
+	char usual[64];
+
+	if (span_index(key, ':') < 0)
+		return is_ipv4(key) || (key.n <= 4 && span_index(key, '.') < 0) ||      /* "2001" */
+		    fault_set(why, NULL, "no address or network begins like this (192.0.2.1, 192.0.2)");
+	if (!is_ipv6(key, usual))
+		return fault_set(why, NULL, "no address or network begins like this (2001:db8::1, 2001:db8)");
+	if (span_starts_ci(key, SPAN("::ffff:")) && span_index(key, '.') > 0)
+		return fault_set(why, NULL, "a client by IPv4 has its IPv4 address: write %.*s", SPAN_ARG(span_from(key, 7)));
+	return span_eq_ci(span_str(usual), key) || fault_set(why, NULL, "the address is looked up as %s", usual);
+}
+
+bool
+tls_client_key_check(struct span key, struct fault *why)
+{
+	bool digits = true;
+	struct span name;
+
+	if (span_eq(key, SPAN("*")))
+		return true;
+	if (span_starts_ci(key, SPAN(SNI_KEY)))
+		return dns_name_is_host(span_from(key, sizeof(SNI_KEY) - 1)) || fault_set(why, NULL, "sni= needs one host name");
+	if (span_index(key, '/') >= 0)
+		return fault_set(why, NULL, "networks with a prefix length belong into a cidr: table");
+	for (size_t i = 0; i < key.n; i++)
+		digits &= ascii_isdigit(key.p[i]) || key.p[i] == '.';
+	if (digits || span_index(key, ':') >= 0)
+		return check_address_key(key, why);
+	if (span_starts(key, SPAN("*.")))
+		return fault_set(why, NULL, "write %.*s for all names below it", SPAN_ARG(span_from(key, 1)));
+	name = key.n > 1 && key.p[0] == '.' ? span_from(key, 1) : key;
+	return (dns_name_is_host(name) && name.p[name.n - 1] != '.') || fault_set(why, NULL, "neither a host name nor an address");
 }
 
 /* --- conditions --- */

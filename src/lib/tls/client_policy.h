@@ -71,6 +71,12 @@ struct tls_client_key {
 size_t tls_client_keys(struct span name, struct span addr, struct span sni, struct arena *a, struct tls_client_key *keys_r);
 
 /*
+ * Can a key as it is written be that of a client, in a table that compares whole keys? False + why: no client ever has it, so
+ * whatever the entry demands is demanded of nobody.
+ */
+bool tls_client_key_check(struct span key, struct fault *why);
+
+/*
  * The same policy when it was found by a key: behind "sni=NAME" some words come too late. False + why: it makes no sense there.
  */
 bool tls_client_policy_fits(const struct tls_client_policy *p, struct span key, struct fault *why);

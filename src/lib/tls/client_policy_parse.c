@@ -6,6 +6,7 @@
 #include "tls/client_policy.h"
 #include "tls/dn.h"
 #include "tls/policy_private.h"
+#include "tls/server_ctx.h"
 
 enum { LIST_MAX = 64 };
 
@@ -225,7 +226,8 @@ take_protocols(struct reader *r, struct span value, struct fault *why)
 	r->p->protocols = value;
 	if (value.n == 0)
 		return fault_set(why, "4.7.0", "empty value");
-	return tls_protocols_parse(value, &t, why);
+	return tls_protocols_parse(value, &t, why) &&
+	    tls_server_protocols_left(arena_cstr(r->a, value), r->p->level >= TLS_CLIENT_ENCRYPT, &t, why);
 }
 
 static bool

@@ -84,6 +84,9 @@ test_values(void **state)
 		{ "encrypt ciphers=best", "ciphers" },
 		{ "encrypt ciphers=null", "ciphers" },
 		{ "encrypt protocols=TLSv9", "protocols" },
+		{ "may protocols=TLSv1", NULL },
+		{ "encrypt protocols=TLSv1", "leaves no protocol of TLSv1.2 or later" },
+		{ "may { protocols = !TLSv1, !TLSv1.1, !TLSv1.2, !TLSv1.3 }", "leaves no protocol" },
 		{ "encrypt action=250", "\"250\" is neither 4xx nor 5xx" },
 		{ "encrypt action=421", "\"421\" is neither" },
 		{ "encrypt action=599", "\"599\" is neither" },
@@ -146,6 +149,42 @@ test_asks(void **state)
 }
 
 /* --- keys --- */
+
+/* As they are written: a demand that no client ever meets is worth a word. */
+static void
+test_written_keys(void **state)
+{
+	static const struct {
+		const char *key, *want; /* NULL = good */
+	} rows[] = {
+		{ "*", NULL }, { "mx.example", NULL }, { "MX.Example", NULL }, { ".example", NULL }, { "a_b.example", NULL }, { "localhost", NULL },
+		{ "192.0.2.7", NULL }, { "192.0.2", NULL }, { "10", NULL }, { "0.0.0.0", NULL },
+		{ "2001:db8::1", NULL }, { "2001:DB8::1", NULL }, { "2001:db8", NULL }, { "2001", NULL }, { "20011", "no address or network" }, { "::1", NULL },
+		{ "sni=mx.example", NULL },
+		{ "*.example", "write .example for all names below it" },
+		{ "mx.example.", "neither a host name nor an address" },
+		{ "joe@example", "neither a host name nor an address" },
+		{ "[mx.example]", "neither a host name nor an address" },
+		{ "192.168.1.*", "neither a host name nor an address" },
+		{ "10.0.0.0/8", "cidr: table" }, { "2001:db8::/32", "cidr: table" },
+		{ "10.", "(192.0.2.1, 192.0.2)" }, { "10..1", "(192.0.2.1, 192.0.2)" }, { "300.1", "(192.0.2.1, 192.0.2)" },
+		{ "1.2.3.4.5", "(192.0.2.1, 192.0.2)" }, { "192.0.02.1", "(192.0.2.1, 192.0.2)" },
+		{ "2001:0db8::1", "looked up as 2001:db8::1" }, { "2001:db8:0:0:0:0:0:1", "looked up as 2001:db8::1" },
+		{ "2001:0db8", "looked up as 2001:db8" }, { "2001:db8:", "(2001:db8::1, 2001:db8)" },
+		{ "[2001:db8::1]", "(2001:db8::1, 2001:db8)" }, { "mx.example:25", "(2001:db8::1, 2001:db8)" }, { "192.0.2.1:25", "(2001:db8::1, 2001:db8)" },
+		{ "::ffff:192.0.2.1", "write 192.0.2.1" },
+		{ "sni=", "one host name" }, { "sni=*.example", "one host name" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct fault why = { 0 };
+		bool ok = tls_client_key_check(span_str(rows[i].key), &why);
+
+		if (ok != (rows[i].want == NULL) || (!ok && strstr(why.text, rows[i].want) == NULL))
+			fail_msg("%s: \"%s\"", rows[i].key, why.text);
+	}
+}
 
 static void
 test_keys(void **state)
@@ -494,6 +533,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_values),
 	KIT_TEST(test_cut_values),
 	KIT_TEST(test_asks),
+	KIT_TEST(test_written_keys),
 	KIT_TEST(test_keys),
 	KIT_TEST(test_many_labels),
 	KIT_TEST(test_sni_fits),

@@ -201,7 +201,7 @@ add_block(struct tls_chain *c, const struct block *b, const char *source, struct
 	if (!is_cert_block(b->name))
 		return fault_set(why, "4.7.5", "%s: unexpected PEM block \"%.60s\"", source, b->name);
 	if (c->count == 0)
-		return fault_set(why, "4.7.5", "%s: a certificate before any private key", source);
+		return fault_set(why, "4.7.5", "%s: a certificate before any private key: each key stands in front of its certificate", source);
 	cert = block_cert(b);
 	if (cert == NULL)
 		return fault_set(why, "4.7.5", "%s: unreadable certificate: %s", source, tls_library_error());
@@ -349,19 +349,23 @@ load_key(const struct tls_opener *o, const char *path, struct fault *why)
 {
 	EVP_PKEY *key = NULL;
 	struct buf b;
+	bool has_key;
 	BIO *in;
 
 	if (!read_file(o, path, &b, why)) {
 		release_text(&b);
 		return NULL;
 	}
+	has_key = span_find(buf_span(&b), SPAN("PRIVATE KEY-----")) >= 0;
 	in = BIO_new_mem_buf(b.p, (int)b.n);
 	if (in != NULL)
 		key = PEM_read_bio_PrivateKey(in, NULL, no_passphrase, NULL);
 	BIO_free(in);
 	release_text(&b);
-	if (key == NULL)
-		fault_set(why, "4.7.5", "%s: no usable private key: %s", path, tls_library_error());
+	if (key == NULL) {
+		ERR_clear_error();
+		fault_set(why, "4.7.5", has_key ? "%s: private key is encrypted or unreadable" : "%s: no private key in it", path);
+	}
 	return key;
 }
 
@@ -389,18 +393,31 @@ load_certs(const struct tls_opener *o, const char *path, struct one_chain *one, 
 	return ok && (one->leaf != NULL || fault_set(why, "4.7.5", "%s: no certificate in it", path));
 }
 
+/* One of the pairs "smtpd_tls_cert_file" and "smtpd_tls_key_file"; `kind` is "", "ec" or "d". */
 static bool
-load_pair(struct tls_chain *c, const struct tls_opener *o, const char *cert_file, const char *key_file, struct fault *why)
+load_pair(struct tls_chain *c, const struct tls_chain_params *p, const char *kind, const struct tls_opener *o, const char *cert_file,
+    const char *key_file, struct fault *why)
 {
 	struct one_chain *one = &c->one[c->count];
+	bool own_key = key_file[0] != '\0' && strcmp(key_file, cert_file) != 0;
 
 	if (cert_file[0] == '\0' || strcmp(cert_file, "none") == 0)
 		return true;
-	one->key = load_key(o, key_file[0] != '\0' ? key_file : cert_file, why);
-	if (one->key == NULL)
+	one->key = load_key(o, own_key ? key_file : cert_file, why);
+	if (one->key == NULL) {
+		fault_prefix(why, "%s_%s%s_file", p->prefix, kind, own_key ? "key" : "cert");
 		return false;
+	}
 	c->count++;
-	return load_certs(o, cert_file, one, why);
+	if (load_certs(o, cert_file, one, why))
+		return true;
+	if (own_key && one->leaf != NULL && X509_check_private_key(one->leaf, one->key) != 1)
+		fault_set(why, "4.7.5", "%s: not the key of %s: certificate does not fit its private key", key_file, cert_file);
+	else
+		own_key = false;        /* the certificate's file is to blame */
+	ERR_clear_error();
+	fault_prefix(why, "%s_%s%s_file", p->prefix, kind, own_key ? "key" : "cert");
+	return false;
 }
 
 bool
@@ -418,10 +435,9 @@ tls_chain_read(const struct tls_chain_params *p, const struct tls_opener *o, str
 		if (!ok)
 			fault_prefix(why, "%s_chain_files", p->prefix);
 	} else {
-		ok = load_pair(c, o, p->cert_file, p->key_file, why) && load_pair(c, o, p->eccert_file, p->eckey_file, why) &&
-		    load_pair(c, o, p->dcert_file, p->dkey_file, why);
-		if (!ok)
-			fault_prefix(why, "%s_cert_file", p->prefix);
+		ok = load_pair(c, p, "", o, p->cert_file, p->key_file, why) &&
+		    load_pair(c, p, "ec", o, p->eccert_file, p->eckey_file, why) &&
+		    load_pair(c, p, "d", o, p->dcert_file, p->dkey_file, why);
 	}
 	if (!ok || c->count == 0)
 		tls_chain_unref(&c);

@@ -26,7 +26,26 @@ is_name(struct span key)
 	return key.n > 0 && key.p[0] != '.';
 }
 
-/* As our lookup writes addresses; networks stay as they are. Empty: neither. */
+/* "2001:0db8" is "2001:db8" in an address. */
+static struct span
+plain_groups(struct sm *m, struct span key)
+{
+	struct span all = SPAN(""), group, rest;
+	const char *between = "";
+
+	for (bool more = true; more; between = ":") {
+		more = span_cut(key, ':', &group, &rest);
+		if (!more)
+			group = key;
+		while (group.n > 1 && group.p[0] == '0')
+			group = span_from(group, 1);
+		all = arena_printf(m->a, "%.*s%s%.*s", SPAN_ARG(all), between, SPAN_ARG(group));
+		key = rest;
+	}
+	return all;
+}
+
+/* As our lookup writes addresses; networks stay as they are. */
 static struct span
 address_key(struct sm *m, const struct sm_row *r)
 {
@@ -35,8 +54,10 @@ address_key(struct sm *m, const struct sm_row *r)
 
 	if (ip != NULL)
 		text = dns_address_text(m->a, span_of(ASN1_STRING_get0_data(ip), (size_t)ASN1_STRING_length(ip)));
-	else if (span_index(r->key, ':') >= 0)
+	else if (span_index(r->key, ':') >= 0) {
 		sm_note(m, r, "a part of an IPv6 address is compared as text; better use a cidr: table");
+		text = plain_groups(m, r->key);
+	}
 	ASN1_OCTET_STRING_free(ip);
 	return text;
 }
@@ -46,11 +67,16 @@ write_entry(struct sm *m, struct sm_row *r, struct span policy)
 {
 	struct buf *out = &m->t->clients;
 	struct span key = r->key;
+	struct fault why = { 0 };
 
 	if (key.n == 0)
 		return buf_addf(out, "* %.*s\n", SPAN_ARG(policy));
 	if (sm_is_address(key)) {
 		key = address_key(m, r);
+		if (span_index(key, ':') < 0 && !tls_client_key_check(key, &why)) {
+			sm_leave(m, r, "%s", why.text);
+			return false;
+		}
 		return buf_addf(out, "%.*s %.*s\n", SPAN_ARG(key), SPAN_ARG(policy));
 	}
 	if (!is_name(key)) {

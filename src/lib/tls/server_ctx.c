@@ -93,6 +93,26 @@ ticket_key(SSL *ssl, unsigned char name[16], unsigned char *iv, EVP_CIPHER_CTX *
 }
 
 static bool
+ticket_cipher_fits(const EVP_CIPHER *cipher, const char *name, struct fault *why)
+{
+	ERR_clear_error();
+	return (cipher != NULL && EVP_CIPHER_get_mode(cipher) == EVP_CIPH_CBC_MODE && EVP_CIPHER_get_iv_length(cipher) == 16 &&
+	    EVP_CIPHER_get_key_length(cipher) >= 16 && EVP_CIPHER_get_key_length(cipher) <= 32) ||
+	    fault_set(why, NULL, "\"%s\" is not a CBC cipher of 128 to 256 bits", name);
+}
+
+bool
+tls_ticket_cipher_check(const char *name, struct fault *why)
+{
+	EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, name, NULL);
+	bool ok = name[0] == '\0' || ticket_cipher_fits(cipher, name, why);
+
+	EVP_CIPHER_free(cipher);
+	ERR_clear_error();
+	return ok;
+}
+
+static bool
 set_tickets(struct tls_server_ctx *c, const struct tls_server_params *p, struct fault *why)
 {
 	const char *name = p->session_ticket_cipher;
@@ -107,18 +127,27 @@ set_tickets(struct tls_server_ctx *c, const struct tls_server_params *p, struct 
 	}
 	SSL_CTX_set_timeout(c->ctx, (long)(2 * p->session_timeout_s));
 	c->ticket_cipher = EVP_CIPHER_fetch(NULL, name, NULL);
-	if (c->ticket_cipher == NULL || EVP_CIPHER_get_mode(c->ticket_cipher) != EVP_CIPH_CBC_MODE ||
-	    EVP_CIPHER_get_iv_length(c->ticket_cipher) != 16 || EVP_CIPHER_get_key_length(c->ticket_cipher) < 16 ||
-	    EVP_CIPHER_get_key_length(c->ticket_cipher) > 32) {
-		ERR_clear_error();
-		return fault_set(why, NULL, "tls_session_ticket_cipher: \"%s\" is not a CBC cipher of 128 to 256 bits",
-		    name);
+	if (!ticket_cipher_fits(c->ticket_cipher, name, why)) {
+		fault_prefix(why, "tls_session_ticket_cipher");
+		return false;
 	}
 	SSL_CTX_set_tlsext_ticket_key_evp_cb(c->ctx, ticket_key);
 	return true;
 }
 
 /* --- ciphers, protocols, groups --- */
+
+bool
+tls_server_protocols_left(const char *list, bool mandatory, const struct tls_protocols *t, struct fault *why)
+{
+	static const struct { int version; uint64_t off; } all[] = { { TLS1_VERSION, SSL_OP_NO_TLSv1 }, { TLS1_1_VERSION, SSL_OP_NO_TLSv1_1 },
+		{ TLS1_2_VERSION, SSL_OP_NO_TLSv1_2 }, { TLS1_3_VERSION, SSL_OP_NO_TLSv1_3 } };
+
+	for (size_t i = mandatory ? 2 : 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (all[i].version >= t->min && (t->max == 0 || all[i].version <= t->max) && (t->options_off & all[i].off) == 0)
+			return true;
+	return fault_set(why, "4.7.0", "\"%s\" leaves no protocol%s", list, mandatory ? " of TLSv1.2 or later, which mandatory TLS needs" : "");
+}
 
 bool
 tls_server_protocols(const struct tls_server_params *p, bool anonymous, struct tls_protocols *t_r, struct fault *why)
@@ -131,7 +160,10 @@ tls_server_protocols(const struct tls_server_params *p, bool anonymous, struct t
 		t_r->max = TLS1_2_VERSION;      /* TLS 1.3 has no anonymous suites */
 	if (p->mandatory && t_r->min < TLS1_2_VERSION)
 		t_r->min = TLS1_2_VERSION;      /* what is older is for listeners that would take plaintext as well */
-	return true;
+	if (tls_server_protocols_left(p->mandatory ? p->mandatory_protocols : p->protocols, p->mandatory, t_r, why))
+		return true;
+	fault_prefix(why, p->mandatory ? "smtpd_tls_mandatory_protocols" : "smtpd_tls_protocols");
+	return false;
 }
 
 bool
@@ -139,10 +171,16 @@ tls_server_cipher_list(const struct tls_server_params *p, bool ask_ccert, struct
 {
 	struct span grade = span_str(p->mandatory ? p->mandatory_ciphers : p->ciphers);
 
-	if (!tls_grade_check(grade, true, why) ||
-	    !tls_exclude_check(span_str(p->exclude_ciphers), TLS_LIST_SEPS, false, why) ||
-	    !tls_exclude_check(span_str(p->mandatory_exclude_ciphers), TLS_LIST_SEPS, false, why)) {
+	if (!tls_grade_check(grade, true, why)) {
 		fault_prefix(why, p->mandatory ? "smtpd_tls_mandatory_ciphers" : "smtpd_tls_ciphers");
+		return false;
+	}
+	if (!tls_exclude_check(span_str(p->exclude_ciphers), TLS_LIST_SEPS, false, why)) {
+		fault_prefix(why, "smtpd_tls_exclude_ciphers");
+		return false;
+	}
+	if (!tls_exclude_check(span_str(p->mandatory_exclude_ciphers), TLS_LIST_SEPS, false, why)) {
+		fault_prefix(why, "smtpd_tls_mandatory_exclude_ciphers");
 		return false;
 	}
 	buf_add_str(list, tls_grade_string(grade, p->high_cipherlist, p->medium_cipherlist, p->null_cipherlist));

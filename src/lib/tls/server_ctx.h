@@ -82,6 +82,11 @@ const char *tls_server_ctx_groups(const struct tls_server_ctx *c);
 /*
  * Ticket keys: made by keeper (tickets.h), handed to every worker. The first key encrypts and decrypts, the second only decrypts. All zero = none.
  */
+/* Does a list of protocols leave one, TLS 1.2 or later where TLS is mandatory? False + why. */
+bool tls_server_protocols_left(const char *list, bool mandatory, const struct tls_protocols *t, struct fault *why);
+/* Can tickets be made with it? "" = no tickets, which is fine. False + why. */
+bool tls_ticket_cipher_check(const char *name, struct fault *why);
+
 enum { TLS_TICKET_KEY_BYTES = 80 };     /* 16 name, 32 cipher, 32 HMAC */
 struct tls_ticket_keys {
 	uint8_t key[2][TLS_TICKET_KEY_BYTES];

@@ -12,7 +12,7 @@
 #include "tls/policy_private.h"
 #include "tls/server_private.h"
 
-enum { DH_BITS_GOOD = 2048, LIST_MAX = 4096 };
+enum { DH_BITS_LEAST = 1024, DH_BITS_GOOD = 2048, LIST_MAX = 4096 };
 
 /* The curves that a client may name in supported_groups (RFC 8446 section 4.2.7), and what they are called here. */
 static const struct curve {
@@ -112,7 +112,8 @@ parse_group(struct span text, const char **why_r)
 	BIO *in = BIO_new_mem_buf(text.n > 0 ? text.p : "", (int)text.n);
 	EVP_PKEY *group = in != NULL ? PEM_read_bio_Parameters(in, NULL) : NULL;
 
-	*why_r = group == NULL ? tls_library_error() : "these are no DH parameters";
+	*why_r = "there are no DH parameters in it";
+	ERR_clear_error();
 	if (group != NULL && !EVP_PKEY_is_a(group, "DH") && !EVP_PKEY_is_a(group, "DHX")) {
 		EVP_PKEY_free(group);
 		group = NULL;
@@ -145,7 +146,7 @@ use_group(SSL_CTX *ctx, EVP_PKEY *group, const char *path, const char **why_r)
 	int bits = group != NULL ? EVP_PKEY_get_bits(group) : 0;
 
 	if (group != NULL && SSL_CTX_set0_tmp_dh_pkey(ctx, group) != 1) {
-		*why_r = tls_library_error();
+		*why_r = bits < DH_BITS_LEAST ? "a group of less than 1024 bits is not taken by the TLS library" : tls_library_error();
 		EVP_PKEY_free(group);
 		bits = 0;
 	}

@@ -181,7 +181,11 @@ test_server_credentials(void **state)
 	tls_server_ctx_unref(&s);
 	p.chain.key_file = kit_pem_file("key.pem", "k", wrong);
 	assert_null(tls_server_ctx_new(&p, &why));
+	assert_non_null(strstr(why.text, "smtpd_tls_key_file"));
+	p.chain.key_file = p.chain.cert_file;
+	assert_null(tls_server_ctx_new(&p, &why));
 	assert_non_null(strstr(why.text, "smtpd_tls_cert_file"));
+	assert_non_null(strstr(why.text, "no private key in it"));
 }
 
 /*

@@ -121,6 +121,8 @@ struct conf_report;
 void acl_conf_check(const struct conf *conf, struct conf_report *report);
 /* Every entry of the access tables that the lists name, as far as their text can be read here. */
 void acl_tables_check(const struct conf *conf, struct conf_report *report);
+/* Is this the value of an access table? False + why: clients get 451. Neither asks nor opens anything. */
+bool acl_action_check(const struct conf_service *svc, struct span value, struct fault *why);
 void acl_free(struct acl **acl);
 
 /* MAP_FOUND: decided, `*res_r` lives in `a`. MAP_WAIT: again when the asks are in. Never another. */

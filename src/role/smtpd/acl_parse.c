@@ -285,16 +285,20 @@ acl_rules_parse(struct acl *acl, struct span text, struct acl_rules *rules_r, st
 }
 
 const struct acl_rules *
-acl_rules_cached(struct acl *acl, struct span text)
+acl_rules_cached(struct acl *acl, struct span text, struct span *why_r)
 {
 	struct acl_cached *c = cached_find(&acl->cache, text);
+	struct fault why = { 0 };
 
+	*why_r = SPAN("too many different actions, or one that is too long");
 	if (c == NULL) {
 		if (acl->cache.count >= ACL_CACHE_MAX || text.n > 4096)
 			return NULL;
 		c = cached_add(acl, &acl->cache, text);
-		c->bad = !acl_rules_parse(acl, c->text, &c->rules, NULL);
+		c->bad = !acl_rules_parse(acl, c->text, &c->rules, &why);
+		c->why = c->bad ? arena_dup(acl->arena, span_str(why.text)) : SPAN("");
 	}
+	*why_r = c->why;
 	return c->bad ? NULL : &c->rules;
 }
 

@@ -100,6 +100,7 @@ struct acl_cached {
 	struct span text;
 	struct acl_rules rules;
 	bool bad;
+	struct span why;        /* bad */
 };
 
 #define ACL_CACHE_MAX 2000u
@@ -175,7 +176,7 @@ bool acl_rules_parse(struct acl *acl, struct span text, struct acl_rules *rules_
 /* Lists can be parsed with it; nothing is opened, nothing can be evaluated. Free with acl_free(). */
 struct acl *acl_new_unopened(const struct conf_service *svc);
 /* A list that a table returned; NULL when it makes no sense. */
-const struct acl_rules *acl_rules_cached(struct acl *acl, struct span text);
+const struct acl_rules *acl_rules_cached(struct acl *acl, struct span text, struct span *why_r);
 
 /* One key of an access table: true when it is decided (`*v_r`). `partial`: a part of the name, for table types that know. */
 bool acl_try_key(struct acl_eval *e, const struct acl_rule *r, struct span key, bool partial, enum acl_verdict *v_r);
@@ -237,5 +238,3 @@ enum acl_kind {
 	ACL_KIND_SERVER_MASK = 48,
 };
 
-/* Is this the value of an access table? False + why: clients get 451. Neither asks nor opens anything. */
-bool acl_action_check(const struct conf_service *svc, struct span value, struct fault *why);

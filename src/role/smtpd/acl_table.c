@@ -123,25 +123,33 @@ all_digits(struct span s)
 static enum acl_verdict
 act_list(struct acl_eval *e, struct span key, struct span value)
 {
-	const struct acl_rules *rules = acl_rules_cached(e->acl, value);
+	struct span why;
+	const struct acl_rules *rules = acl_rules_cached(e->acl, value, &why);
 
 	if (rules == NULL)
-		return acl_server_error(e, "access table entry for \"%.*s\": unknown or unusable action \"%.*s\"",
-		    SPAN_ARG(span_slice(key, 0, 200)), SPAN_ARG(span_slice(value, 0, 200)));
+		return acl_server_error(e, "access table entry for \"%.*s\": unknown or unusable action \"%.*s\": %.*s",
+		    SPAN_ARG(span_slice(key, 0, 200)), SPAN_ARG(span_slice(value, 0, 200)), SPAN_ARG(why));
 	return acl_rules_run(e, rules);
+}
+
+static struct span
+tls_require_list(struct arena *a, struct span policy)
+{
+	return policy.n > 1 && policy.p[0] == '{' ? arena_printf(a, "tls_require %.*s", SPAN_ARG(policy)) :
+	    arena_printf(a, "tls_require { %.*s }", SPAN_ARG(policy));
 }
 
 /* "tls_require verify match=x": all of the value is the policy, and the table's subject the one who is refused. */
 static enum acl_verdict
 act_tls_require(struct acl_eval *e, const struct acl_rule *r, struct span key, struct span text)
 {
-	struct span list = text.n > 1 && text.p[0] == '{' ? arena_printf(e->a, "tls_require %.*s", SPAN_ARG(text)) :
-	    arena_printf(e->a, "tls_require { %.*s }", SPAN_ARG(text));
-	const struct acl_rules *rules = acl_rules_cached(e->acl, list);
+	struct span why;
+	const struct acl_rules *rules = acl_rules_cached(e->acl, tls_require_list(e->a, text), &why);
 
 	if (rules == NULL || rules->n != 1)
-		return acl_server_error(e, "access table entry for \"%.*s\": unusable policy \"tls_require %.*s\"",
-		    SPAN_ARG(span_slice(key, 0, 200)), SPAN_ARG(span_slice(text, 0, 200)));
+		return acl_server_error(e, "access table entry for \"%.*s\": unusable policy \"tls_require %.*s\": %.*s",
+		    SPAN_ARG(span_slice(key, 0, 200)), SPAN_ARG(span_slice(text, 0, 200)),
+		    SPAN_ARG(rules == NULL ? why : SPAN("there is more behind it")));
 	return acl_tls_demand(e, rules->v[0].tls, r->row->subject, key);
 }
 
@@ -195,7 +203,7 @@ acl_action(struct acl_eval *e, const struct acl_rule *r, struct span key, struct
 bool
 acl_action_check(const struct conf_service *svc, struct span value, struct fault *why)
 {
-	static const char *const plain[] = { "OK", "DUNNO", "REJECT", "DEFER", "DEFER_IF_PERMIT", "DEFER_IF_REJECT", "WARN", "INFO", "tls_require" };
+	static const char *const plain[] = { "OK", "DUNNO", "REJECT", "DEFER", "DEFER_IF_PERMIT", "DEFER_IF_REJECT", "WARN", "INFO" };
 	struct span word, rest = span_trim(value), text;
 	struct acl_rules rules;
 	struct acl *acl;
@@ -221,7 +229,7 @@ acl_action_check(const struct conf_service *svc, struct span value, struct fault
 		    fault_set(why, "4.3.5", "FILTER needs transport:destination, not \"%.*s\"", SPAN_ARG(text));
 	}
 	acl = acl_new_unopened(svc);
-	ok = acl_rules_parse(acl, value, &rules, why);
+	ok = acl_rules_parse(acl, span_eq_ci(word, SPAN("tls_require")) ? tls_require_list(acl->arena, text) : value, &rules, why);
 	acl_free(&acl);
 	return ok;
 }

@@ -292,7 +292,7 @@ static const struct rcpt_case {
 	    "ann@here.example", "[discard <ann@here.example>: Recipient address triggers DISCARD action] ok" },
 	{ "all digits are OK", RCPT "check_recipient_access inline:{ {joe@here.example=12345} }, reject\n", "joe@here.example", "ok" },
 	{ "nonsense is a server error", RCPT "check_recipient_access inline:{ {joe@here.example=FROB} }\n", "joe@here.example",
-	    "[warning access table entry for \"joe@here.example\": unknown or unusable action \"FROB\"] "
+	    "[warning access table entry for \"joe@here.example\": unknown or unusable action \"FROB\": unknown restriction \"FROB\"] "
 	    "451 4.3.5 Server configuration error" },
 	{ "a failing table defers", RCPT "check_recipient_access fail:x\n", "joe@here.example", NULL },
 	{ "DNS list with reason", RCPT "reject_rbl_client bl.example\n", "joe@here.example",
@@ -706,7 +706,7 @@ test_tls_require(void **state)
 		    "the session is in clear text] [reject_warning 454 4.7.0 <mail.bad.example[1.2.3.4]>: Client host rejected: encryption required: issue "
 		    "STARTTLS first] ok" },
 		{ "a value that makes no sense", BY_SENDER "{ {good.example = tls_require secure} }\n", &trusted, "[warning access table entry for "
-		    "\"a@good.example\": unusable policy \"tls_require secure\"] 451 4.3.5 Server configuration error" },
+		    "\"a@good.example\": unusable policy \"tls_require secure\": tls_require: \"secure\" is not one of none, may, encrypt, verify, fingerprint] 451 4.3.5 Server configuration error" },
 		{ "by subject", RCPT "check_ccert_access { texthash:%s { search_order = subject_dn } }, reject\n", &trusted, "ok" },
 		{ "by issuer, in full", RCPT "check_ccert_access { texthash:%s { search_order = issuer_dn } }, reject\n", &trusted, "ok" },
 		{ "by mail address", RCPT "check_ccert_access { inline:{{ops@good.example=OK}} { search_order = san_email } }, reject\n", &trusted, "ok" },

@@ -91,7 +91,7 @@ def check(env, conf, signet):
             ("smtp_tls_protocols = >=TLSv9", "main.cf:10: error: smtp_tls_protocols: "),
             ("smtpd_tls_security_level = encrypt\nsmtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s" % (cert, key),
              "master.cf:1: warning: service smtp demands TLS on port 25"),
-            ("smtpd_tls_security_level = may", "master.cf:1: warning: service smtp uses TLS without a certificate"),
+            ("smtpd_tls_security_level = may", "master.cf:1: warning: service smtp has no certificate: STARTTLS is not offered"),
             ("virtual_alias_domains = mail.example.com", "main.cf:10: warning: virtual_alias_domains: mail.example.com is in mydestination too")]:
         env.write("etc/main.cf", MAIN + line + "\n")
         found = signet("check", "-c", conf, status=1 if ": error:" in want else 0)
