@@ -193,6 +193,12 @@ ready(struct fault *why)
 	return true;
 }
 
+bool
+tls_keeper_ready(struct fault *why)
+{
+	return !self.required || ready(why);
+}
+
 /* Chains and ticket keys of a process that starts: keeper may be starting, too, and reads its files first. */
 static int
 patience_ms(void)

@@ -23,6 +23,8 @@ void tls_keeper_set_channel(int fd);
 /* Watch the channel: `changed` is called from the loop when keeper says that files changed, and when a new channel came. */
 void tls_keeper_watch(struct loop *l, void (*changed)(void *ctx), void *ctx);
 void tls_keeper_release(void);
+/* Could a signature be had now? False + why (logged once): the process is not there, or an answer is overdue. Waits for nothing. */
+bool tls_keeper_ready(struct fault *why);
 
 /* How long a process waits for its chains: at its start, while keeper may still be reading. */
 enum { TLS_KEEPER_START_MS = 5000 };

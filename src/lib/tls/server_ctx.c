@@ -345,6 +345,12 @@ tls_server_ctx_ssl(struct tls_server_ctx *c)
 }
 
 bool
+tls_server_ctx_signs(const struct tls_server_ctx *c)
+{
+	return c->chain != NULL;
+}
+
+bool
 tls_server_ctx_asks_ccert(const struct tls_server_ctx *c)
 {
 	return c->ask_ccert;

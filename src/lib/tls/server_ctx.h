@@ -82,6 +82,8 @@ const char *tls_server_ctx_groups(const struct tls_server_ctx *c);
 /*
  * Ticket keys: made by keeper (tickets.h), handed to every worker. The first key encrypts and decrypts, the second only decrypts. All zero = none.
  */
+/* Has it a certificate? Without one there are anonymous suites only, and nothing to sign. */
+bool tls_server_ctx_signs(const struct tls_server_ctx *c);
 /* Does a list of protocols leave one, TLS 1.2 or later where TLS is mandatory? False + why. */
 bool tls_server_protocols_left(const char *list, bool mandatory, const struct tls_protocols *t, struct fault *why);
 /* Can tickets be made with it? "" = no tickets, which is fine. False + why. */

@@ -126,20 +126,22 @@ look_up(const struct sni_maps *m, struct span name, struct arena *a, struct map_
 }
 
 static struct tls_chain *
-parse(struct keeper *k, struct span value, struct span name, bool *later_r, struct fault *why)
+parse(struct keeper *k, const struct map_hit *hit, struct span name, bool *later_r, struct fault *why)
 {
 	struct tls_opener o = keeper_opener(k, later_r);
 	struct tls_chain *chain = NULL;
 	struct buf pem;
 
 	buf_init(&pem, TLS_FILE_MAX);
-	if (tls_sni_value_pem(&o, value, &pem, why))
-		chain = tls_chain_parse(buf_span(&pem), "tls_server_sni_maps", why);
+	if (tls_sni_value_pem(&o, hit->value, &pem, why))
+		chain = tls_chain_parse(buf_span(&pem), "its files", why);
 	if (pem.p != NULL)
 		OPENSSL_cleanse(pem.p, pem.cap);
 	buf_release(&pem);
-	if (chain == NULL)
-		fault_prefix(why, "server name %.*s", SPAN_ARG(name));
+	if (chain == NULL && hit->line > 0 && hit->file.n > 0)
+		fault_prefix(why, "tls_server_sni_maps: %.*s:%u: server name %.*s", SPAN_ARG(hit->file), hit->line, SPAN_ARG(name));
+	else if (chain == NULL)
+		fault_prefix(why, "tls_server_sni_maps: %.*s: server name %.*s", SPAN_ARG(span_slice(hit->table, 0, 200)), SPAN_ARG(name));
 	return chain;
 }
 
@@ -200,7 +202,7 @@ look_again(struct keeper *k, struct sni_maps *m, struct span name, struct arena 
 		log_warning(NULL, "%s", why->text);
 		return CHAIN_BROKEN;
 	}
-	chain = parse(k, hit.value, name, &later, why);
+	chain = parse(k, &hit, name, &later, why);
 	if (later) {
 		tls_chain_unref(&chain);
 		return CHAIN_LATER;

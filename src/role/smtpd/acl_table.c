@@ -120,15 +120,23 @@ all_digits(struct span s)
 	return s.n > 0;
 }
 
+/* Where an action comes from: a table, or a policy service. */
+static struct span
+origin(struct acl_eval *e, const struct acl_rule *r, struct span key)
+{
+	return arena_printf(e->a, r->policy != NULL ? "check_policy_service %.*s" : "access table entry for \"%.*s\"",
+	    SPAN_ARG(span_slice(key, 0, 200)));
+}
+
 static enum acl_verdict
-act_list(struct acl_eval *e, struct span key, struct span value)
+act_list(struct acl_eval *e, const struct acl_rule *r, struct span key, struct span value)
 {
 	struct span why;
 	const struct acl_rules *rules = acl_rules_cached(e->acl, value, &why);
 
 	if (rules == NULL)
-		return acl_server_error(e, "access table entry for \"%.*s\": unknown or unusable action \"%.*s\": %.*s",
-		    SPAN_ARG(span_slice(key, 0, 200)), SPAN_ARG(span_slice(value, 0, 200)), SPAN_ARG(why));
+		return acl_server_error(e, "%.*s: unknown or unusable action \"%.*s\": %.*s", SPAN_ARG(origin(e, r, key)),
+		    SPAN_ARG(span_slice(value, 0, 200)), SPAN_ARG(why));
 	return acl_rules_run(e, rules);
 }
 
@@ -147,8 +155,8 @@ act_tls_require(struct acl_eval *e, const struct acl_rule *r, struct span key, s
 	const struct acl_rules *rules = acl_rules_cached(e->acl, tls_require_list(e->a, text), &why);
 
 	if (rules == NULL || rules->n != 1)
-		return acl_server_error(e, "access table entry for \"%.*s\": unusable policy \"tls_require %.*s\": %.*s",
-		    SPAN_ARG(span_slice(key, 0, 200)), SPAN_ARG(span_slice(text, 0, 200)),
+		return acl_server_error(e, "%.*s: unusable policy \"tls_require %.*s\": %.*s", SPAN_ARG(origin(e, r, key)),
+		    SPAN_ARG(span_slice(text, 0, 200)),
 		    SPAN_ARG(rules == NULL ? why : SPAN("there is more behind it")));
 	return acl_tls_demand(e, rules->v[0].tls, r->row->subject, key);
 }
@@ -172,7 +180,7 @@ acl_action(struct acl_eval *e, const struct acl_rule *r, struct span key, struct
 	uint64_t code;
 
 	if (!span_token(&rest, " \t\r\n", &word))
-		return acl_server_error(e, "access table entry for \"%.*s\" has no action", SPAN_ARG(span_slice(key, 0, 200)));
+		return acl_server_error(e, "%.*s: there is no action", SPAN_ARG(origin(e, r, key)));
 	text = span_trim(rest);
 	if (span_eq_ci(word, SPAN("OK")) || (all_digits(value) && value.n != 3))
 		return ACL_PERMIT;
@@ -197,7 +205,7 @@ acl_action(struct acl_eval *e, const struct acl_rule *r, struct span key, struct
 	for (size_t i = 0; i < sizeof(message_actions) / sizeof(message_actions[0]); i++)
 		if (span_eq_ci(word, span_str(message_actions[i].word)))
 			return act_message(e, r, message_actions[i].act, message_actions[i].word, text);
-	return act_list(e, key, value);
+	return act_list(e, r, key, value);
 }
 
 bool

@@ -9,6 +9,7 @@
 #include "mail/address.h"
 #include "role/smtpd/smtpd.h"
 #include "role/smtpd/tls_policy.h"
+#include "tls/keeper.h"
 
 #define ETRN_MS 30000
 /* Actions that are kept about a client, in the session's arena. */
@@ -545,6 +546,11 @@ answer_starttls(struct session *s, struct question *q)
 	if (session_over_new_tls(s)) {
 		text = arena_printf(s->d->scratch, "Error: too many new TLS sessions from %.*s", SPAN_ARG(s->facts.namaddr));
 		say_no(s, q->ev.id, 454, "4.7.0", text, false);
+		return true;
+	}
+	/* A handshake that must fail is worse than a no: the client could not go on (RFC 3207 section 4). */
+	if (tls_server_ctx_signs(s->svc->tls) && !tls_keeper_ready(NULL)) {
+		say_no(s, q->ev.id, 454, "4.7.0", SPAN("TLS not available due to local problem"), false);
 		return true;
 	}
 	s->tls_wanted = true;

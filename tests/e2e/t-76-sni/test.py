@@ -95,8 +95,8 @@ def run(env):
     gets("under_score!.test", "default.test")
     s.wait_log(r"warning: TLS SNI from unknown\[127\.0\.0\.1\] is invalid: under_score!\.test", since)
     # broken entries: an alert, and the log says what is wrong with which name
-    for name, said in (("wrong.test", r"server name wrong\.test: tls_server_sni_maps: certificate does not fit its private key"),
-                       ("front.test", r"server name front\.test: tls_server_sni_maps: a certificate before any private key"),
+    for name, said in (("wrong.test", r"tls_server_sni_maps: \S+:\d+: server name wrong\.test: its files: certificate does not fit its private key"),
+                       ("front.test", r"tls_server_sni_maps: \S+:\d+: server name front\.test: its files: a certificate before any private key"),
                        ("missing.test", r"server name missing\.test: /nonexistent/key\.pem: No such file"),
                        ("other.test", r"/etc/shadow: named in tls_server_sni_maps, but it is no PEM file")):
         since = s.mark()
