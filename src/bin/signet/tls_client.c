@@ -7,8 +7,10 @@
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buf.h"
+#include "base/fd.h"
 #include "conf/conf.h"
 #include "conf/params.h"
 #include "dns/dns.h"
@@ -452,12 +454,23 @@ show_key_alone(struct client *c, const struct tls_client_shown *tls)
 	show_outcome(c, "key alone:   ", "key_alone", &key);
 }
 
+static void
+show_impossible(struct client *c, const char *what, const char *name, const char *why)
+{
+	json_object_set_new(c->o, name, json_null());
+	buf_addf(&c->out, "%s not possible: %s\n", what, why);
+}
+
 /* A client that says no server name yet may have another entry. */
 static bool
 show_clear(struct client *c, const struct tls_client_shown *clear)
 {
 	struct client before = *c;
 
+	if (c->p->smtpd_tls_wrappermode) {
+		show_impossible(c, "in clear:    ", "in_clear", "this service begins with TLS");
+		return true;
+	}
 	if (c->sni != NULL) {
 		before.sni = NULL;
 		before.found = before.unusable = false;
@@ -494,12 +507,32 @@ print(struct client *c)
 	return cli_print(c->cli, &c->out);
 }
 
+/* Neither the entry nor the service offers it. */
+static bool
+without_tls(const struct client *c)
+{
+	const struct params *p = c->p;
+	enum tls_server_level level;
+	const char *warning;
+
+	if (p->smtpd_tls_wrappermode)
+		return false;
+	if (c->found)
+		return !c->unusable && c->policy.level == TLS_CLIENT_NONE;
+	return tls_server_level_parse(p->smtpd_tls_security_level, p->smtpd_use_tls, p->smtpd_enforce_tls, false, &level, &warning, &(struct fault){ 0 }) &&
+	    level == TLS_SERVER_NONE;
+}
+
 static int
 run(struct client *c)
 {
 	struct tls_client_shown clear = { .name = c->name }, tls = { .tls = true, .bits = 256 };
 	uint64_t bits;
+	bool no_tls;
+	int err;
 
+	if (c->cert_file != NULL && (err = fd_access(c->cert_file, R_OK)) < 0)
+		return cli_fail(c->cli, CLI_NO, "%s: %s", c->cert_file, fd_error(err));
 	if (c->cert_file != NULL && !read_certificates(c) && !read_raw_key(c))
 		return cli_fail(c->cli, CLI_NO, "%s: no certificate in PEM form can be read, nor a public key", c->cert_file);
 	if (c->bits != NULL && !span_u64(span_str(c->bits), 4096, &bits))
@@ -512,14 +545,19 @@ run(struct client *c)
 		return cli_fail(c->cli, CLI_TRY_AGAIN, "smtpd_tls_policy_maps: %s; the client gets 454", c->why.text);
 	find_asked(c);
 	show_entry(c);
+	no_tls = without_tls(c);
 	tls.name = clear.name = c->name;
 	tls.bits = c->bits != NULL ? (int)bits : 256;
 	show_credential(c, &tls);
 	if (!show_clear(c, &clear))
 		return cli_fail(c->cli, CLI_TRY_AGAIN, "smtpd_tls_policy_maps: %s; the client gets 454", c->why.text);
-	show_outcome(c, "with TLS:    ", "with_tls", &tls);
-	show_key_alone(c, &tls);
-	if (!show_restrictions(c, &tls))
+	if (no_tls) {
+		show_impossible(c, "with TLS:    ", "with_tls", "STARTTLS is not offered");
+	} else {
+		show_outcome(c, "with TLS:    ", "with_tls", &tls);
+		show_key_alone(c, &tls);
+	}
+	if (!show_restrictions(c, no_tls ? &clear : &tls))
 		return cli_fail(c->cli, CLI_NO, "%s", c->why.text);
 	return print(c);
 }
@@ -559,20 +597,47 @@ take(struct client *c, int argc, char **argv)
 	return true;
 }
 
+/* As the server writes it: "[2001:0db8::1]" is 2001:db8::1, and IPv4 in an IPv6 socket is IPv4. */
+static bool
+usual_address(struct client *c)
+{
+	static const char mapped[] = "\0\0\0\0\0\0\0\0\0\0\xff\xff";
+	struct span text = span_str(c->address), bytes;
+	uint8_t at[16];
+	size_t n;
+
+	if (text.n > 2 && text.p[0] == '[' && text.p[text.n - 1] == ']')
+		text = span_slice(text, 1, text.n - 1);
+	if (span_starts_ci(text, SPAN("IPv6:")))
+		text = span_from(text, 5);
+	if (!dns_address_parse(text, at, &n))
+		return false;
+	bytes = span_of(at, n);
+	if (n == 16 && memcmp(at, mapped, 12) == 0)
+		bytes = span_from(bytes, 12);
+	c->address = arena_cstr(c->a, dns_address_text(c->a, bytes));
+	return true;
+}
+
 int
 tls_explain_client(struct cli *cli, int argc, char **argv)
 {
 	struct client c = { .cli = cli };
-	uint8_t bytes[16];
-	size_t n;
 	int status;
 
-	if (!take(&c, argc, argv) || !dns_address_parse(span_str(c.address), bytes, &n))
+	if (!take(&c, argc, argv) || c.address == NULL)
 		return cli_usage(cli, "--client needs an address; --name, --sni, --cert, --bits and --service take one value each, --json none");
-	c.conf = cli_conf(cli);
-	if (c.conf == NULL)
-		return CLI_NO;
 	c.a = arena_new(64u << 20);
+	if (!usual_address(&c)) {
+		status = cli_fail(cli, CLI_NO, "--client %s: no IP address (a name is given with --name)", c.address);
+		arena_free(&c.a);
+		return status;
+	}
+	c.conf = cli_conf(cli);
+	if (c.conf == NULL) {
+		arena_free(&c.a);
+		return CLI_NO;
+	}
 	buf_init(&c.out, 1u << 20);
 	c.o = json_object();
 	c.svc = find_service(&c);

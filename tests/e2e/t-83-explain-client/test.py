@@ -12,13 +12,14 @@ def run(env):
     partner, foreign = env.cert("mx.partner.example"), env.cert("mx.partner.example", ca="other")
     server_only = env.cert("mx.partner.example", eku="serverAuth")
     env.dns(["11.0.18.198.in-addr.arpa. PTR mx.partner.example.", "mx.partner.example. A 198.18.0.11"])
-    table = env.write("mx/etc/policy", "mx.partner.example verify match=hostname bits=128 action=5xx\n198.18.0.12 secure\n198.18.0.13 none\n"
+    table = env.write("mx/etc/policy", "mx.partner.example verify match=hostname bits=128 action=5xx\n198.18.0.12 secure\n198.18.0.13 none\n2001:db8::7 encrypt bits=256\n"
                       "sni=submit.example verify action=5xx\nsni=bad.example none\n")
+    wrapped = "127.0.0.1:465 inet n - n - - smtpd -o smtpd_tls_wrappermode=yes\n127.0.0.1:2525 inet n - n - - smtpd -o smtpd_tls_security_level=none\n"
     s = env.signet("mx", "smtpd_tls_security_level = may\nsmtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s\nsmtpd_tls_CAfile = %s\nsmtpd_tls_ask_ccert = yes\n"
                    "smtpd_tls_policy_maps = texthash:%s\nrelay_clientcerts = inline:{ { %s = x } }\n"
                    "smtpd_client_restrictions = reject_plaintext_session\nsmtpd_sender_restrictions = tls_require { encrypt bits=512 }\n"
                    "smtpd_relay_restrictions = permit_tls_clientcerts, permit_tls_all_clientcerts, check_ccert_access { inline:{ { mx.partner.example = REJECT gone } } "
-                   "{ search_order = san_dns } }, reject\n%s" % (cert, key, env.ca(), table, env.fingerprint(foreign[0]), env.dns_params))
+                   "{ search_order = san_dns } }, reject\n%s" % (cert, key, env.ca(), table, env.fingerprint(foreign[0]), env.dns_params), kit.MASTER_CF.format(smtp="127.0.0.1:25") + wrapped)
 
     def explain(*args, **kw):
         return s.cli("tls", "explain", "--client", *args, **kw)
@@ -39,9 +40,23 @@ def run(env):
     kit.check("encryption too weak 112 less than 128" in out and "permit_tls_clientcerts says nothing" in out, out)
     kit.check("cannot be understood: " in explain("198.18.0.12") and "STARTTLS is not offered" in explain("198.18.0.13"), "bad and none")
     kit.check("entry:        none; smtpd_tls_security_level = may decides" in explain("198.18.0.99", "--name", "else.example"), "no entry")
+    # what cannot be is said to be so, and the restrictions judge what is left
+    for args in (("198.18.0.13",), ("198.18.0.99", "--name", "else.example", "--service", "127.0.0.1:2525")):
+        out = explain(*args)
+        kit.check("with TLS:     not possible: STARTTLS is not offered" in out and "reject_plaintext_session refuses: 450 4.7.1" in out, out)
+    out = explain("198.18.0.11", "--service", "127.0.0.1:465")
+    kit.check("in clear:     not possible: this service begins with TLS" in out and "with TLS:     refused at MAIL" in out, out)
+    o = json.loads(explain("198.18.0.13", "--json"))
+    kit.check(o["with_tls"] is None and o["in_clear"]["accepted"], o)
+    # an address is what the server would write, however it is given
+    for address in ("2001:db8::7", "2001:0DB8:0:0::0007", "[2001:db8::7]", "IPv6:2001:db8::7"):
+        out = explain(address, "--name", "else.example")
+        kit.check("client:       else.example[2001:db8::7] " in out and "2001:db8::7  encrypt bits=256" in out, "%s: %s" % (address, out))
+    kit.check("198.18.0.13  none" in explain("::ffff:198.18.0.13"), "IPv4 in an IPv6 address")
+    kit.check("/nonexistent: No such file or directory" in explain("198.18.0.1", "--cert", "/nonexistent", check_status=False), "a certificate that is not there")
     # by the server name that the client asks for: in clear there is none
     out = explain("198.18.0.99", "--name", "else.example", "--sni", "Submit.example")
-    kit.check(re.search(r"^entry: +%s:4: sni=submit\.example  verify action=5xx$" % re.escape(table), out, re.M) and re.search(r"^handshake: .*a certificate is asked for$", out, re.M) and
+    kit.check(re.search(r"^entry: +%s:5: sni=submit\.example  verify action=5xx$" % re.escape(table), out, re.M) and re.search(r"^handshake: .*a certificate is asked for$", out, re.M) and
               re.search(r"^with TLS: +refused at MAIL: 554 5\.7\.0 authentication required", out, re.M) and not re.search(r"^in clear: +refused", out, re.M), out)
     kit.check("cannot be understood: a client that asks" in explain("198.18.0.99", "--name", "else.example", "--sni", "bad.example"), "none behind a server name")
     kit.check("mx.partner.example  verify" in explain("198.18.0.11", "--sni", "submit.example"), "the client's own name comes first")
@@ -58,5 +73,5 @@ def run(env):
     kit.check(not o["entry"]["usable"] and "secure" in o["entry"]["reason"] and o["certificate"] is None and "with_tls" not in o, o)
     o = json.loads(explain("198.18.0.99", "--name", "else.example", "--json"))
     kit.check(o["entry"] is None and o["level"] == "may", o)
-    kit.check("needs an address" in explain("not-an-address", check_status=False) and "no certificate in PEM" in explain("198.18.0.1", "--cert", table, check_status=False), "usage")
+    kit.check("not-an-address: no IP address" in explain("not-an-address", check_status=False) and "no certificate in PEM" in explain("198.18.0.1", "--cert", table, check_status=False), "usage")
     s.stop()
