@@ -47,7 +47,7 @@ static const struct verb_row {
 	{ "queue", verb_queue, "look at the mail queue and act on it",
 	    "signet queue [list] [--json]\n"
 	    "signet queue flush [ID ... | --site DOMAIN]\n"
-	    "signet queue hold | release | requeue | delete | expire  ID ... | ALL | -\n"
+	    "signet queue hold | release | requeue | delete | expire  ID ... | ALL | -  [active | incoming | deferred | hold ...]\n"
 	    "signet queue cat [--wire] ID ...\n"
 	    "signet queue verify" },
 	{ "send", verb_send, "submit a message (sendmail)",

@@ -2,8 +2,10 @@
 #include "signet/queue.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/panic.h"
 #include "conf/conf.h"
 #include "signet/cli.h"
 #include "signet/control.h"
@@ -25,8 +27,9 @@ ask_daemon(struct control *c, enum queue_op op, const char *which, uint32_t *cou
 	ok = control_ask(c, IPC_QUEUE_ADMIN, buf_span(&b), IPC_QUEUE_ADMIN_DONE, ASK_MS, &payload, NULL, why);
 	if (ok && !ipc_decode_queue_admin_done(payload, a, &got))
 		ok = fault_set(why, NULL, "signetd sent a garbled answer");
-	if (ok && !got.ok)
-		ok = fault_set(why, NULL, "%.*s", SPAN_ARG(got.text));
+	if (ok && got.text.n > 0)
+		fault_set(why, NULL, "%.*s", SPAN_ARG(got.text));
+	ok = ok && got.ok;
 	*count_r = got.count;
 	buf_release(&b);
 	arena_free(&a);
@@ -65,7 +68,9 @@ act(struct batch *b, const char *which)
 	uint32_t n;
 
 	if (!queue_admin(b->conf, b->op, which, &n, &why))
-		b->status = cli_fail(b->cli, CLI_NO, "%s%s%s", which, *which != '\0' ? ": " : "", why.text);
+		b->status = CLI_NO;
+	if (why.text[0] != '\0')
+		cli_fail(b->cli, CLI_NO, "%s%s%s", which, *which != '\0' ? ": " : "", why.text);
 	b->count += n;
 }
 
@@ -113,6 +118,51 @@ static const struct act_row {
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
+static bool
+is_queue(const char *word)
+{
+	for (size_t i = 0; i < QUEUE_NAMES; i++)
+		if (strcmp(queue_names[i], word) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * "ALL deferred", "ID hold ...": names of queues narrow what the other words mean. Everything is looked at before
+ * anything is done, as who says more than ALL wants less than all. "" when fine, else the word that is not.
+ */
+static const char *
+split_queues(int argc, char **argv, struct buf *queues)
+{
+	bool all = false;
+	int ids = 0;
+
+	for (int i = 0; i < argc; i++) {
+		if (argv[i][0] == '-' && argv[i][1] != '\0')
+			return argv[i];
+		if (is_queue(argv[i])) {
+			buf_addf(queues, " %s", argv[i]);
+			continue;
+		}
+		all = all || strcmp(argv[i], "ALL") == 0;
+		if (++ids > 1 && all)
+			return argv[i];
+	}
+	return "";
+}
+
+static void
+act_within(struct batch *b, const char *which, const char *queues)
+{
+	struct buf text;
+
+	buf_init(&text, 1000);
+	if (strcmp(which, "-") != 0)
+		buf_addf(&text, "%s%s", which, queues);
+	act_on(b, text.n > 0 ? buf_cstr(&text) : which);
+	buf_release(&text);
+}
+
 /* ---- signet queue ... */
 
 static int
@@ -129,6 +179,9 @@ run_flush(const struct cli *cli, const struct conf *conf, int argc, char **argv)
 		b.op = QUEUE_FLUSH_SITE;
 		act(&b, argv[1]);
 	} else {
+		for (int i = 0; i < argc; i++)
+			if (argv[i][0] == '-' && argv[i][1] != '\0')
+				return cli_usage(cli, "flush has no option %s: use ids, or --site DOMAIN", argv[i]);
 		for (int i = 0; i < argc; i++)
 			act_on(&b, argv[i]);
 	}
@@ -156,6 +209,24 @@ run_cat(const struct cli *cli, const struct conf *conf, int argc, char **argv)
 }
 
 static int
+act_on_words(struct batch *b, const char *verb, int argc, char **argv)
+{
+	struct buf queues;
+	const char *bad;
+	int status;
+
+	buf_init(&queues, 4000);
+	bad = split_queues(argc, argv, &queues);
+	for (int k = 0; *bad == '\0' && k < argc; k++)
+		if (!is_queue(argv[k]))
+			act_within(b, argv[k], buf_cstr(&queues));
+	status = *bad == '\0' ? report(b) :
+	    cli_usage(b->cli, "%s: %s is neither a queue id nor a queue, and ALL stands alone: nothing was done", verb, bad);
+	buf_release(&queues);
+	return status;
+}
+
+static int
 run_act(const struct cli *cli, const struct conf *conf, const char *verb, int argc, char **argv)
 {
 	for (size_t i = 0; i < COUNT(acts); i++) {
@@ -165,9 +236,7 @@ run_act(const struct cli *cli, const struct conf *conf, const char *verb, int ar
 			continue;
 		if (argc == 0)
 			return cli_usage(cli, "%s needs queue ids, ALL, or - to read ids from standard input", verb);
-		for (int k = 0; k < argc; k++)
-			act_on(&b, argv[k]);
-		return report(&b);
+		return act_on_words(&b, verb, argc, argv);
 	}
 	return cli_usage(cli, "unknown action: %s", verb);
 }
@@ -223,36 +292,82 @@ run_postqueue(const struct cli *cli, const struct conf *conf, int argc, char **a
 	return cli_usage(cli, "postqueue: use -p, -j, -f, -i ID or -s SITE");
 }
 
-/* postsuper -d ID -h ID ...; -s and -p are what the daemon does by itself. */
+static const struct act_row *
+act_of(char letter)
+{
+	for (size_t k = 0; k < COUNT(acts); k++)
+		if (acts[k].letter == letter || (letter == 'f' && acts[k].letter == 'e'))
+			return &acts[k];
+	return NULL;
+}
+
+/* One option of postsuper and its argument. -s and -p are what the daemon does by itself. */
+struct super_deed {
+	const struct act_row *row;
+	char letter;
+	const char *id;
+};
+
+/* Options, then names of queues that all of them are about. Nothing is done before all words were understood. */
+static const char *
+super_words(int argc, char **argv, struct super_deed *deeds, int *n_r, struct buf *queues)
+{
+	*n_r = 0;
+	for (int i = 1; i < argc; i++) {
+		char letter = argv[i][0] == '-' ? argv[i][1] : '\0';
+
+		if (letter != '\0' && strchr("spvS", letter) != NULL)
+			continue;
+		if (letter == '\0' && is_queue(argv[i])) {
+			buf_addf(queues, " %s", argv[i]);
+			continue;
+		}
+		deeds[*n_r].row = act_of(letter);
+		deeds[*n_r].letter = letter;
+		if (deeds[*n_r].row == NULL || (argv[i][2] == '\0' && i + 1 == argc))
+			return argv[i];
+		deeds[*n_r].id = argv[i][2] != '\0' ? argv[i] + 2 : argv[i + 1];
+		i += argv[i][2] == '\0';
+		++*n_r;
+	}
+	return "";
+}
+
+static int
+super_act(const struct cli *cli, const struct conf *conf, const struct super_deed *d, const char *queues)
+{
+	struct batch b = { .cli = cli, .conf = conf, .op = d->row->op, .what = d->row->what };
+
+	act_within(&b, d->id, queues);
+	if (d->letter == 'f') {
+		b.op = QUEUE_RELEASE;
+		act_within(&b, d->id, queues);
+	}
+	return report(&b);
+}
+
+/* postsuper -d ID -h ID ... [QUEUE ...] */
 static int
 run_postsuper(const struct cli *cli, const struct conf *conf, int argc, char **argv)
 {
-	int status = CLI_DONE;
+	struct super_deed *deeds = calloc((size_t)argc + 1, sizeof(*deeds));
+	int status = CLI_DONE, n = 0;
+	struct buf queues;
+	const char *bad;
 
-	for (int i = 1; i < argc; i++) {
-		char letter = argv[i][0] == '-' ? argv[i][1] : '\0';
-		const char *arg = letter != '\0' && argv[i][2] != '\0' ? argv[i] + 2 : NULL;
-		struct batch b = { .cli = cli, .conf = conf };
+	ensure(deeds != NULL);
+	buf_init(&queues, 4000);
+	bad = super_words(argc, argv, deeds, &n, &queues);
+	if (*bad != '\0')
+		status = cli_usage(cli, "postsuper: %s: use -d, -h, -H, -r, -e or -f with a queue id, ALL or -; behind them active, incoming, "
+		    "deferred or hold; nothing was done", bad);
+	for (int i = 0; *bad == '\0' && i < n; i++) {
+		int r = super_act(cli, conf, &deeds[i], buf_cstr(&queues));
 
-		if (letter == 's' || letter == 'p' || letter == 'v' || letter == 'S')
-			continue;
-		for (size_t k = 0; k < COUNT(acts); k++)
-			if (acts[k].letter == letter || (letter == 'f' && acts[k].letter == 'e')) {
-				b.op = acts[k].op;
-				b.what = acts[k].what;
-			}
-		if (arg == NULL && i + 1 < argc)
-			arg = argv[++i];
-		if (b.what == NULL || arg == NULL)
-			return cli_usage(cli, "postsuper: use -d, -h, -H, -r, -e or -f with a queue id, ALL or -");
-		act_on(&b, arg);
-		if (letter == 'f') {
-			b.op = QUEUE_RELEASE;
-			act_on(&b, arg);
-		}
-		report(&b);
-		status = b.status != CLI_DONE ? b.status : status;
+		status = r != CLI_DONE ? r : status;
 	}
+	buf_release(&queues);
+	free(deeds);
 	return status;
 }
 

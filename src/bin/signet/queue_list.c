@@ -19,7 +19,7 @@ struct listing {
 	bool json, failed;
 };
 
-static const char *const states[] = { "active", "incoming", "deferred", "hold" };
+const char *const queue_names[QUEUE_NAMES] = { "active", "incoming", "deferred", "hold" };
 
 /* Bytes that a terminal may not get become '?'; UTF-8 stays. */
 static void
@@ -48,7 +48,7 @@ add_json(struct buf *out, struct span s)
 static void
 entry_json(struct buf *b, const struct ipc_qentry *e)
 {
-	buf_addf(b, "{\"queue_name\": \"%s\", \"queue_id\": ", states[e->state % 4]);
+	buf_addf(b, "{\"queue_name\": \"%s\", \"queue_id\": ", queue_names[e->state % QUEUE_NAMES]);
 	add_json(b, e->qid);
 	buf_addf(b, ", \"arrival_time\": %llu, \"message_size\": %llu, \"forced_expire\": %s, \"sender\": ",
 	    (unsigned long long)e->arrival_s, (unsigned long long)e->size, e->forced ? "true" : "false");

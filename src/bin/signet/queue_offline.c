@@ -74,7 +74,7 @@ queue_offline_each(const struct conf *conf, queue_entry_fn *fn, void *ctx, struc
 struct change {
 	struct store *store;
 	enum queue_op op;
-	struct span which;
+	struct span which, queues;      /* "ALL" or an id; "" = all queues */
 	uint32_t count;
 	int result;
 };
@@ -119,6 +119,33 @@ record_of(enum queue_op op)
 	return NULL;
 }
 
+/* Is it in one of the queues that were named? Without the daemon nothing is active. */
+static bool
+is_within(const struct change *c, const struct store_entry *e)
+{
+	struct span rest = c->queues, word;
+	struct ipc_qentry shown = { 0 };
+	struct arena *a;
+	struct mail_state st;
+	struct envelope env;
+	struct fault why;
+
+	if (c->queues.n == 0)
+		return true;
+	a = arena_new(ENTRY_MAX);
+	if (envelope_read(e->envelope, a, &env, &why)) {
+		state_init(&st, env.rcpt_count, a);
+		st.hold = env.hold;
+		state_apply(&st, e->records, a);
+		fill(&shown, a, &env, &st);
+	}
+	arena_free(&a);
+	while (span_token(&rest, " ", &word))
+		if (span_eq(word, span_str(queue_names[shown.state])))
+			return true;
+	return false;
+}
+
 static void
 change_one(void *ctx, const struct store_entry *e, int result)
 {
@@ -129,7 +156,7 @@ change_one(void *ctx, const struct store_entry *e, int result)
 
 	(void)result;
 	if (e == NULL || e->found != STORE_FOUND_GOOD || c->result < 0 ||
-	    (!span_eq(c->which, SPAN("ALL")) && !span_eq(c->which, span_str(e->qid))))
+	    (!span_eq(c->which, SPAN("ALL")) && !span_eq(c->which, span_str(e->qid))) || !is_within(c, e))
 		return;
 	store_op_init(&op, record == NULL ? STORE_REMOVE : STORE_UPDATE, span_str(e->qid), NULL, NULL);
 	op.place = e->place;
@@ -146,10 +173,11 @@ queue_offline_admin(const struct conf *conf, enum queue_op op, const char *which
     struct fault *why)
 {
 	const char *dir = conf->params->queue_directory;
-	struct change c = { .op = op, .which = span_str(which) };
+	struct change c = { .op = op, .queues = span_str(which) };
 	int r;
 
 	*count_r = 0;
+	span_token(&c.queues, " ", &c.which);
 	if (op == QUEUE_FLUSH_ALL || op == QUEUE_FLUSH_SITE)
 		return fault_set(why, NULL, "signetd does not run: nothing can be flushed");
 	c.store = store_open(dir, 0, NULL, &store_io_disk, why);

@@ -22,3 +22,12 @@ log_qmgr_expired(const struct log *l, struct span sender, bool forced)
 
 	log_info(l, "from=<%.*s>, status=%s, returned to sender", SPAN_ARG(s), forced ? "force-expired" : "expired");
 }
+
+void
+log_postsuper(const struct log *l, enum log_postsuper did)
+{
+	static const char *const words[] = { [LOG_POSTSUPER_HELD] = "placed on hold", [LOG_POSTSUPER_RELEASED] = "released from hold",
+		[LOG_POSTSUPER_REQUEUED] = "requeued", [LOG_POSTSUPER_REMOVED] = "removed", [LOG_POSTSUPER_EXPIRED] = "expired" };
+
+	log_info(l, "%s", words[did]);
+}

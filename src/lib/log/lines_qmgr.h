@@ -10,3 +10,6 @@ void log_qmgr_active(const struct log *l, struct span sender, uint64_t size, siz
 void log_qmgr_removed(const struct log *l);
 /* "QID: from=<s>, status=expired, returned to sender"; `forced`: status=force-expired */
 void log_qmgr_expired(const struct log *l, struct span sender, bool forced);
+/* What an administrator did to a message, with the tag of postsuper: "QID: placed on hold" and so on, Postfix's words. */
+enum log_postsuper { LOG_POSTSUPER_HELD, LOG_POSTSUPER_RELEASED, LOG_POSTSUPER_REQUEUED, LOG_POSTSUPER_REMOVED, LOG_POSTSUPER_EXPIRED };
+void log_postsuper(const struct log *l, enum log_postsuper did);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/fd.h"
+#include "log/lines_qmgr.h"
 #include "role/queue/queue.h"
 
 /* As in table/messages.tab. */
@@ -15,6 +16,7 @@ struct sweep {
 	struct cursor at;
 	enum op op;
 	uint32_t site;
+	unsigned states;                /* bits 1 << admin_state(): only these */
 	uint32_t count;
 	struct ipc_from from;
 };
@@ -25,6 +27,23 @@ answer(struct queue *q, struct ipc_from from, bool ok, uint32_t count, const cha
 	const struct ipc_queue_admin_done m = { .ok = ok, .count = count, .text = span_str(text) };
 
 	ipc_reply_queue_admin_done(q->role->hub, from, &m);
+}
+
+uint8_t
+admin_state(const struct message *m)
+{
+	return m->stage == STAGE_ACTIVE ? 0 : m->stage == STAGE_DEFERRED ? 2 : m->stage == STAGE_HELD ? 3 : 1;
+}
+
+/* In the log it is postsuper's doing, as in Postfix: who looks for a message finds that a person took it away. True. */
+static bool
+tell(const struct queue *q, const struct message *m, enum log_postsuper did)
+{
+	struct log l = message_log(m);
+
+	l.tag = q->postsuper_tag;
+	log_postsuper(&l, did);
+	return true;
 }
 
 /* ---- one message: each true when it did something */
@@ -78,6 +97,7 @@ delete(struct queue *q, struct message *m)
 {
 	if (m->stage == STAGE_WRITING || m->stage == STAGE_REMOVING)
 		return false;
+	tell(q, m, LOG_POSTSUPER_REMOVED);
 	if (m->stage == STAGE_ACTIVE) {
 		m->want_delete = true;
 		active_cancel(m->active);
@@ -110,15 +130,15 @@ apply(struct queue *q, struct message *m, enum op op)
 	case OP_FLUSH_SITE:
 		return flush(q, m);
 	case OP_HOLD:
-		return hold(q, m);
+		return hold(q, m) && tell(q, m, LOG_POSTSUPER_HELD);
 	case OP_RELEASE:
-		return release(q, m);
+		return release(q, m) && tell(q, m, LOG_POSTSUPER_RELEASED);
 	case OP_REQUEUE:        /* every attempt routes anew, so this is to try now, held or not */
-		return release(q, m) || flush(q, m);
+		return (release(q, m) || flush(q, m)) && tell(q, m, LOG_POSTSUPER_REQUEUED);
 	case OP_DELETE:
 		return delete(q, m);
 	case OP_EXPIRE:
-		return expire(q, m);
+		return expire(q, m) && tell(q, m, LOG_POSTSUPER_EXPIRED);
 	case OP_COUNT:
 		break;
 	}
@@ -145,7 +165,7 @@ sweep_step(struct queue *q, struct sweep *s)
 
 		if (m == NULL)
 			return true;
-		if (s->op != OP_FLUSH_SITE || has_site(m, s->site))
+		if ((s->op != OP_FLUSH_SITE || has_site(m, s->site)) && (s->states & 1u << admin_state(m)) != 0)
 			s->count += apply(q, m, s->op);
 	}
 	return false;
@@ -181,17 +201,52 @@ admin_release(struct queue *q)
 }
 
 static void
-sweep_all(struct queue *q, struct ipc_from from, enum op op, struct span site)
+sweep_all(struct queue *q, struct ipc_from from, enum op op, struct span site, unsigned states)
 {
 	struct sweep *s = calloc(1, sizeof(*s));
 
 	ensure(s != NULL);
 	s->op = op;
+	s->states = states;
 	s->from = from;
 	s->site = message_site_hash(span_starts(site, SPAN("@")) ? span_from(site, 1) : site);
 	cursor_start(q, &s->at, NULL);
 	list_push_back(&q->sweeps, &s->node);
 	queue_wake(q);
+}
+
+/* "ALL deferred hold": behind the first word, in which queues; without, in all. False at a queue that does not exist. */
+static bool
+take_states(struct span *which, unsigned *states_r)
+{
+	static const char *const names[] = { "active", "incoming", "deferred", "hold" };       /* by admin_state() */
+	struct span rest = *which, word;
+
+	*states_r = 0;
+	span_token(&rest, " ", which);
+	while (span_token(&rest, " ", &word)) {
+		unsigned i = 0;
+
+		while (i < 4 && !span_eq(word, span_str(names[i])))
+			i++;
+		if (i == 4)
+			return false;
+		*states_r |= 1u << i;
+	}
+	if (*states_r == 0)
+		*states_r = 15;
+	return true;
+}
+
+/* Why nothing was done with this one. */
+static const char *
+idle_text(const struct message *m, enum op op)
+{
+	if (m->stage == STAGE_HELD)
+		return op == OP_HOLD ? "is on hold already" : "is on hold: release it, then it is tried";
+	if (m->stage == STAGE_WRITING || m->stage == STAGE_REMOVING)
+		return m->stage == STAGE_WRITING ? "is just being accepted" : "is just being removed";
+	return op == OP_RELEASE ? "is not on hold" : op == OP_EXPIRE ? "is expired already" : "is under way";
 }
 
 void
@@ -200,25 +255,30 @@ admin_request(void *ctx, struct ipc_from from, struct ipc_queue_admin *in)
 	struct role *r = ctx;
 	struct queue *q = r->state;
 	struct message *m;
+	unsigned states = 15;
 	bool did;
 
 	if (in->op >= OP_COUNT) {
 		answer(q, from, false, 0, "unknown operation");
 		return;
 	}
+	if (in->op != OP_FLUSH_SITE && !take_states(&in->which, &states)) {
+		answer(q, from, false, 0, "no such queue: active, incoming, deferred or hold");
+		return;
+	}
 	if (in->op <= OP_FLUSH_SITE)
 		sched_revive(q->sched, loop_now_us(q->loop));
 	if (in->op == OP_FLUSH_ALL || in->op == OP_FLUSH_SITE || span_eq_ci(in->which, SPAN("ALL"))) {
-		sweep_all(q, from, (enum op)in->op, in->which);
+		sweep_all(q, from, (enum op)in->op, in->which, states);
 		return;
 	}
 	m = message_find(q, in->which);
-	if (m == NULL) {
+	if (m == NULL || (states & 1u << admin_state(m)) == 0) {
 		answer(q, from, false, 0, q->scanning ? "no such message (still reading the spool)" : "no such message");
 		return;
 	}
 	did = apply(q, m, (enum op)in->op);
-	answer(q, from, true, did, "");
+	answer(q, from, true, did, did ? "" : idle_text(m, (enum op)in->op));
 	queue_wake(q);
 }
 
@@ -230,12 +290,6 @@ struct cat {
 	uint8_t state;
 	struct store_op op;
 };
-
-uint8_t
-admin_state(const struct message *m)
-{
-	return m->stage == STAGE_ACTIVE ? 0 : m->stage == STAGE_DEFERRED ? 2 : m->stage == STAGE_HELD ? 3 : 1;
-}
 
 static void
 cat_loaded(void *ctx, struct store_op *op)

@@ -127,12 +127,25 @@ queue_open(struct role *r)
 		fatal("%s", why.text);
 }
 
+/* What other people's deeds are logged as. */
+static void
+set_tags(struct queue *q)
+{
+	char tag[300];
+
+	free(q->error_tag);
+	free(q->postsuper_tag);
+	snprintf(tag, sizeof(tag), "%s/error", q->params->syslog_name);
+	q->error_tag = strdup(tag);
+	snprintf(tag, sizeof(tag), "%s/postsuper", q->params->syslog_name);
+	q->postsuper_tag = strdup(tag);
+}
+
 static void
 queue_start(struct role *r)
 {
 	struct queue *q = r->state;
 	struct fault why = { 0 };
-	char tag[300];
 
 	q->role = r;
 	q->loop = r->loop;
@@ -142,8 +155,7 @@ queue_start(struct role *r)
 	for (struct list **l = (struct list *[]){ &q->all, &q->incoming, &q->cursors, &q->stuck, &q->suspects,
 	         &q->reporters, &q->sweeps, &q->listings, &q->tmps, &q->handed, &q->rolls, NULL }; *l != NULL; l++)
 		list_init(*l);
-	snprintf(tag, sizeof(tag), "%s/error", q->params->syslog_name);
-	q->error_tag = strdup(tag);
+	set_tags(q);
 	q->transports = transports_new(q);
 	q->sched = sched_new(transport_limits, q);
 	loop_task_init(&q->work, work, q);
@@ -190,6 +202,7 @@ queue_release(struct role *r)
 	hmap_release(&q->messages);
 	heap_release(&q->due);
 	free(q->error_tag);
+	free(q->postsuper_tag);
 	free(q);
 }
 
@@ -199,7 +212,6 @@ queue_reconf(struct role *r, const struct conf *old)
 	struct queue *q = r->state;
 	struct fault why = { 0 };
 	struct resolve *new = resolve_new(r, &why);
-	char tag[300];
 
 	(void)old;
 	q->params = r->conf->params;
@@ -209,9 +221,7 @@ queue_reconf(struct role *r, const struct conf *old)
 		resolve_free(&q->resolve);
 		q->resolve = new;
 	}
-	snprintf(tag, sizeof(tag), "%s/error", q->params->syslog_name);
-	free(q->error_tag);
-	q->error_tag = strdup(tag);
+	set_tags(q);
 	transports_reload(q);
 	queue_wake(q);
 }

@@ -153,6 +153,7 @@ struct queue {
 	struct transports *transports;
 	struct resolve *resolve;
 	char *error_tag;                /* what suspended deliveries are logged as */
+	char *postsuper_tag;            /* what an administrator does is logged as */
 };
 
 /* ---- message.c */

@@ -108,9 +108,36 @@ def strangers(env, s, a):
 
 def bad_words(s, a):
     for argv, text in ((["delete", "0000NOSUCH"], "0000NOSUCH"), (["cat", "0000NOSUCH"], "0000NOSUCH"), (["hold", "../../etc/passwd"], "passwd"),
-                       (["delete"], "needs queue ids"), (["frobnicate", a], "unknown action"), (["list", "--xml"], "unknown option")):
+                       (["delete"], "needs queue ids"), (["frobnicate", a], "unknown action"), (["list", "--xml"], "unknown option"),
+                       (["delete", "ALL", "defered"], "nothing was done"), (["delete", "ALL", a], "nothing was done"), (["delete", "-s", a], "nothing was done"),
+                       (["flush", "-s", "refuse.example"], "flush has no option -s")):
         r = subprocess.run([os.path.join(kit.BUILD, "src", "signet"), "-c", s.conf, "queue", *argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         kit.check(r.returncode != 0 and text in r.stdout, "%s: %d %s" % (argv, r.returncode, r.stdout))
+    kit.check(a in ids(s), "still there")
+
+
+def queues_by_name(env, s, a, b):
+    """postsuper -d ALL deferred is about deferred mail alone; a word that is not understood stops it before anything happens. a is deferred, b held."""
+    def run(*argv, ok=True):
+        r = subprocess.run([env.path("postsuper"), *argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=dict(os.environ, MAIL_CONFIG=s.conf))
+        kit.check((r.returncode == 0) == ok, "%s: %d %s" % (argv, r.returncode, r.stdout))
+        return r.stdout
+    for argv in (["-d", "ALL", "defered"], ["-d", "ALL", "-x"], ["-d", "ALL", "-h"], ["-d"]):
+        kit.check("nothing was done" in run(*argv, ok=False), argv)
+    kit.check(set(ids(s)) == {a, b}, "both are there")
+    kit.check("0 messages deleted" in run("-d", "ALL", "incoming"), "none is incoming")
+    kit.check("no such message" in run("-d", a, "hold", ok=False) and set(ids(s)) == {a, b}, "it is not on hold")
+    kit.check("1 message held" in run("-h", "ALL", "deferred", "active") and states(s) == {a: "hold", b: "hold"}, states(s))
+    run("-H", a)
+    kit.wait_until("deferred again", lambda: states(s)[a] == "deferred")
+    kit.check(re.search("%s: is on hold: release it, then it is tried\n" % b, s.cli("queue", "flush", b)), "a flush of what is held")
+    kit.check("%s: is not on hold" % a in s.cli("queue", "release", a), "a release of what is not held")
+
+
+def deeds_in_the_log(s, since, a, b):
+    """Who looks for a message in the log sees that an administrator touched it."""
+    for qid, text in ((a, "placed on hold"), (a, "released from hold"), (a, "requeued"), (b, "placed on hold"), (b, "removed")):
+        kit.check(re.search(r"/postsuper\[\d+\]: %s: %s$" % (qid, text), s.log()[since:], re.M), "%s %s\n%s" % (qid, text, s.log()[since:]))
 
 
 def cut_short(s, good, cut, empty):
@@ -145,6 +172,7 @@ def run(env):
     kit.check("secret of the body" in cat and "me@test.example" in cat and "one@refuse.example" in cat, cat)
     links(env, s, a, out)
     kit.check(states(s)[b] == "hold", "flush does not touch what is held")
+    queues_by_name(env, s, a, b)
     strangers(env, s, a)
     bad_words(s, a)
 
@@ -153,7 +181,8 @@ def run(env):
     kit.check(set(ids(s)) == {a, b} and states(s)[b] == "hold" and states(s)[a] == "deferred", states(s))
     kit.check("-- 3 Kbytes in 2 Requests.\n" in s.cli("queue", "list"), s.cli("queue", "list"))
     kit.check("secret of the body" in s.cli("queue", "cat", a), "cat")
-    s.cli("queue", "hold", a)
+    kit.check("1 message held" in s.cli("queue", "hold", "ALL", "deferred"), "ALL deferred, while down")
+    kit.check("0 messages held" in s.cli("queue", "hold", "ALL", "deferred"), "none is left")
     kit.check(states(s)[a] == "hold", "held while down")
     s.cli("queue", "release", a)
     s.start()
@@ -163,6 +192,7 @@ def run(env):
     kit.check("1 message deleted" in s.cli("queue", "delete", b), "deleted")
     s.wait_log(r"%s: removed" % b)
     kit.check(set(ids(s)) == {a}, "one left")
+    deeds_in_the_log(s, 0, a, b)
     s.cli("queue", "hold", "ALL")
     kit.check(states(s) == {a: "hold"}, "ALL held")
     s.cli("queue", "release", "ALL")
