@@ -122,8 +122,8 @@ cli_print(const struct cli *cli, struct buf *out)
 	return CLI_DONE;
 }
 
-struct conf *
-cli_conf(const struct cli *cli)
+static struct conf *
+load(const struct cli *cli, bool anyway)
 {
 	struct conf_report report;
 	struct conf *conf = NULL;
@@ -131,7 +131,7 @@ cli_conf(const struct cli *cli)
 
 	conf_report_init(&report);
 	buf_init(&text, 1U << 20);
-	if (!conf_load(cli->dir, &conf, &report)) {
+	if (!conf_load(cli->dir, &conf, &report) && !(anyway && conf != NULL)) {
 		conf_report_print(&report, CONF_ERROR, &text);
 		(void)fd_write_all(2, text.p, text.n);
 		conf_unref(&conf);
@@ -139,6 +139,18 @@ cli_conf(const struct cli *cli)
 	buf_release(&text);
 	conf_report_release(&report);
 	return conf;
+}
+
+struct conf *
+cli_conf(const struct cli *cli)
+{
+	return load(cli, false);
+}
+
+struct conf *
+cli_conf_anyway(const struct cli *cli)
+{
+	return load(cli, true);
 }
 
 static const struct verb_row *

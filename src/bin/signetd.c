@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "role/local/pipe_check.h"
 #include "role/roles.h"
 #include "role/smtpd/acl.h"
 #include "tls/library.h"
@@ -30,6 +31,14 @@ static const char usage[] =
     "  -V      print the version\n"
     "It stays in the foreground; SIGHUP reloads, SIGTERM stops. See signetd(8).\n";
 
+/* What the libraries cannot judge. */
+static void
+judge(const struct conf *conf, struct conf_report *report)
+{
+	acl_conf_check(conf, report);
+	pipe_conf_check(conf, report);
+}
+
 static int
 run_role(const char *name)
 {
@@ -45,7 +54,7 @@ main(int argc, char **argv)
 {
 	static char program[PATH_MAX], dir[PATH_MAX];
 	const char *config = getenv("MAIL_CONFIG");
-	struct master_options o = { .judge = acl_conf_check };
+	struct master_options o = { .judge = judge };
 	ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 1);
 	int c;
 

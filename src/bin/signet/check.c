@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "hop/conf_check.h"
 #include "maps/conf_check.h"
+#include "role/local/pipe_check.h"
 #include "role/smtpd/acl.h"
 #include "signet/cli.h"
 
@@ -75,6 +76,7 @@ check(const struct cli *cli, bool json)
 		maps_conf_check(conf, &report);
 		hop_conf_check(conf, &report);
 		acl_conf_check(conf, &report);
+		pipe_conf_check(conf, &report);
 		check_tables(&c);
 		acl_tables_check(conf, &report);
 		check_tls(&c);

@@ -49,6 +49,20 @@ check_owner(const struct fit *f)
 		check_say(f->c, CONF_ERROR, i, "create the user, or set default_privs", "there is no user %s", i->value);
 }
 
+/* ---- networks */
+
+static void
+check_networks(const struct fit *f)
+{
+	const struct conf_item *i = check_find(f->items, f->n, "mynetworks");
+	struct span rest = span_str(i != NULL ? i->value : NULL), word;
+
+	while (word_next(&rest, &word))
+		if (!span_starts(word, SPAN("!")) && span_ends(word, SPAN("/0")))
+			check_say(f->c, CONF_WARNING, i, "name your own networks alone",
+			    "%.*s is everybody: permit_mynetworks then relays for all the world", SPAN_ARG(word));
+}
+
 /* ---- ports */
 
 static bool
@@ -119,6 +133,7 @@ check_fit(const struct checker *c)
 	f.items = items;
 	check_needed(c);
 	check_owner(&f);
+	check_networks(&f);
 	check_ports(c);
 	check_overlap(&f, "mydestination", "virtual_alias_domains");
 	check_overlap(&f, "mydestination", "virtual_mailbox_domains");

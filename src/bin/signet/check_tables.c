@@ -158,8 +158,10 @@ check_item(const struct checker *c, const struct params *p, const struct conf_it
 	t.env = (struct maps_env){ .data_directory = p->data_directory, .default_database_type = p->default_database_type,
 		.alias_tables = p->alias_maps, .direct = true };
 	while (word_next(&rest, &label)) {
-		if (i->row->type == PARAM_RESTRICTION && span_eq_ci(label, SPAN("check_policy_service"))) {
-			word_next(&rest, &label);       /* "unix:private/policy" is no table */
+		const struct word_row *word = i->row->type == PARAM_RESTRICTION ? word_restriction(label) : NULL;
+
+		if (word != NULL && word->argument == WORD_TEXT) {      /* "check_policy_service unix:private/x" names no table */
+			word_next(&rest, &label);
 			continue;
 		}
 		check_file(&t, label);

@@ -33,6 +33,11 @@ void cli_json_string(struct buf *out, const char *text);
  * `signet check`). NULL when it cannot be used: return CLI_NO. The caller unrefs it.
  */
 struct conf *cli_conf(const struct cli *cli);
+/*
+ * The same for what only asks where things are: a value that is wrong does not stop it, as the daemon may run on the
+ * configuration of before. NULL (and printed) when not even that can be read.
+ */
+struct conf *cli_conf_anyway(const struct cli *cli);
 
 typedef int cli_verb_fn(struct cli *cli, int argc, char **argv);
 

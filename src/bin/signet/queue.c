@@ -99,7 +99,8 @@ act_on(struct batch *b, const char *which)
 static int
 report(const struct batch *b)
 {
-	fprintf(stderr, "signet %s: %u message%s %s\n", b->cli->verb, b->count, b->count == 1 ? "" : "s", b->what);
+	if (b->status == CLI_DONE || b->count > 0)
+		fprintf(stderr, "signet %s: %u message%s %s\n", b->cli->verb, b->count, b->count == 1 ? "" : "s", b->what);
 	return b->status;
 }
 
@@ -402,7 +403,7 @@ int
 verb_queue(struct cli *cli, int argc, char **argv)
 {
 	const char *as = cli->linked_as != NULL ? cli->linked_as : "";
-	struct conf *conf = cli_conf(cli);
+	struct conf *conf = cli_conf_anyway(cli);
 	int status;
 
 	if (conf == NULL)

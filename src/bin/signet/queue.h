@@ -11,9 +11,6 @@ struct conf;
 /* What is done with each message of the queue, wherever it comes from. False to stop. */
 typedef bool queue_entry_fn(void *ctx, const struct ipc_qentry *e);
 
-/* Every message: from the daemon when it runs, else from the spool. False with a fault. */
-bool queue_each(const struct conf *conf, queue_entry_fn *fn, void *ctx, struct fault *why);
-
 /* The lists of mailq and of postqueue -j. */
 int queue_list(const struct cli *cli, const struct conf *conf, bool json);
 

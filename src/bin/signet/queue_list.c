@@ -1,10 +1,12 @@
 /* The queue as mailq and postqueue -j show it (mta-core section 12). */
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "base/fd.h"
 #include "conf/conf.h"
+#include "conf/params.h"
 #include "signet/cli.h"
 #include "signet/control.h"
 #include "signet/queue.h"
@@ -173,17 +175,39 @@ each_online(struct control *c, queue_entry_fn *fn, void *ctx, struct fault *why)
 	return ok;
 }
 
-bool
-queue_each(const struct conf *conf, queue_entry_fn *fn, void *ctx, struct fault *why)
+/* Every message: from the daemon when it runs, else from the spool. False with a fault. */
+static bool
+queue_each(const struct conf *conf, queue_entry_fn *fn, void *ctx, bool *offline_r, struct fault *why)
 {
 	struct control c;
-	bool ok;
+	bool ok, offline = !control_open(&c, conf, why);
 
-	if (!control_open(&c, conf, why))
+	*offline_r = offline;
+	if (offline)
 		return queue_offline_each(conf, fn, ctx, why);
 	ok = each_online(&c, fn, ctx, why);
 	control_close(&c);
 	return ok;
+}
+
+/* Who looks into the queue at night wants to know that nobody works on it. Root sees what waits in the maildrop, too. */
+static void
+say_down(const struct cli *cli, const struct conf *conf)
+{
+	char path[4096], more[128] = "";
+	const struct dirent *e;
+	unsigned n = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "%s/maildrop", conf->params->queue_directory);
+	d = opendir(path);
+	while (d != NULL && (e = readdir(d)) != NULL)
+		n += e->d_name[0] != '.';
+	if (d != NULL)
+		closedir(d);
+	if (n > 0)
+		snprintf(more, sizeof(more), "; %u more in maildrop, for its start", n);
+	cli_fail(cli, CLI_DONE, "signetd does not run: this is what its spool holds%s", more);
 }
 
 int
@@ -192,9 +216,10 @@ queue_list(const struct cli *cli, const struct conf *conf, bool json)
 	struct listing l = { .cli = cli, .json = json };
 	struct fault why = { 0 };
 	int status = CLI_DONE;
+	bool offline;
 
 	buf_init(&l.out, OUT_MAX);
-	if (!queue_each(conf, print_entry, &l, &why))
+	if (!queue_each(conf, print_entry, &l, &offline, &why))
 		status = cli_fail(cli, CLI_TRY_AGAIN, "%s", why.text);
 	else if (l.failed)
 		status = CLI_NO;
@@ -205,6 +230,8 @@ queue_list(const struct cli *cli, const struct conf *conf, bool json)
 		    l.count == 1 ? "" : "s");
 	if (status == CLI_DONE)
 		status = cli_print(cli, &l.out);
+	if (status == CLI_DONE && offline)
+		say_down(cli, conf);
 	buf_release(&l.out);
 	return status;
 }

@@ -18,7 +18,7 @@
 
 #define ARENA_MAX ((size_t)256 << 20)
 
-enum mode { MODE_MESSAGE, MODE_SESSION, MODE_VERIFY, MODE_LIST };
+enum mode { MODE_MESSAGE, MODE_SESSION, MODE_VERIFY, MODE_LIST, MODE_FLUSH };
 
 struct options {
 	struct cli *cli;
@@ -26,6 +26,8 @@ struct options {
 	enum mode mode;
 	bool extract, dots_are_text;
 	bool notify_given;
+	enum queue_op flush;
+	const char *flush_what;
 	const char *sender, *full_name, *config;
 	struct span envid, verp;
 	unsigned notify;
@@ -119,7 +121,20 @@ set_option(struct options *o, const char *text)
 		o->dots_are_text = true;
 }
 
-/* One option with its value; `*value` is NULL when it takes none. False: wrong or refused. */
+/* -q, and -qIID and -qRDOMAIN as sendmail has them; an interval would ask for a daemon. */
+static bool
+set_flush(struct options *o, const char *what)
+{
+	o->mode = MODE_FLUSH;
+	o->flush = *what == '\0' ? QUEUE_FLUSH_ALL : *what == 'I' ? QUEUE_FLUSH_ONE : QUEUE_FLUSH_SITE;
+	o->flush_what = *what == '\0' ? "" : what + 1;
+	if (*what == '\0' || ((*what == 'I' || *what == 'R') && what[1] != '\0'))
+		return true;
+	cli_fail(o->cli, EX_USAGE, "-q%s: -q, -qIID and -qRDOMAIN flush the queue; when it is tried by itself is queue_run_delay in main.cf", what);
+	return false;
+}
+
+/* One option with its value; for those that take none `value` is what follows. False: wrong or refused. */
 static bool
 take_option(struct options *o, char c, const char *value)
 {
@@ -157,8 +172,7 @@ take_option(struct options *o, char c, const char *value)
 		set_option(o, value);
 		return true;
 	case 'q':
-		cli_fail(o->cli, EX_USAGE, "-q: use `signet queue flush`");
-		return false;
+		return set_flush(o, value);
 	case 'I':
 		cli_fail(o->cli, EX_USAGE, "-I: use `signet map build`");
 		return false;
@@ -180,7 +194,7 @@ take_argument(struct options *o, char **argv, int argc, int *at)
 		char c = *p++;
 
 		if (strchr(alone, c) != NULL) {
-			if (!take_option(o, c, NULL))
+			if (!take_option(o, c, p))
 				return false;
 			if (c == 'q')
 				return true;
@@ -380,6 +394,15 @@ verify(struct send_mail *m, const struct options *o)
 }
 
 static int
+flush(const struct options *o, const struct conf *conf)
+{
+	struct fault why = { 0 };
+	uint32_t n;
+
+	return queue_admin(conf, o->flush, o->flush_what, &n, &why) ? EX_OK : cli_fail(o->cli, EX_UNAVAILABLE, "-q: %s", why.text);
+}
+
+static int
 run(struct options *o, const struct conf *conf)
 {
 	struct send_mail m = { .arena = o->arena, .p = conf->params, .fd = -1 };
@@ -389,6 +412,8 @@ run(struct options *o, const struct conf *conf)
 		return queue_list(o->cli, conf, false);
 	if (o->mode == MODE_SESSION)
 		return send_session(m.p);
+	if (o->mode == MODE_FLUSH)
+		return flush(o, conf);
 	find_user(&m);
 	set_sender(&m, o);
 	if (has_control(m.env.sender) || m.env.sender.n > ADDRESS_MAX)
@@ -400,25 +425,6 @@ run(struct options *o, const struct conf *conf)
 	return status;
 }
 
-/* A configuration with errors does not stop mail: the daemon may run on the one before. */
-static struct conf *
-load(const char *dir)
-{
-	struct conf_report report;
-	struct conf *conf = NULL;
-	struct buf text;
-
-	conf_report_init(&report);
-	if (!conf_load(dir, &conf, &report) && conf == NULL) {
-		buf_init(&text, 1U << 20);
-		conf_report_print(&report, CONF_ERROR, &text);
-		(void)!fd_write_all(STDERR_FILENO, text.p, text.n);
-		buf_release(&text);
-	}
-	conf_report_release(&report);
-	return conf;
-}
-
 int
 verb_send(struct cli *cli, int argc, char **argv)
 {
@@ -427,7 +433,9 @@ verb_send(struct cli *cli, int argc, char **argv)
 	int status = EX_USAGE;
 
 	if (take_arguments(&o, argc, argv)) {
-		conf = load(o.config != NULL ? o.config : cli->dir);
+		if (o.config != NULL)
+			cli->dir = o.config;
+		conf = cli_conf_anyway(cli);    /* the daemon may run on the one before: mail goes on */
 		status = conf == NULL ? EX_CONFIG : run(&o, conf);
 	}
 	conf_unref(&conf);

@@ -15,7 +15,7 @@
 static bool
 ask_master(const struct cli *cli, unsigned type, struct buf *out, bool *ok_r, struct fault *why)
 {
-	struct conf *conf = cli_conf(cli);
+	struct conf *conf = cli_conf_anyway(cli);
 	struct arena *a = arena_new(8u << 20);
 	struct ipc_master_answer answer = { 0 };
 	struct control c;
@@ -137,6 +137,18 @@ verb_status(struct cli *cli, int argc, char **argv)
 	return status;
 }
 
+/* What the daemon found, a line each, and what follows from it. */
+static int
+refused(const struct cli *cli, struct span findings)
+{
+	struct span line;
+
+	while (span_cut(findings, '\n', &line, &findings) || line.n > 0)
+		if (span_trim(line).n > 0)
+			fprintf(stderr, "%.*s\n", SPAN_ARG(line));
+	return cli_fail(cli, CLI_NO, "refused: the configuration that runs stays in force");
+}
+
 static int
 order(struct cli *cli, int argc, char **argv, unsigned type)
 {
@@ -151,7 +163,7 @@ order(struct cli *cli, int argc, char **argv, unsigned type)
 	if (!ask_master(cli, type, &text, &ok, &why))
 		status = cli_fail(cli, CLI_NO, "%s", why.text);
 	else if (!ok)
-		status = cli_fail(cli, CLI_NO, "%s", buf_cstr(&text));
+		status = refused(cli, buf_span(&text));
 	buf_release(&text);
 	return status;
 }

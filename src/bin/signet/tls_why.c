@@ -127,7 +127,7 @@ tls_why_command(struct cli *cli, int argc, char **argv)
 	}
 	if (s.qid == NULL || !qid_valid(span_str(s.qid)))
 		return cli_usage(cli, s.qid == NULL ? "why needs a queue id" : "%s is not a queue id", s.qid);
-	conf = cli_conf(cli);
+	conf = cli_conf_anyway(cli);
 	if (conf == NULL)
 		return CLI_NO;
 	snprintf(path, sizeof(path), "%s/why", conf->params->data_directory);

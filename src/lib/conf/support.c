@@ -481,14 +481,22 @@ exists(const char *dir, const char *name)
 }
 
 static void
+check_absolute(struct conf_loading *l, const char *name, const char *path)
+{
+	if (path[0] != '/')
+		say_at(l, CONF_ERROR, name, "write the whole path, beginning with /", "this is no absolute path");
+}
+
+static void
 check_directories(struct conf_loading *l)
 {
 	const struct params *p = l->c->params;
 	const char *queue = p->queue_directory, *data = p->data_directory;
 	const struct conf_def *def = conf_defs_find(&l->main, "queue_directory");
 
-	if (!exists(queue, ".signet-spool") && exists(queue, "pid/master.pid") && exists(queue, "active") &&
-	    exists(queue, "deferred"))
+	check_absolute(l, "queue_directory", queue);
+	check_absolute(l, "data_directory", data);
+	if (!exists(queue, ".signet-spool") && exists(queue, "incoming") && exists(queue, "active") && exists(queue, "deferred"))
 		conf_report_add(l->report, CONF_ERROR, def != NULL ? def->file : l->main_file, def != NULL ? def->line : 0,
 		    "stop Postfix when its queue is empty and set queue_directory to a new directory, such as "
 		    "/var/spool/signet; mail that waits there stays Postfix's to deliver",

@@ -37,6 +37,22 @@ check_classes(const struct acl *acl, const struct conf_item *i, struct conf_repo
 	}
 }
 
+/* Reading the configuration has said it already. */
+static bool
+was_said(const struct conf_report *report, const struct conf_item *i)
+{
+	size_t n = strlen(i->name);
+
+	for (size_t k = 0; k < report->count; k++) {
+		const struct conf_finding *f = &report->list[k];
+
+		if (f->severity == CONF_ERROR && f->line == i->line && strcmp(f->file, i->file) == 0 && strncmp(f->text, i->name, n) == 0 &&
+		    f->text[n] == ':')
+			return true;
+	}
+	return false;
+}
+
 static void
 check_item(struct acl *acl, const struct conf_item *i, struct conf_report *report)
 {
@@ -50,9 +66,7 @@ check_item(struct acl *acl, const struct conf_item *i, struct conf_report *repor
 	if ((strcmp(i->name, "smtpd_tls_exclude_ciphers") == 0 || strcmp(i->name, "smtpd_tls_mandatory_exclude_ciphers") == 0) &&
 	    !tls_exclusions_check(span_str(i->value), &why))
 		conf_report_add(report, CONF_ERROR, i->file, i->line, NULL, "%s: %s", i->name, why.text);
-	if (!is_list(acl, i))
-		return;
-	if (!acl_rules_parse(acl, span_str(i->value), &rules, &why))
+	if (is_list(acl, i) && !acl_rules_parse(acl, span_str(i->value), &rules, &why) && !was_said(report, i))
 		conf_report_add(report, CONF_ERROR, i->file, i->line, NULL, "%s: %s", i->name, why.text);
 }
 
@@ -83,17 +97,31 @@ is_access(struct span word)
 	return span_starts_ci(word, SPAN("check_")) && span_ends_ci(word, SPAN("_access"));
 }
 
+/* What stands behind it is a service, a domain, a number, or a table whose values say nothing. */
+static bool
+has_other_argument(struct span word)
+{
+	const struct word_row *row = word_restriction(word);
+
+	return row != NULL && row->argument != WORD_ALONE && !is_access(word);
+}
+
 /* "check_client_access hash:/x", "check_ccert_access { hash:/x, ... }", and a bare "hash:/x". */
 static void
 check_tables(const struct acl *acl, const struct conf_item *i, struct conf_report *report)
 {
 	struct table_check t = { acl->svc, i, report };
 	struct span rest, word, inner;
-	bool access = false;
+	bool access = false, other = false;
 
-	if (i->value == NULL || i->file == NULL || !is_list(acl, i))
+	if (i->value == NULL || i->file == NULL || !is_list(acl, i) || strcmp(i->name, "local_header_rewrite_clients") == 0)
 		return;
 	for (rest = span_str(i->value); word_next(&rest, &word); access = is_access(word)) {
+		if (other) {
+			other = false;
+			continue;
+		}
+		other = has_other_argument(word);
 		if (access && span_starts(word, SPAN("{"))) {
 			inner = span_slice(word, 1, word.n - 1);
 			word_next(&inner, &word);

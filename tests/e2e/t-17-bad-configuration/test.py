@@ -35,8 +35,39 @@ CASES = [
     ("a server name that is none", "lmtp_tls_servername = -x\n", r"main\.cf:\d+: .*lmtp_tls_servername: "),
     ("digests that are none", "tls_dane_digests = sha256=7\n", r"main\.cf:\d+: .*tls_dane_digests: "),
     ("a port that is none", "smtp_tcp_port = nosuch\n", r"main\.cf:\d+: .*smtp_tcp_port: no such port: nosuch"),
+    ("a spool without a place", "queue_directory = spool\n", r"main\.cf:\d+: .*queue_directory: this is no absolute path"),
+    ("data without a place", "data_directory = data\n", r"main\.cf:\d+: .*data_directory: this is no absolute path"),
+    ("a word twice wrong is told once", "smtpd_recipient_restrictions = reject_unauth_destinaton\n", r'main\.cf:\d+: .*smtpd_recipient_restrictions: "reject_unauth_destinaton" is no restriction'),
     ("no relay control", "smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = permit_mynetworks\n", r"reject_unauth_destination"),
 ]
+
+
+def pipes(env):
+    """A pipe service that could not work is known before mail comes to it."""
+    for n, (args, pattern) in enumerate((("flags=R user=nobody", "pipe: argv= is missing"), ("flags=R argv=/bin/true", "pipe: user= is missing"),
+                                         ("flags=R user=root argv=/bin/true", "pipe: user=root: no command runs as root"),
+                                         ("flags=RQ user=nobody argv=/bin/true", "flags=Q is not known to pipe"),
+                                         ("chroot=/x user=nobody argv=/bin/true", "attribute chroot= is not supported"))):
+        s = env.signet("p%d" % n, "", kit.MASTER_CF.format(smtp="127.0.0.1:25") + "odd unix - n n - - pipe\n  %s\n" % args, start=False)
+        s.start(wait=False)
+        kit.wait_until("signetd to refuse: %s" % args, lambda: not s.proc.alive(), 20)
+        for said in (s.proc.text(), s.cli("check", check_status=False)):
+            kit.check(re.search(r"master\.cf:\d+: (error: )?service odd: .*" + re.escape(pattern), said), "%s:\n%s" % (args, said))
+    s = env.signet("px", "", kit.MASTER_CF.format(smtp="127.0.0.1:25") + "odd unix - n n - - pipe user=nosuchuser argv=/bin/true\n", start=False)
+    said = s.cli("check")
+    kit.check(re.search(r"master\.cf:\d+: note: service odd: pipe: user=nosuchuser does not exist", said), said)
+
+
+def no_false_alarms(env):
+    """What Debian's master.cf and most guides have: check finds no error in it."""
+    s = env.signet("fine", "smtpd_recipient_restrictions = permit_mynetworks, reject_unauth_destination, check_policy_service unix:private/policyd-spf,\n"
+                   "  check_policy_service { inet:127.0.0.1:10023, timeout=2s, default_action=DUNNO }, reject_rbl_client zen.example=127.0.0.[2..11]\n"
+                   "mynetworks = 127.0.0.0/8 0.0.0.0/0\n",
+                   kit.MASTER_CF.format(smtp="127.0.0.1:25") + "127.0.0.1:587 inet n - n - - smtpd\n  -o local_header_rewrite_clients=static:all\n"
+                   "  -o smtpd_relay_restrictions=permit_sasl_authenticated,reject\n", start=False)
+    said = s.cli("check")
+    kit.check("error" not in said and said.count("nobody answers at") == 2, said)
+    kit.check(re.search(r"warning: mynetworks: 0\.0\.0\.0/0 is everybody", said), said)
 
 
 def run(env):
@@ -66,6 +97,8 @@ def run(env):
     s.start(wait=False)
     kit.wait_until("signetd to refuse postscreen", lambda: not s.proc.alive(), 20)
     kit.check(re.search(r"master\.cf:\d+: .*postscreen", s.proc.text() + s.log()), s.proc.text() + s.log())
+    pipes(env)
+    no_false_alarms(env)
     # a spool that is Postfix's own
     s = env.signet("foreign", "", start=False)
     for d in ("active", "deferred", "incoming", "pid"):

@@ -106,6 +106,25 @@ def strangers(env, s, a):
     kit.check(code != 0 and "authorized_flush_users does not let you" in text, text)
 
 
+def with_a_broken_configuration(env, s, a):
+    """A typo in main.cf, which a reload would refuse, takes nobody his tools: the daemon runs on what it has."""
+    with open(s.conf + "/main.cf") as f:
+        good = f.read()
+    with open(s.conf + "/main.cf", "a") as f:
+        f.write("smtpd_recipient_limit = many\n")
+    kit.check(a in s.cli("queue", "list") and "queue" in s.cli("status"), "list, status")
+    kit.wait_until("deferred again", lambda: states(s)[a] == "deferred")
+    for argv in (["-q"], ["-qI" + a], ["-qRrefuse.example"]):
+        since = s.mark()
+        kit.sh(env.path("sendmail"), "-C", s.conf, *argv)
+        s.wait_log(r"%s: to=<one@refuse\.example>.*status=deferred" % a, since)
+        kit.wait_until("deferred again", lambda: states(s)[a] == "deferred")
+    r = subprocess.run([os.path.join(kit.BUILD, "src", "signet"), "-c", s.conf, "reload"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    kit.check(r.returncode == 1 and re.search(r"smtpd_recipient_limit = many", r.stdout) and "stays in force" in r.stdout, r.stdout)
+    with open(s.conf + "/main.cf", "w") as f:
+        f.write(good)
+
+
 def bad_words(s, a):
     for argv, text in ((["delete", "0000NOSUCH"], "0000NOSUCH"), (["cat", "0000NOSUCH"], "0000NOSUCH"), (["hold", "../../etc/passwd"], "passwd"),
                        (["delete"], "needs queue ids"), (["frobnicate", a], "unknown action"), (["list", "--xml"], "unknown option"),
@@ -172,6 +191,7 @@ def run(env):
     kit.check("secret of the body" in cat and "me@test.example" in cat and "one@refuse.example" in cat, cat)
     links(env, s, a, out)
     kit.check(states(s)[b] == "hold", "flush does not touch what is held")
+    with_a_broken_configuration(env, s, a)
     queues_by_name(env, s, a, b)
     strangers(env, s, a)
     bad_words(s, a)
@@ -181,6 +201,9 @@ def run(env):
     kit.check(set(ids(s)) == {a, b} and states(s)[b] == "hold" and states(s)[a] == "deferred", states(s))
     kit.check("-- 3 Kbytes in 2 Requests.\n" in s.cli("queue", "list"), s.cli("queue", "list"))
     kit.check("secret of the body" in s.cli("queue", "cat", a), "cat")
+    env.write("mta/spool/maildrop/x", "")
+    kit.check("signetd does not run: this is what its spool holds; 1 more in maildrop" in s.cli("queue", "list"), s.cli("queue", "list"))
+    os.unlink(env.path("mta/spool/maildrop/x"))
     kit.check("1 message held" in s.cli("queue", "hold", "ALL", "deferred"), "ALL deferred, while down")
     kit.check("0 messages held" in s.cli("queue", "hold", "ALL", "deferred"), "none is left")
     kit.check(states(s)[a] == "hold", "held while down")
