@@ -34,7 +34,7 @@ config(void)
 		.bare_lf_code = 550, .smtputf8 = true, .forbid_pipelining = true, .replace_stray_cr = true };
 }
 
-static const struct smtps_reply refused = { 554, "5.7.1", { "no", 2 }, false };
+static const struct smtps_reply refused = { 554, "5.7.1", { "no", 2 }, false, 0 };
 
 static inline void
 answer(struct peer *p, uint32_t id, enum smtps_event_kind kind, bool refuse)
@@ -59,7 +59,7 @@ static inline void
 note(struct peer *p, const struct smtps_event *ev)
 {
 	static const char *const names[] = { [SMTPS_TELL_RESET] = "reset", [SMTPS_TELL_PIPELINING] = "early",
-		[SMTPS_TELL_DISCARD] = "discard", [SMTPS_TELL_BARE_LF] = "bare", [SMTPS_TELL_CLOSE] = "close" };
+		[SMTPS_TELL_DISCARD] = "discard", [SMTPS_TELL_BARE_LF] = "bare", [SMTPS_TELL_NOTICE] = "notice", [SMTPS_TELL_CLOSE] = "close" };
 
 	if (!p->quiet || ev->kind != SMTPS_TELL_PIPELINING)
 		buf_addf(&p->news, "%s %d %.*s\n", names[ev->kind], (int)ev->why, SPAN_ARG(ev->text));

@@ -239,7 +239,7 @@ configure(void)
 	buf_addf(&text, "compatibility_level = 3.10\nmyhostname = sim.example\nmyorigin = sim.example\nmydestination =\n"
 	    "local_recipient_maps =\nalias_maps =\nalias_database =\ninet_protocols = ipv4\ninet_interfaces = 127.0.0.1\n"
 	    "proxy_interfaces = 203.0.113.1\nmynetworks = 198.51.100.0/24\nsmtpd_peername_lookup = no\nsmtp_randomize_addresses = no\n"
-	    "syslog_name = sim\nmemory_limit = 8000000000\nsim_dir = %s\nqueue_directory = $sim_dir/spool\ndata_directory = $sim_dir\n"
+	    "syslog_name = sim\nnotify_classes =\nmemory_limit = 8000000000\nsim_dir = %s\nqueue_directory = $sim_dir/spool\ndata_directory = $sim_dir\n"
 	    "virtual_mailbox_base = $sim_dir/mail\nvirtual_uid_maps = static:20001\nvirtual_gid_maps = static:20001\n%.*s", dir,
 	    SPAN_ARG(buf_span(&conf_lines)));
 	conf_report_init(&report);

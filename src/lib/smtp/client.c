@@ -20,6 +20,7 @@ smtpc_init(struct smtpc *c, const struct smtpc_options *opt, int64_t now_us)
 {
 	*c = (struct smtpc){ .opt = *opt };
 	smtp_replies_init(&c->replies);
+	transcript_init(&c->transcript, opt->notify);
 	c->replies.filter = opt->filter;
 	c->replies.filter_ctx = opt->filter_ctx;
 	buf_init(&c->out, OUT_MAX);
@@ -32,6 +33,7 @@ void
 smtpc_release(struct smtpc *c)
 {
 	smtp_replies_release(&c->replies);
+	transcript_release(&c->transcript);
 	buf_release(&c->out);
 }
 
@@ -93,6 +95,41 @@ smtpc_fail(struct smtpc *c, enum smtpc_step at, const char *dsn, const char *fmt
 	c->tx = NULL;
 	buf_clear(&c->out);
 	c->piece = SPAN("");
+}
+
+/* ---- what was said */
+
+void
+smtpc_note_refusal(struct smtpc *c)
+{
+	int code = c->reply.code;
+
+	if (code < 400 || (code >= 500 && code < 510) || code == 555)
+		transcript_trouble(&c->transcript, SMTP_NOTICE_PROTOCOL);
+}
+
+/* Never a word of AUTH, challenges and responses alike. */
+static bool
+in_auth(const struct smtpc *c)
+{
+	return c->tx == NULL && c->recv.step == SMTPC_AUTH;
+}
+
+static void
+show_sent(struct smtpc *c, size_t n)
+{
+	if (!in_auth(c))
+		transcript_stream(&c->transcript, "Out:", span_slice(buf_span(&c->out), 0, n));
+	else if (n > 0 && n == c->out.n)
+		transcript_add(&c->transcript, "Out:", SPAN("AUTH (withheld)"));
+}
+
+static void
+show_reply(struct smtpc *c)
+{
+	transcript_add(&c->transcript, "In: ", in_auth(c) && c->reply.code == 334 ? SPAN("334 (withheld)") : c->reply.text);
+	if (c->reply.junk_before)
+		transcript_trouble(&c->transcript, SMTP_NOTICE_PROTOCOL);
 }
 
 /* The step that a break of the connection interrupts. */
@@ -176,6 +213,7 @@ refused_to_talk(struct smtpc *c, bool soften)
 {
 	char dsn[10];
 
+	smtpc_note_refusal(c);
 	snprintf(dsn, sizeof(dsn), "%s", c->reply.code < 400 ? "4.5.0" : c->reply.dsn);
 	if (soften)
 		dsn[0] = '4';
@@ -368,11 +406,13 @@ smtpc_next(struct smtpc *c)
 		case SMTP_REPLY_MORE:
 			return SMTPC_WAIT;
 		case SMTP_REPLY_BAD:
+			transcript_trouble(&c->transcript, SMTP_NOTICE_PROTOCOL);
 			smtpc_fail(c, present_step(c), "4.5.0", "host %s broke the protocol while %s",
 			    c->opt.peer, smtpc_step_doing(c, present_step(c)));
 			break;
 		case SMTP_REPLY_DONE:
 			c->request_us = c->active_us = c->now_us;
+			show_reply(c);
 			answer(c);
 			break;
 		}
@@ -399,6 +439,7 @@ smtpc_sent(struct smtpc *c, size_t n, int64_t now_us)
 	size_t commands = n < c->out.n ? n : c->out.n;
 
 	c->active_us = now_us;
+	show_sent(c, commands);
 	buf_consume(&c->out, commands);
 	if (n > commands)
 		smtpc_content_sent(c, n - commands);

@@ -17,6 +17,7 @@
 #include "base/arena.h"
 #include "base/fault.h"
 #include "smtp/reply.h"
+#include "smtp/transcript.h"
 
 /* What the server offered, and what smtpc_options.discard hides. */
 enum {
@@ -75,6 +76,7 @@ struct smtpc_options {
 	bool per_request_deadline;      /* timeouts count from the request, not from the last progress */
 	smtp_reply_filter_fn *filter;   /* NULL = none; see reply.h */
 	void *filter_ctx;
+	unsigned notify;                /* enum smtp_notice: kinds of trouble that are told, with a transcript; 0 = none is kept */
 	uint32_t min_data_rate;         /* bytes per second added to such a deadline */
 	int64_t helo_ms, starttls_ms, auth_ms, mail_ms, rcpt_ms, data_init_ms, data_xfer_ms, data_done_ms,
 	    rset_ms, quit_ms, xforward_ms;
@@ -129,6 +131,7 @@ struct smtpc_tx {
 	bool requiretls;                /* REQUIRETLS on MAIL; the caller checked the offer */
 	bool auth_empty;                /* AUTH=<> on MAIL (RFC 4954 section 5) */
 	const struct smtpc_xforward *xforward;  /* told to servers that announce XFORWARD; NULL = to nobody */
+	bool notice;                    /* mail to the postmaster about mail: trouble with it is not told */
 	bool probe;                     /* end after RCPT: accepted recipients stay SMTPC_ACCEPTED, `reply` is filled */
 	struct smtpc_rcpt *rcpts;
 	size_t n_rcpts;
@@ -169,6 +172,7 @@ struct smtpc {
 	struct span xforward_said;      /* what the server said when it refused XFORWARD (the message goes on), in the
 	                                   transaction's arena; "" = it did not */
 	unsigned uses;                  /* transactions begun */
+	struct transcript transcript;   /* for a notice to the postmaster; no secret and no content is in it */
 
 	/* private */
 	struct smtp_replies replies;

@@ -15,6 +15,9 @@ void smtpc_xforward_render(struct smtpc *c, size_t nth);
 void smtpc_fail(struct smtpc *c, enum smtpc_step at, const char *dsn, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* The reply at hand refuses: one that says that we do not speak its language (RFC 5321 section 4.2.1: x0z, 555) is trouble. */
+void smtpc_note_refusal(struct smtpc *c);
+
 /* Transactions (client_tx.c). */
 /* Render every command that may go out now. */
 void smtpc_tx_render(struct smtpc *c);

@@ -633,7 +633,47 @@ keywords_to_discard(void **state)
 	assert_int_equal(smtpc_cap_mask(SPAN("pipelining, StartTLS nonsense")), SMTPC_CAP_PIPELINING | SMTPC_CAP_STARTTLS);
 }
 
+/* The transcript for the postmaster: what is said, whole at every split, and only what breaks the protocol is trouble. */
+static void
+transcripts(void **state)
+{
+	static const struct {
+		struct rule rule;
+		unsigned classes;
+	} cases[] = {
+		{ { "RCPT", "550 5.1.1 no such user\r\n" }, 0 },
+		{ { "RCPT", "501 5.5.2 what\r\n" }, SMTP_NOTICE_PROTOCOL },
+		{ { "MAIL", "555 5.5.4 option\r\n" }, SMTP_NOTICE_PROTOCOL },
+		{ { "MAIL", "451 4.7.1 later\r\n" }, 0 },
+		{ { ".", "350 odd\r\n" }, SMTP_NOTICE_PROTOCOL },
+		{ { "DATA", "junk\r\n354 go\r\n" }, SMTP_NOTICE_PROTOCOL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		for (size_t step = 1; step < 60; step += 7) {
+			struct row row = { .name = "", .rcpts = "b@y", .rules = { cases[i].rule }, .content = "words\r\n" };
+			struct talk t;
+			struct buf b;
+
+			talk_setup(&t, &row);
+			t.in_step = t.out_step = step;
+			transcript_release(&t.c.transcript);
+			transcript_init(&t.c.transcript, SMTP_NOTICE_PROTOCOL);
+			talk_run(&t);
+			buf_init(&b, TRANSCRIPT_MAX);
+			transcript_write(&t.c.transcript, &b);
+			assert_int_equal(transcript_due(&t.c.transcript), cases[i].classes);
+			assert_non_null(strstr(buf_cstr(&b), " In:  220 mx.example ESMTP\n Out: EHLO "));
+			assert_non_null(strstr(buf_cstr(&b), "\n Out: MAIL FROM:<a@client.example>"));
+			assert_null(strstr(buf_cstr(&b), "words"));
+			buf_release(&b);
+			talk_end(&t);
+		}
+}
+
 static const struct CMUnitTest tests[] = {
+	KIT_TEST(transcripts),
 	KIT_TEST(dialogues_at_every_split),
 	KIT_TEST(chunks_and_a_refused_one),
 	KIT_TEST(starttls_forgets_what_was_said_before),

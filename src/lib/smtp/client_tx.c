@@ -90,6 +90,7 @@ refuse_all(struct smtpc *c, enum smtpc_outcome outcome, enum smtpc_step at)
 	    SPAN_ARG(reply), command_name(at));
 	char dsn[10];
 
+	smtpc_note_refusal(c);
 	snprintf(dsn, sizeof(dsn), "%s", c->reply.dsn);
 	if (c->reply.code < 400)        /* an answer that fits no step: try again later */
 		snprintf(dsn, sizeof(dsn), "4.5.0");
@@ -155,6 +156,7 @@ smtpc_begin(struct smtpc *c, struct smtpc_tx *tx, int64_t now_us)
 {
 	ensure(smtpc_idle(c));
 	c->tx = tx;
+	c->transcript.muted = tx->notice;
 	c->accepted = c->chunks_sent = 0;
 	c->piece = c->xforward_said = SPAN("");
 	c->content = SMTPC_CONTENT_NONE;
@@ -361,6 +363,7 @@ answer_rcpt(struct smtpc *c, struct smtpc_rcpt *r)
 		return;
 	}
 	reply = one_line(a, c->reply.text);
+	smtpc_note_refusal(c);
 	refuse(c, r, SMTPC_RCPT, c->reply.code < 400 ? "4.5.0" : c->reply.dsn,
 	    arena_printf(a, "host %s said: %.*s (in reply to RCPT TO command)", c->opt.peer,
 	    SPAN_ARG(reply)));
@@ -422,6 +425,7 @@ answer_dot_lmtp(struct smtpc *c)
 			mark_sent(c, r, reply);
 			return;
 		}
+		smtpc_note_refusal(c);
 		refuse(c, r, SMTPC_DOT, c->reply.code < 400 ? "4.5.0" : c->reply.dsn,
 		    arena_printf(tx->arena, "host %s said: %.*s (in reply to end of DATA command)",
 		    c->opt.peer, SPAN_ARG(reply)));

@@ -83,6 +83,7 @@ smtps_compose(struct smtps *s, struct smtps_cmd *c, unsigned code, const char *d
 	c->life = LIFE_ANSWERED;
 	c->ok = code < 400;
 	c->error = !c->ok;
+	c->notice = SMTP_NOTICE_PROTOCOL;
 	c->hang_up |= code == 421 || code == 521;
 }
 
@@ -101,6 +102,16 @@ smtps_say(struct smtps *s, struct smtps_cmd *c, const char *fmt, ...)
 	smtps_compose(s, c, code, dsn, rest);
 }
 
+/* A reply that is not the end of a command. */
+static void
+put_reply(struct smtps *s, unsigned code, const char *dsn, struct span text)
+{
+	size_t at = s->out.n;
+
+	smtps_reply_add(s, &s->out, code, dsn, text, false);
+	transcript_add(&s->transcript, "Out:", span_from(buf_span(&s->out), at));
+}
+
 void
 smtps_put(struct smtps *s, const char *fmt, ...)
 {
@@ -113,7 +124,7 @@ smtps_put(struct smtps *s, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	rest = smtps_reply_split(span_str(text), &code, dsn);
-	smtps_reply_add(s, &s->out, code, dsn, rest, false);
+	put_reply(s, code, dsn, rest);
 }
 
 /* --- events --- */
@@ -407,6 +418,7 @@ static void
 synchronization_error(struct smtps *s, struct smtps_cmd *c)
 {
 	smtps_say(s, c, "554 5.5.0 Error: SMTP protocol synchronization");
+	c->notice = 0;
 	c->hang_up = true;
 }
 
@@ -445,6 +457,17 @@ misplaced(const struct smtps *s, const struct smtps_row *row)
 	return row->refusal;
 }
 
+/* That a client was denied before, or that TLS comes first, is no news. */
+static void
+say_misplaced(struct smtps *s, struct smtps_cmd *c, const char *refusal)
+{
+	bool no_news = s->phase == PH_REFUSED || span_starts(span_str(refusal), SPAN("530 "));
+
+	smtps_say(s, c, "%s", refusal);
+	if (no_news)
+		c->notice = 0;
+}
+
 static void
 cmd_start(struct smtps *s, struct smtps_cmd *c)
 {
@@ -453,7 +476,7 @@ cmd_start(struct smtps *s, struct smtps_cmd *c)
 
 	if (row->flags & CMD_PLAIN) {
 		if (s->phase == PH_REFUSED)
-			smtps_say(s, c, "%s", denied(s));
+			say_misplaced(s, c, denied(s));
 		else
 			row->start(s, c);
 		return;
@@ -466,7 +489,7 @@ cmd_start(struct smtps *s, struct smtps_cmd *c)
 	if (refusal != NULL && row->verb == SMTPS_BDAT)
 		smtps_bdat_refuse(s, c, refusal);
 	else if (refusal != NULL)
-		smtps_say(s, c, "%s", refusal);
+		say_misplaced(s, c, refusal);
 	else
 		row->start(s, c);
 }
@@ -547,15 +570,21 @@ static bool
 send_reply(struct smtps *s)
 {
 	struct smtps_cmd *c = LIST_ITEM(s->cmds.next, struct smtps_cmd, node);
+	enum smtps_event_kind ask;
+	enum smtps_verb verb;
 	bool hang_up, farewell;
 
 	if (list_empty(&s->cmds) || c->life != LIFE_ANSWERED || s->out.n > OUT_HIGH || held_back(s, c))
 		return false;
 	buf_add_span(&s->out, c->reply);
+	smtps_show_reply(s, c);
 	account(s, c);
+	verb = c->row->verb;
+	ask = c->ask;
 	hang_up = c->hang_up;
 	farewell = c->farewell;
 	cmd_drop(s, c);
+	smtps_show_end(s, verb, ask);
 	after_reply(s, hang_up, farewell);
 	return true;
 }
@@ -692,7 +721,7 @@ smtps_hang_up(struct smtps *s, const struct smtps_reply *r, int64_t now_us)
 	s->now_us = now_us;
 	if (s->phase == PH_CLOSED)
 		return;
-	smtps_reply_add(s, &s->out, r->code, r->dsn, r->text, false);
+	put_reply(s, r->code, r->dsn, r->text);
 	smtps_close(s, SMTPS_WHY_QUIT);
 	stash(s, false);
 }
@@ -782,6 +811,7 @@ smtps_refuse(struct smtps *s, uint32_t id, const struct smtps_reply *r, int64_t 
 	s->now_us = now_us;
 	c->id = 0;
 	smtps_compose(s, c, r->code, r->dsn != NULL ? r->dsn : "", r->text);
+	c->notice = r->notice;
 	c->hang_up |= r->hang_up;
 	c->row->done(s, c, false, SPAN(""));
 	turn(s, now_us);
@@ -851,6 +881,7 @@ smtps_new(const struct smtps_config *conf, int64_t now_us)
 	buf_init(&s->in, IN_MAX);
 	buf_init(&s->out, OUT_MAX);
 	buf_init(&s->content, CONTENT_MAX);
+	transcript_init(&s->transcript, conf->notify);
 	list_init(&s->cmds);
 	list_init(&s->news);
 	cmd_new(s, smtps_row_connect(), SPAN(""));
@@ -879,6 +910,7 @@ smtps_free(struct smtps **sp)
 	buf_release(&s->in);
 	buf_release(&s->out);
 	buf_release(&s->content);
+	transcript_release(&s->transcript);
 	free(s);
 }
 
@@ -969,7 +1001,7 @@ smtps_closed(const struct smtps *s)
 size_t
 smtps_bytes(const struct smtps *s)
 {
-	size_t n = sizeof(*s) + s->in.cap + s->out.cap + s->content.cap;
+	size_t n = sizeof(*s) + s->in.cap + s->out.cap + s->content.cap + s->transcript.text.cap;
 
 	LIST_EACH(node, &s->cmds)
 		n += arena_bytes(LIST_ITEM(node, struct smtps_cmd, node)->arena);

@@ -89,6 +89,9 @@ struct smtps_config {
 	int64_t error_sleep_us;
 	unsigned bare_lf_code;          /* smtpd_forbid_bare_newline_reject_code */
 	size_t auth_line_limit;         /* smtpd_sasl_response_limit, SMTPS_AUTH_LINE_MAX at most */
+	unsigned notify;                /* enum smtp_notice: kinds of trouble that are told, with a transcript; 0 = none, and none is kept */
+	unsigned history_lines;         /* smtpd_history_flush_threshold */
+	struct span notice_sender;      /* double_bounce_sender: mail from this local part, at any domain, makes no trouble that is told */
 	bool helo_required : 1;
 	bool strict_envelope : 1;       /* strict_rfc821_envelopes */
 	bool smtputf8 : 1;              /* smtputf8_enable */
@@ -193,6 +196,7 @@ enum smtps_event_kind {
 	SMTPS_TELL_AUTH_END,            /* the exchange that was challenged ended without an answer of the owner; text: how */
 	SMTPS_TELL_DISCARD,             /* EHLO keywords were left out; text: their names */
 	SMTPS_TELL_BARE_LF,             /* a command line was refused for its end */
+	SMTPS_TELL_NOTICE,              /* the transcript has grown long, and holds trouble: smtps_notice_take() */
 	SMTPS_TELL_CLOSE,               /* flush the output, then hang up; why. The last event */
 };
 
@@ -274,6 +278,7 @@ struct smtps_reply {
 	const char *dsn;                /* "5.7.1"; "" = none. The class is made to agree with the code */
 	struct span text;               /* one line, or several with '\n' between */
 	bool hang_up;                   /* disconnect afterwards; always with 421 and 521 */
+	unsigned notice;                /* enum smtp_notice: what kind of trouble this is */
 };
 
 /* Answers. `text` as said at the questions, empty for the engine's own words. */
@@ -292,6 +297,12 @@ void smtps_set_authenticated(struct smtps *s, bool yes);
 void smtps_tls_started(struct smtps *s, int64_t now_us);
 /* The same, but this client may not go on: `r` answers every command but QUIT (RFC 3207 section 4.1). Text is copied. */
 void smtps_tls_refused(struct smtps *s, const struct smtps_reply *r, int64_t now_us);
+
+/*
+ * The transcript so far, when there was trouble that is told: its classes, and its lines for `text`. 0: there was none. Then it begins anew.
+ * For SMTPS_TELL_NOTICE, and when the session has ended. No secret and no content is in it.
+ */
+unsigned smtps_notice_take(struct smtps *s, struct buf *text);
 
 /* When smtps_tick() wants to be called (a reply is held back after errors), or INT64_MAX. */
 int64_t smtps_wake_us(const struct smtps *s);

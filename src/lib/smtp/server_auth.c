@@ -108,6 +108,9 @@ smtps_challenge(struct smtps *s, uint32_t id, struct span text, int64_t now_us)
 			continue;
 		ensure(c->row->flags & CMD_SECRET);
 		c->id = 0;
+		smtps_show(s, c);
+		transcript_add(&s->transcript, "Out:", SPAN("334 (withheld)"));
+		transcript_add(&s->transcript, "In: ", SPAN("(withheld)"));
 		buf_addf(&s->out, "334 ");
 		buf_add_span(&s->out, text);
 		buf_add_str(&s->out, "\r\n");
@@ -129,6 +132,7 @@ end_exchange(struct smtps *s, struct smtps_cmd *c, const char *how, const char *
 	s->rx = RX_LINES;
 	smtps_tell(s, SMTPS_TELL_AUTH_END, SMTPS_WHY_CLIENT, span_str(how));
 	smtps_say(s, c, "%s", reply);
+	c->notice = 0;
 }
 
 static void

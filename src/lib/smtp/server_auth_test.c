@@ -29,8 +29,8 @@ struct owner {
 static void
 answer_auth(struct owner *o, const struct smtps_event *ev)
 {
-	static const struct smtps_reply no = { 535, "5.7.8", { "Error: authentication failed: no", 32 }, false },
-		unknown = { 504, "5.5.4", { "Error: unknown", 14 }, false };
+	static const struct smtps_reply no = { 535, "5.7.8", { "Error: authentication failed: no", 32 }, false, 0 },
+		unknown = { 504, "5.5.4", { "Error: unknown", 14 }, false, 0 };
 
 	if (ev->kind == SMTPS_ASK_AUTH)
 		o->step = 0;

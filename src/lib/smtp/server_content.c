@@ -286,6 +286,7 @@ step_end(struct smtps *s, struct smtps_cmd *c)
 	s->where = "END-OF-MESSAGE";
 	if (s->too_big) {
 		smtps_say(s, c, "552 5.3.4 Error: message file too big");
+		c->notice = SMTP_NOTICE_BOUNCE;
 		smtps_tx_end(s, true, SMTPS_WHY_TOO_BIG);
 	} else if (s->scan.saw_bare && s->scan.mode == SMTPS_BARE_LF_REJECT) {
 		smtps_say(s, c, "%u %c.5.2 %.*s Error: bare <LF> received", s->conf->bare_lf_code,

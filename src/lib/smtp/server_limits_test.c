@@ -212,8 +212,8 @@ test_content_waits_for_its_taker(void **state)
 static void
 test_end_of_sessions(void **state)
 {
-	static const struct smtps_reply no = { 554, "5.7.1", { "Client host rejected", 20 }, false };
-	static const struct smtps_reply go = { 421, "4.3.2", { "later", 5 }, false };
+	static const struct smtps_reply no = { 554, "5.7.1", { "Client host rejected", 20 }, false, 0 };
+	static const struct smtps_reply go = { 421, "4.3.2", { "later", 5 }, false, 0 };
 	struct smtps_config c = config();
 	struct peer p = { .connect_reply = &no }, q = { .now_us = 0 }, r = { .data_reply = &go };
 

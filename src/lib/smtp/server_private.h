@@ -4,6 +4,7 @@
 #include "base/arena.h"
 #include "base/list.h"
 #include "smtp/server.h"
+#include "smtp/transcript.h"
 
 /*
  * Where the connection stands. Moves are made by smtps_enter() alone, against a table
@@ -83,6 +84,8 @@ struct smtps_cmd {
 	bool chunk_last : 1;
 	bool chunk_drop : 1;            /* payload is read and dropped, `reply` is ready */
 	bool content_done : 1;
+	bool shown : 1;                 /* its line is in the transcript */
+	unsigned notice;                /* enum smtp_notice: what its error is */
 	int64_t release_us;
 	struct span reply;              /* whole lines with CRLF */
 	struct smtps_mail mail;         /* MAIL */
@@ -152,6 +155,7 @@ struct smtps {
 	struct smtps_count counts[SMTPS_VERBS];
 	const char *where;
 	struct smtps_auth auth;         /* `mechs` is ours */
+	struct transcript transcript;
 
 	bool esmtp : 1;
 	bool tls : 1;
@@ -168,6 +172,7 @@ struct smtps {
 	bool authenticated : 1;
 	bool skip_auth : 1;             /* inside a response line that is too long */
 	bool wipe : 1;                  /* what was used of the input holds a secret */
+	bool lines_unsure : 1;          /* what is no command may be a password or content */
 };
 
 /* server.c */
@@ -192,6 +197,14 @@ bool smtps_can(const struct smtps *s, unsigned keyword);
 unsigned smtps_reply_add(struct smtps *s, struct buf *out, unsigned code, const char *dsn, struct span text, bool utf8);
 /* Take "250 2.1.0 Ok" apart. */
 struct span smtps_reply_split(struct span text, unsigned *code_r, char dsn[16]);
+
+/* server_notice.c */
+/* The command's line goes into the transcript, if it is not there yet. */
+void smtps_show(struct smtps *s, struct smtps_cmd *c);
+/* The reply of a command: what it shows, and what trouble it is. */
+void smtps_show_reply(struct smtps *s, struct smtps_cmd *c);
+/* It was the end of a message, or RSET or the like: a transcript that has grown long is told, or forgotten. */
+void smtps_show_end(struct smtps *s, enum smtps_verb verb, enum smtps_event_kind ask);
 
 /* server_verbs.c */
 const struct smtps_row *smtps_row_find(struct span verb);

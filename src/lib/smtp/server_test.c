@@ -455,7 +455,7 @@ test_commands_and_refusals_are_edited(void **state)
 static void
 test_replies_are_ascii(void **state)
 {
-	static const struct smtps_reply no = { 550, "4.1.1", { "caf\xc3\xa9\r\x01\nsecond", 14 }, false };
+	static const struct smtps_reply no = { 550, "4.1.1", { "caf\xc3\xa9\r\x01\nsecond", 14 }, false, 0 };
 	struct smtps_config c = config();
 	struct peer p = { .helo_reply = &no };
 

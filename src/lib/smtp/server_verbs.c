@@ -123,6 +123,13 @@ done_helo(struct smtps *s, struct smtps_cmd *c, bool accepted, struct span text)
 /* --- STARTTLS (RFC 3207) --- */
 
 static void
+tls_broken(struct smtps *s, struct smtps_cmd *c)
+{
+	smtps_say(s, c, "454 4.7.0 TLS not available due to local problem");
+	c->notice = SMTP_NOTICE_SOFTWARE;
+}
+
+static void
 start_starttls(struct smtps *s, struct smtps_cmd *c)
 {
 	if (c->args.n > 0)
@@ -132,7 +139,7 @@ start_starttls(struct smtps *s, struct smtps_cmd *c)
 	else if (!s->client.tls_enabled || (s->client.discard & SMTPS_KW_STARTTLS))
 		smtps_say(s, c, "502 5.5.1 Error: command not implemented");
 	else if (!s->client.tls_offered)
-		smtps_say(s, c, "454 4.7.0 TLS not available due to local problem");
+		tls_broken(s, c);
 	else
 		smtps_ask(s, c, SMTPS_ASK_STARTTLS);
 }
@@ -158,10 +165,12 @@ done_starttls(struct smtps *s, struct smtps_cmd *c, bool accepted, struct span t
 static void
 start_mail(struct smtps *s, struct smtps_cmd *c)
 {
-	if (s->conf->helo_required && s->helo == NULL)
+	if (s->conf->helo_required && s->helo == NULL) {
 		smtps_say(s, c, "503 5.5.1 Error: send HELO/EHLO first");
-	else if (smtps_parse_mail(s, c))
+		c->notice = SMTP_NOTICE_POLICY;
+	} else if (smtps_parse_mail(s, c)) {
 		smtps_ask(s, c, SMTPS_ASK_MAIL);
+	}
 }
 
 static void
@@ -182,6 +191,7 @@ static void
 too_many_rcpts(struct smtps *s, struct smtps_cmd *c)
 {
 	smtps_say(s, c, "452 4.5.3 Error: too many recipients");
+	c->notice = 0;
 	if (s->rcpt_overshoot++ < s->conf->rcpt_overshoot_limit) {
 		c->error = false;
 		c->ok = true;
@@ -232,12 +242,15 @@ start_data(struct smtps *s, struct smtps_cmd *c)
 {
 	const char *refusal = content_refusal(s);
 
-	if (refusal != NULL)
+	if (refusal != NULL) {
 		smtps_say(s, c, "%s", refusal);
-	else if (c->args.n > 0)
+		if (s->tx != NULL)
+			c->notice = 0;  /* what refused the recipients was trouble enough */
+	} else if (c->args.n > 0) {
 		smtps_say(s, c, "501 5.5.4 Syntax: DATA");
-	else
+	} else {
 		smtps_ask(s, c, SMTPS_ASK_DATA);
+	}
 }
 
 /* The end of a message: for DATA and the last BDAT. */
@@ -250,6 +263,7 @@ message_done(struct smtps *s, struct smtps_cmd *c, bool accepted, struct span te
 		else
 			smtps_say(s, c, "250 2.0.0 Ok: %.*s", SPAN_ARG(text));
 		s->errors = s->junk = 0;
+		s->transcript.classes = 0;      /* whatever it was, the mail got through */
 	}
 	smtps_tx_end(s, false, SMTPS_WHY_CLIENT);
 }
@@ -263,6 +277,7 @@ done_data(struct smtps *s, struct smtps_cmd *c, bool accepted, struct span text)
 	}
 	if (!accepted)
 		return;
+	smtps_show(s, c);
 	smtps_put(s, "354 End data with <CR><LF>.<CR><LF>");
 	smtps_content_begin(s, c);
 	smtps_enter(s, PH_CONTENT);
@@ -305,6 +320,7 @@ static void
 chunk_after_error(struct smtps *s, struct smtps_cmd *c)
 {
 	smtps_say(s, c, "551 5.0.0 Discarded %llu bytes after earlier error", (unsigned long long)c->chunk);
+	c->notice = 0;
 	chunk_begin(s, c, true);
 }
 
@@ -320,6 +336,7 @@ chunk_accept(struct smtps *s, struct smtps_cmd *c)
 	if (limit != 0 && (c->chunk > limit || s->content_bytes > limit - c->chunk)) {
 		s->too_big = true;
 		chunk_refuse(s, c, "552 5.3.4 Chunk exceeds message size limit");
+		c->notice = SMTP_NOTICE_BOUNCE;
 	} else {
 		s->chunks += c->chunk;
 		chunk_begin(s, c, false);
@@ -354,8 +371,11 @@ start_bdat(struct smtps *s, struct smtps_cmd *c)
 		chunk_refuse(s, c, "502 5.5.1 Error: command not implemented");
 	} else if (c->chunk == 0 && !c->chunk_last) {
 		chunk_refuse(s, c, "551 5.7.1 Null BDAT request");
+		c->notice = 0;
 	} else if (refusal != NULL) {
 		chunk_refuse(s, c, refusal);
+		if (s->tx != NULL)
+			c->notice = 0;
 	} else if (s->bdat_failed) {
 		chunk_after_error(s, c);
 	} else if (!s->data_asked) {

@@ -179,6 +179,7 @@ smtps_x_start(struct smtps *s, struct smtps_cmd *c)
 
 	if (is_xclient(c) ? !s->client.xclient : !s->client.xforward) {
 		smtps_say(s, c, "550 5.7.0 Error: insufficient authorization");
+		c->notice = SMTP_NOTICE_POLICY;
 		return;
 	}
 	if (c->args.n == 0) {

@@ -17,6 +17,7 @@
 #include "role/local/pipe_args.h"
 #include "role/local/delivery.h"
 #include "role/local/maildrop.h"
+#include "role/local/transcript.h"
 #include "role/roles.h"
 #include "route/route.h"
 
@@ -163,6 +164,15 @@ on_bounce_compose(void *ctx, struct ipc_from from, struct ipc_bounce_compose *m)
 	notice_begin(r->state, from, m);
 }
 
+static void
+on_transcript_notice(void *ctx, struct ipc_from from, struct ipc_transcript_notice *m)
+{
+	struct role *r = ctx;
+
+	(void)from;
+	transcript_notice(r->state, m);
+}
+
 struct local *
 local_new(struct role *r)
 {
@@ -175,6 +185,7 @@ local_new(struct role *r)
 	list_init(&l->deliveries);
 	list_init(&l->bounces);
 	list_init(&l->submissions);
+	transcript_notices_open(l);
 	r->state = l;
 	return l;
 }
@@ -278,6 +289,7 @@ const struct role_spec local_role = {
 		.deliver_start = on_deliver_start,
 		.deliver_roll = on_deliver_roll,
 		.bounce_compose = on_bounce_compose,
+		.transcript_notice = on_transcript_notice,
 	},
 	.open = local_open,
 	.start = local_start,

@@ -32,6 +32,10 @@ struct local {
 	uint64_t delivered, composed, picked;
 	struct maildrop *maildrop;
 	uint32_t qid_counter;
+	struct list transcripts;        /* transcript.c */
+	unsigned transcripts_left;      /* that may be sent before the next refill */
+	unsigned transcripts_dropped;
+	int64_t transcripts_us;         /* when there was one more last */
 };
 
 /* The role's state, empty; r->state is it. */

@@ -16,6 +16,7 @@
 #include "mail/maildrop.h"
 #include "role/common/run.h"
 #include "role/local/local.h"
+#include "role/local/transcript.h"
 #include "role/roles.h"
 
 /* Accounts of the test; the numbers need not exist. */
@@ -854,6 +855,51 @@ test_soft_bounce(void **state)
 	assert_true(kit_logged("dsn=4.1.1, status=SOFTBOUNCE (unknown user: \"nosuch\")"));
 }
 
+/* Transcripts: to whom, from whom, and how many. */
+static void
+test_transcripts(void **state)
+{
+	struct ipc_transcript_notice m = { .to = SPAN("postmaster"), .peer = SPAN("evil\r\nX: y[192.0.2.1]"), .reason = SPAN("timeout after RCPT"),
+		.text = SPAN(" In:  FOO\n Out: 500 what\n") };
+	struct local *l = w.local.state;
+	const char *text;
+
+	(void)state;
+	forget_submitted();
+	transcript_notice(l, &m);
+	while (w.n_submitted == 0)
+		loop_turn(w.loop, 1000);
+	assert_non_null(strstr(w.submitted[0].envelope, "rcpt=postmaster@host.example"));
+	assert_non_null(strstr(w.submitted[0].envelope, "sender=double-bounce@"));
+	text = w.submitted[0].content;
+	assert_non_null(strstr(text, " SMTP server: errors from evil"));
+	assert_null(strstr(text, "\r\nX: y"));
+	assert_non_null(strstr(text, "\r\n In:  FOO\r\n Out: 500 what\r\n"));
+	assert_non_null(strstr(text, "timeout after RCPT"));
+	/* a flood */
+	expect_log("too many notices to the postmaster");
+	for (unsigned i = 0; i < TRANSCRIPTS_BURST + 50; i++)
+		transcript_notice(l, &m);
+	assert_int_equal(l->transcripts_left, 0);
+	assert_int_equal(l->transcripts_dropped, 51);
+	while (l->n_submissions > 0)
+		loop_turn(w.loop, 1000);
+	l->transcripts_us -= 3 * TRANSCRIPTS_PAUSE_S * US_PER_S;
+	expect_log("51 notices to the postmaster about SMTP sessions were left out");
+	transcript_notice(l, &m);
+	assert_int_equal(l->transcripts_left, 2);
+	while (l->n_submissions > 0)
+		loop_turn(w.loop, 1000);
+	/* one that queue does not take is told in the log, and that is all */
+	w.queue_refuses = true;
+	expect_log("cannot tell the postmaster of trouble in an SMTP session: queue file write error");
+	transcript_notice(l, &m);
+	while (l->n_submissions > 0)
+		loop_turn(w.loop, 1000);
+	w.queue_refuses = false;
+	forget_submitted();
+}
+
 int
 main(void)
 {
@@ -872,6 +918,7 @@ main(void)
 		KIT_TEST(test_virtual),
 		KIT_TEST(test_pipe_and_simple),
 		KIT_TEST(test_notice),
+		KIT_TEST(test_transcripts),
 		KIT_TEST(test_soft_bounce),
 		KIT_TEST(test_notice_of_a_large_message),
 		KIT_TEST(test_parameters_of_aliases),

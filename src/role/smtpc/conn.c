@@ -76,6 +76,7 @@ void
 conn_free(struct conn *c)
 {
 	reuse_forget(c);
+	conn_tell_trouble(c);
 	if (c->d != NULL)
 		c->d->conn = NULL;
 	hop_link_release(&c->l);

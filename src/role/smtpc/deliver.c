@@ -113,7 +113,7 @@ make_tx(struct delivery *d)
 	d->tx = (struct smtpc_tx){
 		.sender = wire_address(d, d->tx_sender), .ret = span_str(rets[d->env.ret <= 2 ? d->env.ret : 0]),
 		.envid = d->env.envid, .bytes = d->size, .rcpts = d->tx_rcpts, .n_rcpts = d->n_rcpts,
-		.arena = d->arena, .probe = d->probe,
+		.arena = d->arena, .probe = d->probe, .notice = delivery_is_notice(d),
 	};
 	d->tx.xforward = d->svc->p->smtp_send_xforward_command ? xforward_of(d) : NULL;
 	for (size_t i = 0; i < d->n_rcpts; i++) {

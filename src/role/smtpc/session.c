@@ -165,12 +165,14 @@ begin_engine(struct conn *c)
 
 	hop_link_options(c->svc->p, c->svc->lmtp, &opt);
 	opt.peer = c->l.peer;
+	opt.notify = smtp_notice_classes(span_str(c->svc->p->notify_classes));
 	opt.discard = c->d->discard;
 	if (c->svc->reply_filter != NULL) {
 		opt.filter = conn_filter_reply;
 		opt.filter_ctx = c;
 	}
 	hop_link_talk(&c->l, &opt);
+	c->l.engine.transcript.muted = delivery_is_notice(c->d);
 	return true;
 }
 
@@ -497,6 +499,7 @@ session_event(struct conn *c, enum smtpc_event ev)
 	case SMTPC_CONTENT:
 		if (content_give(c))
 			return true;
+		transcript_trouble(&c->l.engine.transcript, SMTP_NOTICE_DATA);
 		return give_up(c, "4.3.0", "reading the message from the queue failed", FAIL_THROTTLE, false);
 	case SMTPC_TX_DONE:
 		return on_done(c);

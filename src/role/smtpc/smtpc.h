@@ -288,6 +288,11 @@ void ladder_done(struct conn *c, bool matched);
 /* The numbers of `signet status`. */
 void ladder_status(const struct smtpc_role *s, struct buf *json);
 
+/* trouble.c: is it mail to a postmaster about mail? */
+bool delivery_is_notice(const struct delivery *d);
+/* The connection ends: what the postmaster is told of trouble on it, if anything. */
+void conn_tell_trouble(struct conn *c);
+
 /* trace.c: what smtp_tls_loglevel wants to see beside the verdict */
 /* Ask smtp_tls_loglevel_maps about a server, into d->tls_log. WAIT, or FOUND: a table that fails changes nothing. */
 enum map_result trace_level(struct delivery *d, const struct hop_address *a);

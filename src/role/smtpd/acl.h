@@ -106,6 +106,7 @@ struct acl_result {
 	char dsn[12];
 	struct span text;               /* reply without code; '\n' between lines */
 	bool hang_up;
+	unsigned notice;                /* enum smtp_notice: what kind of trouble the refusal is */
 	struct acl_action *actions;
 	int64_t sleep_ms;               /* "sleep": hold the reply that long */
 };

@@ -141,6 +141,7 @@ set_reject(struct acl_eval *e, unsigned code, const char *dsn, struct span text)
 	res->reject = true;
 	res->hang_up = code == 421 || code == 521;
 	res->code = code;
+	res->notice = e->notice != 0 ? e->notice : SMTP_NOTICE_POLICY;
 	res->text = text;
 	snprintf(res->dsn, sizeof(res->dsn), "%s", dsn);
 	return ACL_REJECT;
@@ -153,7 +154,8 @@ reject_text(struct acl_eval *e, enum acl_subject subject, unsigned code, const c
 
 	code = soften(e, code);
 	fix_dsn(e, subject, code, dsn, fixed);
-	if (e->warn) {
+	/* Errors of ours are no verdict that could be a warning. */
+	if (e->warn && (e->notice & (SMTP_NOTICE_SOFTWARE | SMTP_NOTICE_DATA)) == 0) {
 		acl_note(e, ACL_ACT_REJECT_WARNING, SPAN(""),
 		    arena_printf(e->a, "%u %s %.*s", code, fixed, SPAN_ARG(text)));
 		return ACL_DUNNO;
@@ -224,6 +226,18 @@ acl_defer_if_reject(struct acl_eval *e, enum acl_subject subject, unsigned code,
 	return defer_if(e, &e->if_reject, subject, code, dsn, text);
 }
 
+/* The same as trouble of another kind than policy. */
+static enum acl_verdict
+trouble(struct acl_eval *e, unsigned notice, enum acl_subject subject, const char *dsn, struct span text)
+{
+	enum acl_verdict v;
+
+	e->notice = notice;
+	v = reject_text(e, subject, 451, dsn, text);
+	e->notice = 0;
+	return v;
+}
+
 enum acl_verdict
 acl_server_error(struct acl_eval *e, const char *fmt, ...)
 {
@@ -232,14 +246,15 @@ acl_server_error(struct acl_eval *e, const char *fmt, ...)
 	va_start(ap, fmt);
 	acl_note(e, ACL_ACT_LOG_WARNING, SPAN(""), vprint(e->a, fmt, ap));
 	va_end(ap);
-	return acl_reject(e, ACL_SUBJECT_PHASE, 451, "4.3.5", "Server configuration error");
+	return trouble(e, SMTP_NOTICE_SOFTWARE, ACL_SUBJECT_PHASE, "4.3.5", SPAN("Server configuration error"));
 }
 
 enum acl_verdict
 acl_lookup_failed(struct acl_eval *e, enum acl_subject subject, const struct fault *why)
 {
 	acl_note(e, ACL_ACT_LOG_WARNING, SPAN(""), span_str(why->text));
-	return acl_reject(e, subject, 451, "4.3.0", "<%.*s>: Temporary lookup failure", SPAN_ARG(acl_subject_name(e, subject)));
+	return trouble(e, SMTP_NOTICE_DATA, subject, "4.3.0", arena_printf(e->a, "<%.*s>: Temporary lookup failure",
+	    SPAN_ARG(span_slice(acl_subject_name(e, subject), 0, 1400))));
 }
 
 bool

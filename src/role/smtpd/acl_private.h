@@ -11,6 +11,7 @@
 #include "maps/strlist.h"
 #include "role/smtpd/acl.h"
 #include "route/route.h"
+#include "smtp/transcript.h"
 
 struct acl_eval;
 struct acl_tls;
@@ -148,6 +149,7 @@ struct acl_eval {
 	bool warn;              /* under warn_if_reject */
 	bool unlisted_recipient_done, unlisted_sender_done;
 	bool discard;
+	unsigned notice;        /* enum smtp_notice of what is being refused; 0 = policy */
 	bool policy_failed;     /* a service's default action is being carried out */
 	struct acl_defer if_permit, if_reject;
 };

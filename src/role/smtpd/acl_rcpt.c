@@ -70,7 +70,10 @@ unlisted(struct acl_eval *e, enum acl_subject subject, struct span addr)
 	if (acl_stopped(e, got, subject, &why, &v) || got == MAP_FOUND)
 		return v;
 	snprintf(dsn, sizeof(dsn), "%.*s", SPAN_ARG(u.dsn));
-	return acl_reject_named(e, subject, (unsigned)u.code, dsn, "%.*s", SPAN_ARG(u.text));
+	e->notice = SMTP_NOTICE_BOUNCE;
+	v = acl_reject_named(e, subject, (unsigned)u.code, dsn, "%.*s", SPAN_ARG(u.text));
+	e->notice = 0;
+	return v;
 }
 
 enum acl_verdict

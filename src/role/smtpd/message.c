@@ -11,6 +11,7 @@
 #include "base/panic.h"
 #include "mail/address.h"
 #include "role/smtpd/smtpd.h"
+#include "smtp/transcript.h"
 
 #define INLINE_MAX 65536u       /* larger content goes to a file (messages.tab) */
 #define BODY_MAX (64u << 20)    /* what one call of intake may produce, at most */
@@ -578,11 +579,12 @@ take_content(struct message *m)
 
 /* --- the end --- */
 
+/* `notice`: enum smtp_notice. */
 static void
-refuse(struct message *m, unsigned code, const char *dsn, struct span text)
+refuse(struct message *m, unsigned notice, unsigned code, const char *dsn, struct span text)
 {
 	struct session *s = m->s;
-	struct smtps_reply r = { .code = code, .dsn = dsn, .text = text };
+	struct smtps_reply r = { .code = code, .dsn = dsn, .text = text, .notice = notice };
 	uint32_t id = m->eom_id;
 	char words[512];
 
@@ -592,6 +594,13 @@ refuse(struct message *m, unsigned code, const char *dsn, struct span text)
 	message_cancel(s);
 	xforward_reset(s);
 	smtps_refuse(s->engine, id, &r, now_us(s));
+}
+
+/* Size and hops are what would have bounced later; other refusals are the administrator's. */
+static unsigned
+notice_of_line(struct span line)
+{
+	return span_starts(line, SPAN("552 5.3.4 ")) || span_starts(line, SPAN("554 5.4.0 ")) ? SMTP_NOTICE_BOUNCE : SMTP_NOTICE_POLICY;
 }
 
 /* "550 5.7.1 text" as it stands. */
@@ -610,7 +619,7 @@ refuse_line(struct message *m, struct span line)
 		memcpy(d, dsn.p, dsn.n);
 		text = rest;
 	}
-	refuse(m, (unsigned)number, d[0] != '\0' ? d : number < 500 ? "4.7.1" : "5.7.1", text);
+	refuse(m, notice_of_line(line), (unsigned)number, d[0] != '\0' ? d : number < 500 ? "4.7.1" : "5.7.1", text);
 }
 
 static void
@@ -651,7 +660,7 @@ refuse_submitted(struct message *m, const struct ipc_queue_submitted *done)
 		memcpy(dsn, done->dsn.p, done->dsn.n);
 		dsn[done->dsn.n] = '\0';
 	}
-	refuse(m, dsn[0] == '5' ? 554 : strcmp(dsn, "4.3.1") == 0 ? 452 : 451, dsn, text);
+	refuse(m, SMTP_NOTICE_RESOURCE, dsn[0] == '5' ? 554 : strcmp(dsn, "4.3.1") == 0 ? 452 : 451, dsn, text);
 }
 
 static void
@@ -719,7 +728,7 @@ step_finish(struct message *m)
 		return true;
 	}
 	if (m->failed) {
-		refuse(m, 451, "4.3.0", span_str(write_error));
+		refuse(m, SMTP_NOTICE_RESOURCE, 451, "4.3.0", span_str(write_error));
 		return true;
 	}
 	if (!give_start(m) || intake_finish(m->intake, &verdict) == INTAKE_WAIT)
@@ -748,7 +757,7 @@ step_expand(struct message *m)
 	if (!settle(m))
 		return false;
 	if (m->failed) {
-		refuse(m, 451, "4.3.0", span_str(write_error));
+		refuse(m, SMTP_NOTICE_RESOURCE, 451, "4.3.0", span_str(write_error));
 		return true;
 	}
 	if (m->expanded == NULL)
@@ -764,7 +773,7 @@ step_expand(struct message *m)
 	case MAP_DEFER:
 		break;
 	}
-	refuse(m, 451, why.dsn[0] != '\0' ? why.dsn : "4.3.0", span_str(why.text));
+	refuse(m, SMTP_NOTICE_RESOURCE, 451, why.dsn[0] != '\0' ? why.dsn : "4.3.0", span_str(why.text));
 	return true;
 }
 

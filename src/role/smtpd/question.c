@@ -9,6 +9,7 @@
 #include "mail/address.h"
 #include "role/smtpd/smtpd.h"
 #include "role/smtpd/tls_policy.h"
+#include "smtp/transcript.h"
 #include "tls/keeper.h"
 
 #define ETRN_MS 30000
@@ -176,12 +177,19 @@ do_actions(struct session *s, const struct smtps_event *ev, const struct acl_res
 	}
 }
 
+/* `notice`: enum smtp_notice, 0 = nothing that the postmaster is told. */
+static void
+refuse_for(struct session *s, uint32_t id, unsigned notice, unsigned code, const char *dsn, struct span text, bool hang_up)
+{
+	struct smtps_reply r = { .code = code, .dsn = dsn, .text = text, .hang_up = hang_up, .notice = notice };
+
+	smtps_refuse(s->engine, id, &r, now_us(s));
+}
+
 static void
 say_no(struct session *s, uint32_t id, unsigned code, const char *dsn, struct span text, bool hang_up)
 {
-	struct smtps_reply r = { .code = code, .dsn = dsn, .text = text, .hang_up = hang_up };
-
-	smtps_refuse(s->engine, id, &r, now_us(s));
+	refuse_for(s, id, SMTP_NOTICE_POLICY, code, dsn, text, hang_up);
 }
 
 static void
@@ -224,7 +232,7 @@ access_check(struct session *s, struct question *q)
 		return PASSED;
 	}
 	log_reject(s, &q->ev, &f, &res);
-	say_no(s, q->ev.id, res.code, res.dsn, res.text, res.hang_up);
+	refuse_for(s, q->ev.id, res.notice, res.code, res.dsn, res.text, res.hang_up);
 	return REFUSED;
 }
 
@@ -425,7 +433,7 @@ own_sender(struct session *s, struct question *q)
 		return REFUSED;
 	case MAP_DEFER:
 		log_warning(&s->log, "local_login_sender_maps: %s", why.text);
-		say_no(s, q->ev.id, 451, "4.3.0", SPAN("Temporary lookup failure"), false);
+		refuse_for(s, q->ev.id, SMTP_NOTICE_DATA, 451, "4.3.0", SPAN("Temporary lookup failure"), false);
 		return REFUSED;
 	}
 	panic("map_result");
@@ -445,7 +453,7 @@ no_room(struct session *s, struct question *q)
 	if (!room_low(s))
 		return false;
 	question_log_reject(s, &q->ev, "MAIL", SPAN("452 4.3.1 Insufficient system storage"));
-	say_no(s, q->ev.id, 452, "4.3.1", SPAN("Insufficient system storage"), false);
+	refuse_for(s, q->ev.id, SMTP_NOTICE_RESOURCE, 452, "4.3.1", SPAN("Insufficient system storage"), false);
 	return true;
 }
 
@@ -501,7 +509,7 @@ answer_rcpt(struct session *s, struct question *q)
 		"too many recipients", &refused))
 		return refused;
 	if (!message_add_rcpt(s->msg, &q->ev.rcpt)) {
-		say_no(s, q->ev.id, 452, "4.5.3", SPAN("Error: too many recipients"), false);
+		refuse_for(s, q->ev.id, 0, 452, "4.5.3", SPAN("Error: too many recipients"), false);
 		return true;
 	}
 	smtps_accept(s->engine, q->ev.id, SPAN(""), now_us(s));
@@ -588,7 +596,7 @@ answer_unknown(struct session *s, struct question *q)
 		return false;
 	if (got == MAP_DEFER) {
 		log_warning(&s->log, "smtpd_forbidden_commands: %s", why.text);
-		say_no(s, q->ev.id, 421, "4.3.0", arena_printf(s->d->scratch, "%s Error: temporary lookup failure", s->p->myhostname),
+		refuse_for(s, q->ev.id, SMTP_NOTICE_DATA, 421, "4.3.0", arena_printf(s->d->scratch, "%s Error: temporary lookup failure", s->p->myhostname),
 		    true);
 	} else if (got == MAP_FOUND || is_header_word(word)) {
 		log_smtpd_not_smtp(&s->log, s->facts.namaddr, after_auth(s) ? SPAN("(withheld: it may belong to an AUTH exchange)") :
@@ -621,7 +629,7 @@ on_flushed(void *ctx, enum ipc_result result, struct ipc_queue_admin_done *m)
 	if (result == IPC_OK && m->ok)
 		smtps_accept(s->engine, q->ev.id, SPAN(""), now_us(s));
 	else
-		say_no(s, q->ev.id, 458, "4.3.0", SPAN("Unable to queue messages"), false);
+		refuse_for(s, q->ev.id, 0, 458, "4.3.0", SPAN("Unable to queue messages"), false);
 	question_free(q);
 	session_pump(s);
 }
@@ -634,7 +642,7 @@ flush_site(struct session *s, struct question *q)
 	q->ipc_id = ipc_ask_queue_admin(ipc_peer_any(s->d->role->hub, IPC_ROLE_QUEUE), &ask, ETRN_MS, on_flushed, q);
 	if (q->ipc_id != 0)
 		return false;
-	say_no(s, q->ev.id, 458, "4.3.0", SPAN("Unable to queue messages"), false);
+	refuse_for(s, q->ev.id, 0, 458, "4.3.0", SPAN("Unable to queue messages"), false);
 	return true;
 }
 
@@ -660,7 +668,7 @@ answer_etrn(struct session *s, struct question *q)
 		break;
 	}
 	text = arena_printf(s->d->scratch, "<%.*s>: service unavailable", SPAN_ARG(q->ev.text));
-	say_no(s, q->ev.id, 459, "4.7.0", text, false);
+	refuse_for(s, q->ev.id, 0, 459, "4.7.0", text, false);
 	return true;
 }
 
@@ -681,7 +689,7 @@ answer_helo(struct session *s, struct question *q)
 	case MAP_WAIT:
 		return false;
 	case MAP_DEFER:
-		say_no(s, q->ev.id, 421, "4.3.0", arena_printf(s->d->scratch, "%s Error: temporary lookup failure", s->p->myhostname),
+		refuse_for(s, q->ev.id, SMTP_NOTICE_DATA, 421, "4.3.0", arena_printf(s->d->scratch, "%s Error: temporary lookup failure", s->p->myhostname),
 		    true);
 		return true;
 	case MAP_FOUND:
@@ -757,6 +765,7 @@ answer(struct session *s, struct question *q)
 	case SMTPS_TELL_AUTH_END:
 	case SMTPS_TELL_DISCARD:
 	case SMTPS_TELL_BARE_LF:
+	case SMTPS_TELL_NOTICE:
 	case SMTPS_TELL_CLOSE:
 		break;
 	}

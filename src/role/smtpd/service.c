@@ -9,6 +9,7 @@
 #include "role/common/chains.h"
 #include "role/smtpd/policy_pool.h"
 #include "role/smtpd/smtpd.h"
+#include "smtp/transcript.h"
 #include "role/smtpd/tls_policy.h"
 
 static enum smtps_bare_lf
@@ -45,6 +46,9 @@ engine_config(const struct service *svc, const struct params *p)
 		.vrfy_disabled = p->disable_vrfy_command,
 		.forbid_pipelining = p->smtpd_forbid_unauth_pipelining,
 		.replace_stray_cr = p->cleanup_replace_stray_cr_lf,
+		.notify = svc->local ? 0 : smtp_notice_classes(span_str(p->notify_classes)),
+		.history_lines = (unsigned)p->smtpd_history_flush_threshold,
+		.notice_sender = span_str(p->double_bounce_sender),
 	};
 }
 

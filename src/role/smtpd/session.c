@@ -106,6 +106,7 @@ session_end(struct session *s)
 	s->ended = true;
 	message_cancel(s);
 	auth_cancel(s);
+	session_tell_trouble(s, true);
 	if (s->counted)
 		counters_disconnect(d->counters, s->counted_slot);
 	if (s->logged_connect && !s->svc->local)
@@ -206,6 +207,7 @@ write_some(struct session *s)
 		struct log l = session_log(s);
 
 		log_smtpd_ended(&l, "lost connection", smtps_where(s->engine), s->facts.namaddr);
+		s->closed_why = SMTPS_WHY_LOST;
 	}
 	session_end(s);
 	return false;
@@ -259,7 +261,11 @@ take_event(struct session *s, const struct smtps_event *ev)
 	case SMTPS_TELL_DISCARD:
 		log_smtpd_discarding(&s->log, ev->text);
 		return;
+	case SMTPS_TELL_NOTICE:
+		session_tell_trouble(s, false);
+		return;
 	case SMTPS_TELL_CLOSE:
+		s->closed_why = ev->why;
 		if (!s->svc->local)
 			log_end(s, ev->why);
 		message_cancel(s);

@@ -127,6 +127,7 @@ struct session {
 	unsigned tls_features;          /* what of its TLS is logged: bits of enum log_tls_feature */
 	bool read_ready;                /* the descriptor or the TLS layer has more */
 	bool closing;                   /* flush and hang up */
+	enum smtps_why closed_why;
 	bool ended;                     /* waits to be freed */
 	bool logged_connect, counted;
 	struct loop_task more;          /* read on in the next turn */
@@ -236,6 +237,9 @@ void question_free(struct question *q);
 void question_log_bare_lf(struct session *s, const char *where);
 /* "reject: WHERE from NAMADDR: TEXT; from=<...> ..." */
 void question_log_reject(struct session *s, const struct smtps_event *ev, const char *where, struct span text);
+
+/* trouble.c: what the postmaster is told of trouble in this session, if anything; `end`: it is over. */
+void session_tell_trouble(struct session *s, bool end);
 
 /* upstream.c: a proxy tells who the client is (smtpd_upstream_proxy_protocol). */
 void upstream_begin(struct session *s);

@@ -6,6 +6,7 @@
 #include "base/panic.h"
 #include "maps/asks.h"
 #include "maps/maps.h"
+#include "smtp/transcript.h"
 #include "tls/credentials.h"
 
 #define ENTRY_ARENA (256u << 10)
@@ -378,7 +379,7 @@ enum tls_policy_answer
 tls_policy_gate(struct session *s, struct question *q)
 {
 	struct tls_client_verdict v;
-	struct smtps_reply r = { .hang_up = false };
+	struct smtps_reply r = { .notice = SMTP_NOTICE_POLICY };
 
 	if (q->tls_passed)
 		return TLS_POLICY_PASSED;
