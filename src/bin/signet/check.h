@@ -16,6 +16,8 @@ void check_tls(const struct checker *c);
 /* Our own certificates: the parameters of "smtpd_tls", "smtp_tls" or "lmtp_tls"; the entries of tls_server_sni_maps. */
 void check_chains(const struct checker *c, const struct conf_item *items, size_t n, const char *prefix);
 void check_sni(const struct checker *c, const struct conf_item *items, size_t n);
+/* Keys of relay_clientcerts and check_ccert_access: can a certificate have them? */
+void check_ccert(const struct checker *c, const struct conf_service *s, const struct conf_item *items, size_t n);
 /* TLS of one smtpd service: client certificates, forward secrecy. */
 void check_tls_server(const struct checker *c, const struct conf_service *s);
 /* Entries of smtpd_tls_policy_maps: values that make no sense, names that relax. */

@@ -200,6 +200,7 @@ check_service(const struct checker *c, const struct conf_service *s)
 	check_side(&t, "lmtp_tls");
 	check_side(&t, "smtpd_tls");
 	check_sni(c, items, t.n);
+	check_ccert(c, s, items, t.n);
 	check_client_level(&t, s->params);
 	check_tls_policy(c, s, is_public(c, s));
 	check_tls_client(c, s);

@@ -43,6 +43,7 @@ def run(env):
     keys_and_references(env, s, main)
     chains(env, cert, key)
     words(env, cert, key)
+    fingerprints(env, cert, key)
 
 
 def keys_and_references(env, s, main):
@@ -149,3 +150,20 @@ def words(env, cert, key):
     kit.check("STARTTLS" not in Swaks(port=587, until="EHLO").out, "announced without a protocol")
     s.wait_log(r"warning: smtpd_tls_dh1024_param_file: \S+dh512\.pem: a group of less than 1024 bits is not taken by the TLS library; the library chooses the group")
     s.stop()
+
+
+def fingerprints(env, cert, key):
+    """Tables of fingerprints: another digest, a slip of the pen, a form in which they are never looked up."""
+    good, md5 = env.fingerprint(cert), env.fingerprint(cert, "md5")
+    rows = ["%s ok" % good.lower(), "%s md5" % md5, "%s colons" % good.replace(":", ""), "%s short" % good[:-3], "mx.example name"]
+    table = env.write("ccert/etc/clients", "\n".join(rows) + "\n")
+    access = env.write("ccert/etc/access", "\n".join(r.split()[0] + " OK" for r in rows) + "\n")
+    s = env.signet("ccert", "smtpd_tls_security_level = may\nsmtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s\nsmtpd_tls_ask_ccert = yes\nrelay_clientcerts = texthash:%s\n"
+                   "smtpd_relay_restrictions = permit_tls_clientcerts, check_ccert_access texthash:%s, reject_unauth_destination\n"
+                   "smtpd_sender_restrictions = check_ccert_access { inline:{ {mx.example=OK} } { search_order = san_dns } }\n" % (cert, key, table, access), start=False)
+    out = s.cli("check", check_status=False)
+    for path, what in ((table, "relay_clientcerts"), (access, "check_ccert_access")):
+        found = {int(n): text for n, text in re.findall(r"%s:(\d+): warning: %s: \S+ no client is ever found by this key: (.*)" % (re.escape(path), what), out)}
+        kit.check(sorted(found) == [2, 3, 4, 5] and "has 16 bytes, a sha256 digest has 32" in found[2] and "looked up as " + good in found[3] and
+                  "smtpd_tls_fingerprint_digest = sha256" in found[4], "%s: %s" % (found, out))
+    kit.check(len(re.findall("no client is ever found", out)) == 8, "names are looked up as names: %s" % out)
