@@ -7,14 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tls/blocks.h"
 #include "tls/library.h"
 
 static void *
 take(size_t n, const char *file, int line)
 {
+	void *p;
+
 	(void)file;
 	(void)line;
-	return malloc(n);
+	p = block_take(n);
+	return p != NULL ? p : malloc(n);
 }
 
 static void
@@ -24,25 +28,39 @@ give_back(void *p, const char *file, int line)
 	(void)line;
 	if (p == NULL)
 		return;
+	if (block_is(p)) {
+		block_give(p);
+		return;
+	}
 	explicit_bzero(p, malloc_usable_size(p));
 	free(p);
 }
 
-/* Never in place, and never by realloc(), which leaves the old bytes behind. */
+static size_t
+size_of(void *p)
+{
+	if (p == NULL)
+		return 0;
+	return block_is(p) ? BLOCK_BYTES : malloc_usable_size(p);
+}
+
+/* Never by realloc(), which leaves the old bytes behind where it moves. */
 static void *
 take_more(void *p, size_t n, const char *file, int line)
 {
-	size_t old = p != NULL ? malloc_usable_size(p) : 0;
+	size_t old = size_of(p);
 	void *fresh;
 
 	if (n == 0) {
 		give_back(p, file, line);
 		return NULL;
 	}
-	fresh = malloc(n);
+	if (n <= old)
+		return p;
+	fresh = take(n, file, line);
 	if (fresh == NULL || p == NULL)
 		return fresh;
-	memcpy(fresh, p, old < n ? old : n);
+	memcpy(fresh, p, old);
 	give_back(p, file, line);
 	return fresh;
 }
