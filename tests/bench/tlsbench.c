@@ -143,6 +143,15 @@ thread_main(void *arg)
 	return NULL;
 }
 
+/* What is measured is the server: this client looks at no chain. The signature over the handshake is checked by the library. */
+static int
+any_chain(X509_STORE_CTX *store, void *arg)
+{
+	(void)store;
+	(void)arg;
+	return 1;
+}
+
 static long
 number(const char *s)
 {
@@ -180,6 +189,7 @@ main(int argc, char **argv)
 	session_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
 	SSL_CTX_sess_set_new_cb(ctx, on_session);
+	SSL_CTX_set_cert_verify_callback(ctx, any_chain, NULL);
 	if (old)
 		SSL_CTX_set_max_proto_version(ctx, TLS1_2_VERSION);
 	t0 = now();

@@ -6,6 +6,7 @@
 #include <grp.h>
 #include <linux/landlock.h>
 #include <pwd.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -169,4 +170,15 @@ confine_raise_files(void)
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
 	return limit.rlim_cur;
+}
+
+unsigned
+confine_cores(void)
+{
+	long online = sysconf(_SC_NPROCESSORS_ONLN);
+	cpu_set_t may;
+
+	if (sched_getaffinity(0, sizeof(may), &may) == 0 && CPU_COUNT(&may) > 0)
+		return (unsigned)CPU_COUNT(&may);
+	return online < 1 ? 1 : (unsigned)online;       /* more than 1024 cores */
 }

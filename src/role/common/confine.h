@@ -34,3 +34,6 @@ void confine_no_dumps(void);
 bool confine_secrets(bool as_root, struct fault *why);
 /* As many descriptors as the hard limit allows; the new soft limit. */
 uint64_t confine_raise_files(void);
+
+/* Cores that this process may use, 1 or more: what taskset, systemd's AllowedCPUs or a container leave of the machine's. */
+unsigned confine_cores(void);

@@ -13,6 +13,7 @@
 #include "base/rand.h"
 #include "ipc/ipc_private.h"
 #include "role/common/chains.h"
+#include "role/common/confine.h"
 #include "role/roles.h"
 
 /* SETTLE: files that belong together arrive one after the other. LOOK_AGAIN: tables look at their files once a second. */
@@ -367,7 +368,6 @@ static void
 keeper_start(struct role *r)
 {
 	struct keeper *k = state(r);
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
 	lock_numbers(r);
 	loop_timer_init(&k->settle, r->loop, on_settle, k);
@@ -376,7 +376,7 @@ keeper_start(struct role *r)
 	loop_timer_init(&k->epoch, r->loop, turn_lines, k);
 	configure(k);
 	loop_timer_set_ms(&k->sweep, SWEEP_MS);
-	server_start(k->server, r->loop, cores < 1 ? 1 : (unsigned)cores, on_ask, k);
+	server_start(k->server, r->loop, confine_cores(), on_ask, k);
 }
 
 static void

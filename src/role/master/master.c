@@ -324,9 +324,7 @@ master_main(const struct master_options *o)
 	list_init(&m->files);
 	umask(022);
 	signal(SIGPIPE, SIG_IGN);
-	m->cores = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
-	if (m->cores < 1)
-		m->cores = 1;
+	m->cores = confine_cores();
 	m->loop = loop_new();
 	logring_open(m->loop);
 	logring_echo();
