@@ -6,6 +6,8 @@
 
 #include "base/panic.h"
 
+enum { LIKELY = 48 };           /* room for most of what is formatted, so that it is formatted once */
+
 size_t
 size_add(size_t a, size_t b)
 {
@@ -90,17 +92,21 @@ buf_addc(struct buf *b, char c)
 bool
 buf_vaddf(struct buf *b, const char *fmt, va_list ap)
 {
+	size_t room;
 	va_list again;
 	int n;
 
+	grow(b, b->max - b->n < LIKELY ? 0 : LIKELY);
+	room = b->cap - b->n;
 	va_copy(again, ap);
-	n = vsnprintf(NULL, 0, fmt, again);
+	n = vsnprintf(room > 0 ? b->p + b->n : NULL, room, fmt, again);
 	va_end(again);
 	if (n < 0)
 		panic("vsnprintf");
 	if (!grow(b, (size_t)n))
 		return false;
-	vsnprintf(b->p + b->n, (size_t)n + 1, fmt, ap);
+	if ((size_t)n >= room)
+		vsnprintf(b->p + b->n, (size_t)n + 1, fmt, ap);
 	b->n += (size_t)n;
 	return true;
 }

@@ -25,21 +25,34 @@ dsn_length(struct span t)
 static void
 add_clean(struct buf *out, struct span text, bool utf8)
 {
+	size_t begun = 0;
+
 	utf8 = utf8 && span_is_utf8(text);
 	for (size_t i = 0; i < text.n; i++) {
 		unsigned char ch = (unsigned char)text.p[i];
 
-		buf_addc(out, (ch < 32 && ch != '\t') || ch == 127 || (ch > 127 && !utf8) ? '?' : (char)ch);
+		if ((ch >= 32 || ch == '\t') && ch != 127 && (ch < 127 || utf8))
+			continue;
+		buf_add(out, text.p + begun, i - begun);
+		buf_addc(out, '?');
+		begun = i + 1;
 	}
+	if (begun < text.n)
+		buf_add(out, text.p + begun, text.n - begun);
 }
 
 static void
 add_reply_line(struct buf *out, unsigned code, bool last, const char *dsn, struct span text, bool utf8)
 {
-	buf_addf(out, "%03u%c", code, last ? ' ' : '-');
+	char front[] = { (char)('0' + code / 100 % 10), (char)('0' + code / 10 % 10), (char)('0' + code % 10), last ? ' ' : '-' };
+
+	buf_add(out, front, sizeof(front));
 	/* The class always follows the code (RFC 2034 section 4). */
-	if (dsn[0] != '\0' && code / 100 != 3)
-		buf_addf(out, "%u%s ", code / 100, dsn + 1);
+	if (dsn[0] != '\0' && code / 100 != 3) {
+		buf_addc(out, front[0]);
+		buf_add_str(out, dsn + 1);
+		buf_addc(out, ' ');
+	}
 	add_clean(out, text, utf8);
 	buf_add(out, "\r\n", 2);
 }

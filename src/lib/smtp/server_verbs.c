@@ -65,10 +65,10 @@ smtps_keywords(struct span list, struct span *unknown_r)
 static void
 add_keyword(const struct smtps *s, const struct keyword_row *k, struct buf *text)
 {
+	buf_addc(text, '\n');
+	buf_add_str(text, k->name);
 	if (k->bit == SMTPS_KW_SIZE)
-		buf_addf(text, "\nSIZE %llu", (unsigned long long)s->conf->size_limit);
-	else
-		buf_addf(text, "\n%s", k->name);
+		buf_addf(text, " %llu", (unsigned long long)s->conf->size_limit);
 	if (k->bit != SMTPS_KW_AUTH)
 		return;
 	buf_addf(text, " %.*s", SPAN_ARG(s->auth.mechs));

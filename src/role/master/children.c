@@ -214,7 +214,7 @@ send_log_file(struct master *m, struct child *c)
 static unsigned
 workers(const struct master *m, const struct master_kind *k)
 {
-	unsigned n = k->per_core ? m->cores : 1, more = k->sleeps ? (n + 1) / 2 : 0, room = n < COUNTED ? COUNTED - n : 0;
+	unsigned n = k->per_core ? m->cores : 1, more = k->sleeps ? n / 2 : 0, room = n < COUNTED ? COUNTED - n : 0;
 
 	return n + (more < room ? more : room);
 }
