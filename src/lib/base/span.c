@@ -203,10 +203,16 @@ span_u64(struct span s, uint64_t max, uint64_t *value_r)
 bool
 span_is_ascii(struct span s)
 {
-	for (size_t i = 0; i < s.n; i++)
-		if ((unsigned char)s.p[i] > 127)
-			return false;
-	return true;
+	uint64_t word, all = 0;
+	size_t i = 0;
+
+	for (; i + sizeof(word) <= s.n; i += sizeof(word)) {
+		memcpy(&word, s.p + i, sizeof(word));
+		all |= word;
+	}
+	for (; i < s.n; i++)
+		all |= (unsigned char)s.p[i];
+	return (all & 0x8080808080808080u) == 0;
 }
 
 /* Length of the UTF-8 sequence at `p` (at most `left` bytes), 0 when malformed. */

@@ -18,6 +18,17 @@ character(struct span s)
 	return 0;
 }
 
+/* How much of the start of `s` stands for itself, `max` at most. */
+static size_t
+plain(struct span s, size_t max)
+{
+	size_t n = 0;
+
+	while (n < s.n && n < max && s.p[n] >= ' ' && s.p[n] < 0x7f && s.p[n] != '"' && s.p[n] != '\\')
+		n++;
+	return n;
+}
+
 bool
 tls_why_string(struct buf *out, struct span s, size_t max)
 {
@@ -25,18 +36,27 @@ tls_why_string(struct buf *out, struct span s, size_t max)
 
 	buf_addc(out, '"');
 	while (s.n > 0) {
-		size_t n = character(s);
-		char c = n == 1 ? s.p[0] : n == 0 ? '?' : 'x';
-		bool quoted = c == '"' || c == '\\';
+		size_t run = plain(s, max - used), n = character(span_from(s, run));
+		char c;
+		bool quoted;
 
+		buf_add_span(out, span_slice(s, 0, run));
+		used += run;
+		s = span_from(s, run);
+		if (s.n == 0 || used == max)
+			break;
+		c = n == 1 ? s.p[0] : n == 0 ? '?' : 'x';
+		quoted = c == '"' || c == '\\';
 		if (n == 1 && ((unsigned char)c < ' ' || c == 0x7f))
 			c = '?';
 		if (used + (n > 1 ? n : 1) + quoted > max)
 			break;
+		if (quoted)
+			buf_addc(out, '\\');
 		if (n > 1)
 			buf_add_span(out, span_slice(s, 0, n));
 		else
-			buf_addf(out, "%s%c", quoted ? "\\" : "", c);
+			buf_addc(out, c);
 		used += (n > 1 ? n : 1) + quoted;
 		s = span_from(s, n == 0 ? 1 : n);
 	}
