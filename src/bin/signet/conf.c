@@ -1,6 +1,7 @@
 /* signet conf: parameters and services, shown and edited (postconf). */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/fd.h"
@@ -327,11 +328,52 @@ show_table_types(const struct cli *cli)
 	return status;
 }
 
+/* Is the finding about one of the parameters that were named ("NAME=VALUE" or "NAME")? */
+static bool
+is_about(const struct conf_finding *f, int argc, char **argv)
+{
+	for (int i = 0; i < argc; i++) {
+		struct span name, value, text = span_str(f->text);
+
+		span_cut(span_str(argv[i]), '=', &name, &value);
+		name = span_trim(name);
+		if (span_starts(text, name) && (text.n == name.n || text.p[name.n] == ':' || text.p[name.n] == ' '))
+			return true;
+	}
+	return false;
+}
+
+/* What was edited is written, as postconf does; but who mistyped hears it now and not from the next reload. */
+static void
+say_findings(const struct cli *cli, int argc, char **argv)
+{
+	struct conf_report all, theirs;
+	struct conf *conf = NULL;
+	struct buf text;
+
+	conf_report_init(&all);
+	conf_report_init(&theirs);
+	buf_init(&text, 1U << 20);
+	conf_load(cli->dir, &conf, &all);
+	for (size_t i = 0; i < all.count; i++) {
+		const struct conf_finding *f = &all.list[i];
+
+		if (is_about(f, argc, argv))
+			conf_report_add(&theirs, f->severity, f->file, f->line, f->fix, "%s", f->text);
+	}
+	conf_report_print(&theirs, CONF_NOTE, &text);
+	(void)!fd_write_all(STDERR_FILENO, text.p, text.n);
+	buf_release(&text);
+	conf_unref(&conf);
+	conf_report_release(&all);
+	conf_report_release(&theirs);
+}
+
 int
 verb_conf(struct cli *cli, int argc, char **argv)
 {
 	struct options o = { .what = WHAT_PARAMETERS };
-	int first = parse_options(cli, &o, argc, argv);
+	int status, first = parse_options(cli, &o, argc, argv);
 
 	if (first < 0)
 		return CLI_USAGE;
@@ -346,5 +388,8 @@ verb_conf(struct cli *cli, int argc, char **argv)
 		return cli_usage(cli, "only main.cf can be edited here; edit master.cf by hand");
 	if (first == argc)
 		return cli_usage(cli, "what shall be edited?");
-	return conf_edit_main(cli, o.edit, argc - first, argv + first);
+	status = conf_edit_main(cli, o.edit, argc - first, argv + first);
+	if (status == CLI_DONE)
+		say_findings(cli, argc - first, argv + first);
+	return status;
 }

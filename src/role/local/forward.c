@@ -58,6 +58,7 @@ fill_envelope(struct delivery *d, struct plan_action *first, struct envelope *en
 	env->arrival_us = env->begun_us = clock_wall_us();
 	env->delay_warned = env->hold = false;
 	env->filter = env->redirect = env->verp = (struct span){ 0 };
+	env->message_id = env->resent_message_id = (struct span){ 0 };  /* noted, and logged, as for all mail */
 	if (list) {
 		env->envid = (struct span){ 0 };
 		env->ret = ENVELOPE_RET_NONE;

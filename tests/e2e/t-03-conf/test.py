@@ -69,6 +69,10 @@ def run(env):
     kit.check("smtp_helo_timeout" not in open(os.path.join(conf, "main.cf")).read(), "deleted")
     kit.check(sorted(os.listdir(conf)) == ["main.cf", "master.cf"], "nothing is left beside it: %s" % os.listdir(conf))
     signet("conf", "-c", conf, "-e", "not a name=x", status=2)
+    said = signet("conf", "-c", conf, "-e", "smtpd_helo_required=maybe", "smtpd_helo_requird=yes")
+    kit.check("main.cf:9: error: smtpd_helo_required = maybe: the value must be yes or no\n" in said and "did you mean smtpd_helo_required?" in said and
+              len(said.splitlines()) == 2, "what was mistyped is told: %s" % said)
+    kit.check(signet("conf", "-c", conf, "-X", "smtpd_helo_required", "smtpd_helo_requird") == "", "and mended")
 
     # checking
     kit.check("error" not in signet("check", "-c", conf), "a good configuration")

@@ -96,6 +96,8 @@ def run(env):
     since = s.mark()
     mail("list@mta.test", r"status=sent \(forwarded as ")
     s.wait_log(r"from=<owner-list@mta.test>", since)
+    forwarded = s.wait_log(r"\(forwarded as (\w+)\)", since).group(1)
+    s.wait_log(r"/cleanup\[\d+\]: %s: message-id=<" % forwarded, since)
     s.wait_log(r"to=<sgt-b@mta.test>, .*status=sent", since)
 
     # .forward: a copy and a command, with the user's rights
