@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/text.h"
 #include "hop/conf_check.h"
 #include "maps/conf_check.h"
 #include "role/local/pipe_check.h"
@@ -40,11 +41,11 @@ json_finding(struct buf *out, const struct conf_finding *f)
 	static const char *const words[] = { "note", "warning", "error" };
 
 	buf_addf(out, "{\"severity\": \"%s\", \"file\": ", words[f->severity]);
-	cli_json_string(out, f->file);
+	text_json(out, span_str(f->file));
 	buf_addf(out, ", \"line\": %u, \"text\": ", f->line);
-	cli_json_string(out, f->text);
+	text_json(out, span_str(f->text));
 	buf_add_str(out, ", \"fix\": ");
-	cli_json_string(out, f->fix);
+	text_json(out, span_str(f->fix));
 	buf_addc(out, '}');
 }
 

@@ -26,8 +26,6 @@ int cli_usage(const struct cli *cli, const char *fmt, ...) __attribute__((format
 int cli_fail(const struct cli *cli, int status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Write to standard output; CLI_NO when that fails. */
 int cli_print(const struct cli *cli, struct buf *out);
-/* `text` as a JSON string. */
-void cli_json_string(struct buf *out, const char *text);
 /*
  * Load the configuration, printing what stops it on standard error (warnings stay with
  * `signet check`). NULL when it cannot be used: return CLI_NO. The caller unrefs it.

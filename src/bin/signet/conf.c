@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/fd.h"
+#include "base/text.h"
 #include "conf/show.h"
 #include "conf/words.h"
 #include "signet/cli.h"
@@ -47,19 +48,19 @@ json_item(struct show *s, const struct conf_item *i)
 	static const char *const states[] = { "works", "partial", "not-yet", "obsolete" };
 
 	buf_add_str(&s->out, s->first ? "[\n{\"name\": " : ",\n{\"name\": ");
-	cli_json_string(&s->out, i->name);
+	text_json(&s->out, span_str(i->name));
 	buf_add_str(&s->out, ", \"value\": ");
-	cli_json_string(&s->out, i->value != NULL ? i->value : "");
+	text_json(&s->out, span_str(i->value != NULL ? i->value : ""));
 	buf_add_str(&s->out, ", \"text\": ");
-	cli_json_string(&s->out, i->raw);
+	text_json(&s->out, span_str(i->raw));
 	if (i->row != NULL) {
 		buf_add_str(&s->out, ", \"default\": ");
-		cli_json_string(&s->out, i->row->def);
+		text_json(&s->out, span_str(i->row->def));
 		buf_addf(&s->out, ", \"state\": \"%s\"", states[i->row->state]);
 	}
 	if (i->file != NULL) {
 		buf_add_str(&s->out, ", \"file\": ");
-		cli_json_string(&s->out, i->file);
+		text_json(&s->out, span_str(i->file));
 		buf_addf(&s->out, ", \"line\": %u", i->line);
 	}
 	buf_addc(&s->out, '}');
@@ -186,16 +187,16 @@ static void
 json_service(struct show *s, const struct conf_service *v)
 {
 	buf_add_str(&s->out, s->first ? "[\n{\"name\": " : ",\n{\"name\": ");
-	cli_json_string(&s->out, v->name);
+	text_json(&s->out, span_str(v->name));
 	buf_addf(&s->out, ", \"type\": \"%s\", \"command\": ", type_word(v));
-	cli_json_string(&s->out, v->command);
+	text_json(&s->out, span_str(v->command));
 	buf_add_str(&s->out, ", \"args\": ");
-	cli_json_string(&s->out, v->args);
+	text_json(&s->out, span_str(v->args));
 	buf_add_str(&s->out, ", \"log_tag\": ");
-	cli_json_string(&s->out, v->log_tag);
+	text_json(&s->out, span_str(v->log_tag));
 	buf_addf(&s->out, ", \"maxproc\": %d, \"wakeup\": %d, \"disabled\": %s, \"file\": ", v->maxproc, v->wakeup_s,
 	    v->disabled ? "true" : "false");
-	cli_json_string(&s->out, v->file);
+	text_json(&s->out, span_str(v->file));
 	buf_addf(&s->out, ", \"line\": %u}", v->line);
 	s->first = false;
 }

@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "base/panic.h"
+#include "base/text.h"
 #include "maps/build.h"
 #include "maps/cdb_read.h"
 #include "maps/served.h"
@@ -83,17 +84,17 @@ ask(const struct map_command *m, struct asked *t, struct span key, struct arena 
 }
 
 static void
-print_json(struct buf *out, struct arena *a, struct span key, const struct map_hit *hit)
+print_json(struct buf *out, struct span key, const struct map_hit *hit)
 {
 	buf_add_str(out, "{\"key\": ");
-	cli_json_string(out, arena_cstr(a, key));
+	text_json(out, key);
 	buf_add_str(out, ", \"value\": ");
-	cli_json_string(out, arena_cstr(a, hit->value));
+	text_json(out, hit->value);
 	buf_add_str(out, ", \"table\": ");
-	cli_json_string(out, arena_cstr(a, hit->table));
+	text_json(out, hit->table);
 	if (hit->line > 0) {
 		buf_add_str(out, ", \"file\": ");
-		cli_json_string(out, arena_cstr(a, hit->file));
+		text_json(out, hit->file);
 		buf_addf(out, ", \"line\": %u", hit->line);
 	}
 	buf_add_str(out, "}\n");
@@ -114,7 +115,7 @@ query_one(const struct map_command *m, struct asked *tables, int n, struct span 
 	for (int i = 0; i < n && r == MAP_ABSENT; i++)
 		r = ask(m, &tables[i], key, a, &hit, &why);
 	if (r == MAP_FOUND && m->o.json)
-		print_json(&out, a, key, &hit);
+		print_json(&out, key, &hit);
 	else if (r == MAP_FOUND && with_key)
 		buf_addf(&out, "%.*s\t%.*s\n", SPAN_ARG(key), SPAN_ARG(hit.value));
 	else if (r == MAP_FOUND)

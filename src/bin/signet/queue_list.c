@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/fd.h"
+#include "base/text.h"
 #include "conf/conf.h"
 #include "conf/params.h"
 #include "signet/cli.h"
@@ -43,7 +44,7 @@ add_json(struct buf *out, struct span s)
 
 	buf_init(&text, s.n + 1);
 	add_text(&text, s);
-	cli_json_string(out, buf_cstr(&text));
+	text_json(out, buf_span(&text));
 	buf_release(&text);
 }
 

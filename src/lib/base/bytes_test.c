@@ -284,6 +284,37 @@ test_files(void **state)
 	buf_release(&b);
 }
 
+/* What belongs together stays together, whatever room there is. */
+static void
+test_json_strings(void **state)
+{
+	static const struct { const char *in; size_t max; const char *want; bool cut; } rows[] = {
+		{ "", 0, "\"\"", false }, { "plain", 10, "\"plain\"", false }, { "plain", 5, "\"plain\"", false }, { "12345", 4, "\"1234\"", true },
+		{ "pla\"in\\", 10, "\"pla\\\"in\\\\\"", false }, { "123\"", 4, "\"123\"", true }, { "123\"4", 5, "\"123\\\"\"", true },
+		{ "a\x01\x7f\n\xff" "b", 100, "\"a\\u0001\\u007f\\u000a?b\"", false }, { "a\x01", 6, "\"a\"", true }, { "a\x01", 7, "\"a\\u0001\"", false },
+		{ "12\xc3\xa4", 3, "\"12\"", true }, { "12\xc3\xa4", 4, "\"12\xc3\xa4\"", false }, { "\xc3", 4, "\"?\"", false },
+		{ "\xf0\x9f\x93\xa7", 3, "\"\"", true }, { "\xf0\x9f\x93\xa7", 4, "\"\xf0\x9f\x93\xa7\"", false }, { "\xed\xa0\x80", 9, "\"???\"", false },
+	};
+	struct buf b;
+
+	(void)state;
+	buf_init(&b, 1000);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		buf_clear(&b);
+		assert_int_equal(text_json_cut(&b, span_str(rows[i].in), rows[i].max), rows[i].cut);
+		assert_string_equal(buf_cstr(&b), rows[i].want);
+		if (rows[i].cut)
+			continue;
+		buf_clear(&b);
+		text_json(&b, span_str(rows[i].in));
+		assert_string_equal(buf_cstr(&b), rows[i].want);
+	}
+	buf_clear(&b);
+	text_json(&b, span_of("a\0b", 3));
+	assert_string_equal(buf_cstr(&b), "\"a\\u0000b\"");
+	buf_release(&b);
+}
+
 static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_numbers),
 	KIT_TEST(test_search_and_split),
@@ -292,6 +323,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_rd_is_sticky),
 	KIT_TEST(test_codecs_round_trip),
 	KIT_TEST(test_decoders_refuse),
+	KIT_TEST(test_json_strings),
 	KIT_TEST(test_ioq_keeps_order_and_bound),
 	KIT_TEST(test_log_lines_are_clean),
 	KIT_TEST(test_fault),

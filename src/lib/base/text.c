@@ -1,5 +1,7 @@
-/* Hex, base64 and xtext. */
+/* Hex, base64, xtext and JSON strings. */
 #include "base/text.h"
+
+#include <stdio.h>
 
 static const char hex_low[] = "0123456789abcdef";
 static const char hex_up[] = "0123456789ABCDEF";
@@ -142,4 +144,67 @@ text_unxtext(struct buf *out, struct span s)
 			return false;
 	}
 	return true;
+}
+
+/* ---- JSON strings */
+
+static bool
+is_plain(char c)
+{
+	return c >= ' ' && c < 0x7f && c != '"' && c != '\\';
+}
+
+/* Bytes of the UTF-8 character at the start of `s`; 0 = none. */
+static size_t
+character(struct span s)
+{
+	for (size_t n = 1; n <= 4 && n <= s.n; n++)
+		if (span_is_utf8(span_slice(s, 0, n)))
+			return n;
+	return 0;
+}
+
+/* What stands for the one character at the start of `s`, which is not plain; how many bytes of `s` it takes. */
+static struct span
+json_piece(struct span s, char escape[8], size_t *taken_r)
+{
+	size_t n = character(s);
+
+	*taken_r = n > 0 ? n : 1;
+	if (n == 0)
+		return SPAN("?");
+	if (n > 1)
+		return span_slice(s, 0, n);
+	if (s.p[0] == '"' || s.p[0] == '\\')
+		return span_of(escape, (size_t)snprintf(escape, 8, "\\%c", s.p[0]));
+	return span_of(escape, (size_t)snprintf(escape, 8, "\\u%04x", (unsigned char)s.p[0]));
+}
+
+bool
+text_json_cut(struct buf *out, struct span s, size_t max)
+{
+	char escape[8];
+
+	buf_addc(out, '"');
+	while (s.n > 0) {
+		struct span piece;
+		size_t n = 0;
+
+		while (n < s.n && n < max && is_plain(s.p[n]))
+			n++;
+		piece = n > 0 ? span_slice(s, 0, n) : json_piece(s, escape, &n);
+		if (piece.n > max)
+			break;
+		buf_add_span(out, piece);
+		max -= piece.n;
+		s = span_from(s, n);
+	}
+	buf_addc(out, '"');
+	return s.n > 0;
+}
+
+void
+text_json(struct buf *out, struct span s)
+{
+	(void)text_json_cut(out, s, SIZE_MAX);
 }

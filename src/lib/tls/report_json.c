@@ -1,40 +1,10 @@
 /* Datagrams of protocol 1 of libtlsrpt: keys, order and numbers as that library writes them. */
 #include <stdio.h>
 
+#include "base/text.h"
 #include "tls/report.h"
-#include "tls/why.h"
 
 enum { NAME_BYTES = 255, ADDRESS_BYTES = 64, REASON_BYTES = 128, TAIL_BYTES = 2048 };
-
-/* `s` as a JSON string, all of it; bytes that are no UTF-8 become '?' (RFC 7493 section 2.1). */
-static void
-put_string(struct buf *out, struct span s)
-{
-	size_t from = 0, n;
-
-	buf_addc(out, '"');
-	for (size_t i = 0; i < s.n; i += n) {
-		char c = s.p[i];
-
-		for (n = 1; n < 4 && i + n < s.n && !span_is_utf8(span_slice(s, i, i + n)); n++)
-			;
-		if (!span_is_utf8(span_slice(s, i, i + n)))
-			n = 0;
-		if (n > 0 && c != '"' && c != '\\' && (unsigned char)c >= ' ' && c != 0x7f)
-			continue;
-		buf_add_span(out, span_slice(s, from, i));
-		if (n == 0)
-			buf_addc(out, '?');
-		else if (c == '"' || c == '\\')
-			buf_addf(out, "\\%c", c);
-		else
-			buf_addf(out, "\\u%04x", (unsigned char)c);
-		n = 1;
-		from = i + 1;
-	}
-	buf_add_span(out, span_from(s, from));
-	buf_addc(out, '"');
-}
 
 static void
 member(struct buf *out, const char *name, struct span value, size_t max)
@@ -42,7 +12,7 @@ member(struct buf *out, const char *name, struct span value, size_t max)
 	if (value.n == 0)
 		return;
 	buf_addf(out, ",\"%s\":", name);
-	(void)tls_why_string(out, value, max);
+	(void)text_json_cut(out, value, max);
 }
 
 /* Whole strings only: half a TLSA record would be another one. How many have no room. */
@@ -55,7 +25,7 @@ list(struct buf *out, const char *name, const struct span *v, size_t n)
 	buf_init(&one, TLS_REPORT_POLICIES_MAX);
 	for (size_t i = 0; i < n; i++) {
 		buf_clear(&one);
-		put_string(&one, v[i]);
+		text_json(&one, v[i]);
 		if (one.full || out->n + one.n + TAIL_BYTES > TLS_REPORT_POLICIES_MAX) {
 			left_out++;
 			continue;
@@ -105,9 +75,9 @@ void
 tls_report_write(struct buf *out, struct span domain, struct span record, struct span policies)
 {
 	buf_add_str(out, "{\"dpv\":\"1\",\"d\":");
-	(void)tls_why_string(out, domain, NAME_BYTES);
+	(void)text_json_cut(out, domain, NAME_BYTES);
 	buf_add_str(out, ",\"pr\":");
-	put_string(out, record);
+	text_json(out, record);
 	buf_add_str(out, ",\"policies\":");
 	buf_add_span(out, policies);
 	buf_addc(out, '}');

@@ -298,7 +298,7 @@ datagrams(void **state)
 	assert_int_equal(left_out, 0);
 	assert_non_null(strstr(write_it(&sts, &failure, &peer, &left_out), "[{\"policy-type\":2,\"policy-domain\":\"example.org\",\"policy-string\":[\"3 1 1 0AFF\"],"
 	    "\"mx-host\":[\"*.example.org\",\"mx\\\"\\\\\\u0001\\u007f?\xc3\xa4.example\"],\"failure-details\":[{\"c\":205,\"s\":\"192.0.2.1\",\"n\":\"mx.example.org\","
-	    "\"h\":\"hello\\\"?\",\"r\":\"2001:db8::1\",\"f\":\"tls-handshake-failure\"}],\"t\":1,\"f\":1}]}"));
+	    "\"h\":\"hello\\\"\\u000a\",\"r\":\"2001:db8::1\",\"f\":\"tls-handshake-failure\"}],\"t\":1,\"f\":1}]}"));
 	assert_non_null(strstr(write_it(&none, &(struct tls_report_event){ .code = TLS_REPORT_DANE_REQUIRED }, &nobody, &left_out),
 	    "[{\"policy-type\":9,\"policy-domain\":\"example.org\",\"failure-details\":[{\"c\":306}],\"t\":1,\"f\":1}]}"));
 }

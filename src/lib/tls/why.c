@@ -4,65 +4,10 @@
 #include <openssl/x509.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "tls/ladder.h"
 
 enum { CHAIN_MAX = 3, NAME_MAX_SHOWN = 48, STEP_MAX_SHOWN = 60, RECORD_MAX_SHOWN = 56 };
-
-/* Bytes of the UTF-8 character at the start of `s`; 0 = none. */
-static size_t
-character(struct span s)
-{
-	for (size_t n = 1; n <= 4 && n <= s.n; n++)
-		if (span_is_utf8(span_slice(s, 0, n)))
-			return n;
-	return 0;
-}
-
-/* How much of the start of `s` stands for itself, `max` at most. */
-static size_t
-plain(struct span s, size_t max)
-{
-	size_t n = 0;
-
-	while (n < s.n && n < max && s.p[n] >= ' ' && s.p[n] < 0x7f && s.p[n] != '"' && s.p[n] != '\\')
-		n++;
-	return n;
-}
-
-bool
-tls_why_string(struct buf *out, struct span s, size_t max)
-{
-	size_t used = 0;
-
-	buf_addc(out, '"');
-	while (s.n > 0) {
-		size_t run = plain(s, max - used), n = character(span_from(s, run));
-		char c;
-		bool quoted;
-
-		buf_add_span(out, span_slice(s, 0, run));
-		used += run;
-		s = span_from(s, run);
-		if (s.n == 0 || used == max)
-			break;
-		c = n == 1 ? s.p[0] : n == 0 ? '?' : 'x';
-		quoted = c == '"' || c == '\\';
-		if (n == 1 && ((unsigned char)c < ' ' || c == 0x7f))
-			c = '?';
-		if (used + (n > 1 ? n : 1) + quoted > max)
-			break;
-		if (quoted)
-			buf_addc(out, '\\');
-		if (n > 1)
-			buf_add_span(out, span_slice(s, 0, n));
-		else
-			buf_addc(out, c);
-		used += (n > 1 ? n : 1) + quoted;
-		s = span_from(s, n == 0 ? 1 : n);
-	}
-	buf_addc(out, '"');
-	return s.n > 0;
-}
 
 /* ,"name":"value" when there is a value and room. False when it had to be cut or left out. */
 static bool
@@ -77,7 +22,7 @@ member(struct buf *out, const char *name, struct span value, size_t max)
 	if (max > room - strlen(name) - 8)
 		max = room - strlen(name) - 8;
 	buf_addf(out, ",\"%s\":", name);
-	return !tls_why_string(out, value, max);
+	return !text_json_cut(out, value, max);
 }
 
 static void
@@ -107,7 +52,7 @@ chain(struct buf *out, SSL *ssl)
 		X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, cn, sizeof(cn));
 		tls_cert_digest(cert, "sha256", &digest);
 		buf_add_str(out, i == 0 ? ",\"chain\":[[" : ",[");
-		tls_why_string(out, span_str(cn), NAME_MAX_SHOWN);
+		text_json_cut(out, span_str(cn), NAME_MAX_SHOWN);
 		buf_add_str(out, ",\"");
 		for (size_t k = 0; k < 16 && k < digest.n; k++)
 			buf_addf(out, "%02x", digest.bytes[k]);
@@ -152,11 +97,11 @@ trail(struct buf *out, const struct tls_decision *d)
 		if (out->n + strlen(s->rule) + 2 * STEP_MAX_SHOWN + 32 > TLS_WHY_PEER_MAX)
 			break;
 		buf_add_str(out, i == 0 ? ",\"trail\":[[" : ",[");
-		tls_why_string(out, span_str(s->rule), STEP_MAX_SHOWN);
+		text_json_cut(out, span_str(s->rule), STEP_MAX_SHOWN);
 		buf_addc(out, ',');
-		tls_why_string(out, s->result, STEP_MAX_SHOWN);
+		text_json_cut(out, s->result, STEP_MAX_SHOWN);
 		buf_addc(out, ',');
-		tls_why_string(out, s->source, STEP_MAX_SHOWN);
+		text_json_cut(out, s->source, STEP_MAX_SHOWN);
 		buf_addc(out, ']');
 	}
 	if (i > 0)
@@ -171,7 +116,7 @@ server(struct buf *out, const struct tls_why_peer *p)
 	bool whole;
 
 	buf_add_str(out, "\"host\":");
-	whole = !tls_why_string(out, p->host, 80);
+	whole = !text_json_cut(out, p->host, 80);
 	whole &= member(out, "address", p->address, 64);
 	if (p->port != 0)
 		buf_addf(out, ",\"port\":%u", p->port);
@@ -216,7 +161,7 @@ put_recipient(struct buf *out, struct span to, bool first, size_t room)
 	bool ok;
 
 	buf_init(&one, TLS_WHY_RCPT_MAX + 3);
-	(void)tls_why_string(&one, to, TLS_WHY_RCPT_MAX);
+	(void)text_json_cut(&one, to, TLS_WHY_RCPT_MAX);
 	ok = one.n + (first ? sizeof(",\"to\":[]") - 1 : 1) <= room;
 	if (ok)
 		buf_addf(out, "%s%.*s", first ? ",\"to\":[" : ",", SPAN_ARG(buf_span(&one)));
@@ -247,9 +192,9 @@ tls_why_write(struct buf *out, const struct tls_why *w)
 	size_t listed;
 
 	buf_addf(out, "{\"time\":%lld,\"queue_id\":", (long long)(w->wall_us / US_PER_S));
-	tls_why_string(out, w->qid, 24);
+	text_json_cut(out, w->qid, 24);
 	buf_add_str(out, ",\"nexthop\":");
-	tls_why_string(out, w->nexthop, 80);
+	text_json_cut(out, w->nexthop, 80);
 	buf_addf(out, ",\"recipients\":%u", w->rcpts);
 	if (w->continued)
 		buf_add_str(out, ",\"continued\":true");
@@ -260,9 +205,9 @@ tls_why_write(struct buf *out, const struct tls_why *w)
 		buf_addf(out, ",\"tried\":%u", w->tried);
 	}
 	buf_addf(out, ",\"outcome\":\"%s\",\"dsn\":", w->outcome);
-	tls_why_string(out, w->dsn, 12);
+	text_json_cut(out, w->dsn, 12);
 	buf_add_str(out, ",\"text\":");
-	tls_why_string(out, w->text, 110);
+	text_json_cut(out, w->text, 110);
 	listed = recipients(out, w);
 	buf_add_str(out, "}\n");
 	return listed;

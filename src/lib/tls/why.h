@@ -50,6 +50,3 @@ struct tls_why {
 size_t tls_why_write(struct buf *out, const struct tls_why *w);
 /* Of the same server, when a record about it is there already: host, address, port, level, tls. */
 void tls_why_write_brief(struct buf *out, const struct tls_why_peer *p);
-
-/* `s` as a JSON string of at most `max` bytes within the quotes: control and non-UTF-8 bytes become '?'. True when it was cut. */
-bool tls_why_string(struct buf *out, struct span s, size_t max);

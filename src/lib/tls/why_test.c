@@ -53,23 +53,6 @@ assert_record(void)
 	assert_true(span_is_utf8(buf_span(&out)));
 }
 
-static void
-test_strings(void **state)
-{
-	static const struct { const char *in; size_t max; const char *want; bool cut; } rows[] = {
-		{ "plain", 10, "\"plain\"", false }, { "pla\"in\\", 10, "\"pla\\\"in\\\\\"", false }, { "a\x01\x7f\xff" "b", 10, "\"a???b\"", false },
-		{ "12345", 4, "\"1234\"", true }, { "12\xc3\xa4", 3, "\"12\"", true }, { "12\xc3\xa4", 4, "\"12\xc3\xa4\"", false }, { "123\"", 4, "\"123\"", true },
-	};
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		buf_init(&out, 1000);
-		assert_int_equal(tls_why_string(&out, span_str(rows[i].in), rows[i].max), rows[i].cut);
-		assert_string_equal(buf_cstr(&out), rows[i].want);
-		buf_release(&out);
-	}
-}
-
 /* Every text as long as it comes, in bytes that need room. */
 static void
 test_the_longest_fits(void **state)
@@ -201,8 +184,7 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		KIT_TEST(test_strings),
-		KIT_TEST(test_the_longest_fits),
+			KIT_TEST(test_the_longest_fits),
 		KIT_TEST(test_a_plain_record),
 		KIT_TEST(test_many_recipients),
 	};
