@@ -310,6 +310,8 @@ show_demands(struct buf *out, const struct tls_decision *d, struct arena *a)
 	sub(out, "SNI", d->sni.n > 0 ? d->sni : SPAN("none"));
 }
 
+enum { SHORT_KEYS = TLS_WEAK_RSA1024 | TLS_WEAK_DH1024 };
+
 static void
 show_outcomes(struct buf *out, const struct tls_decision *d, const char *peer, struct arena *a)
 {
@@ -321,8 +323,10 @@ show_outcomes(struct buf *out, const struct tls_decision *d, const char *peer, s
 		sub(out, "plainer TLS", arena_printf(a, "%.*s (where only that works, it comes first for 24 h)",
 		    SPAN_ARG(tls_ladder_text(d, a))));
 	sub(out, "handshake", outcome_text(d, HOP_EVENT_HANDSHAKE, peer, a));
-	if (d->must_match || tls_level_needs_tls(d->level))
+	if (d->must_match)
 		sub(out, "no match", outcome_text(d, HOP_EVENT_MISMATCH, peer, a));
+	else if (tls_level_needs_tls(d->level) && (d->weak & SHORT_KEYS) != SHORT_KEYS)
+		sub(out, "weak keys", outcome_text(d, HOP_EVENT_MISMATCH, peer, a));
 	sub(out, "in the log", arena_printf(a, "%s TLS connection established to ...; %.*s", trust_when_matched[d->level],
 	    SPAN_ARG(field_text(d, a))));
 }

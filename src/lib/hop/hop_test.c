@@ -689,7 +689,8 @@ test_outcomes(void **state)
 {
 	static const char clear_no[] = "clear - tls=%s:none", no[] = "defer 4.7.4 TLS is required, but was not offered by host P tls=!%s",
 	    refused[] = "defer 4.7.5 TLS is required, but host P refused to start TLS tls=!%s",
-	    handshake[] = "defer 4.7.5 Cannot start TLS: handshake failure tls=!%s", mismatch[] = "defer 4.7.5 Server certificate not verified tls=!%s";
+	    handshake[] = "defer 4.7.5 Cannot start TLS: handshake failure tls=!%s", mismatch[] = "defer 4.7.5 Server certificate not verified tls=!%s",
+	    weak[] = "defer 4.7.5 Server key or DH group is shorter than the policy allows tls=!%s";
 	static const struct {
 		enum tls_level asked, level;
 		enum hop_event event;
@@ -704,7 +705,7 @@ test_outcomes(void **state)
 		{ TLS_LEVEL_DANE, TLS_LEVEL_MAY, HOP_EVENT_NOT_OFFERED, "clear - tls=dane:none" },
 		{ TLS_LEVEL_DANE, TLS_LEVEL_MAY, HOP_EVENT_HANDSHAKE, "clear-later 4.7.5 Cannot start TLS: handshake failure tls=dane:may?" },
 		{ TLS_LEVEL_ENCRYPT, TLS_LEVEL_ENCRYPT, HOP_EVENT_NOT_OFFERED, no }, { TLS_LEVEL_ENCRYPT, TLS_LEVEL_ENCRYPT, HOP_EVENT_REFUSED, refused },
-		{ TLS_LEVEL_ENCRYPT, TLS_LEVEL_ENCRYPT, HOP_EVENT_HANDSHAKE, handshake },
+		{ TLS_LEVEL_ENCRYPT, TLS_LEVEL_ENCRYPT, HOP_EVENT_HANDSHAKE, handshake }, { TLS_LEVEL_ENCRYPT, TLS_LEVEL_ENCRYPT, HOP_EVENT_MISMATCH, weak },
 		{ TLS_LEVEL_FINGERPRINT, TLS_LEVEL_FINGERPRINT, HOP_EVENT_NOT_OFFERED, no }, { TLS_LEVEL_FINGERPRINT, TLS_LEVEL_FINGERPRINT, HOP_EVENT_MISMATCH, mismatch },
 		{ TLS_LEVEL_DANE, TLS_LEVEL_DANE, HOP_EVENT_NOT_OFFERED, no }, { TLS_LEVEL_DANE, TLS_LEVEL_DANE, HOP_EVENT_REFUSED, refused },
 		{ TLS_LEVEL_DANE, TLS_LEVEL_DANE, HOP_EVENT_HANDSHAKE, handshake }, { TLS_LEVEL_DANE, TLS_LEVEL_DANE, HOP_EVENT_MISMATCH, mismatch },
@@ -720,7 +721,7 @@ test_outcomes(void **state)
 	(void)state;
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		bool needs = tls_level_needs_tls(cases[i].level);
-		struct tls_decision d = { .asked = cases[i].asked, .level = cases[i].level,
+		struct tls_decision d = { .asked = cases[i].asked, .level = cases[i].level, .must_match = cases[i].level > TLS_LEVEL_ENCRYPT,
 			.on_no_starttls = needs ? TLS_NEXT_DEFER : TLS_NEXT_CLEAR, .on_starttls_refused = needs ? TLS_NEXT_DEFER : TLS_NEXT_CLEAR,
 			.on_handshake_failure = needs ? TLS_NEXT_DEFER : TLS_NEXT_CLEAR_LATER, .on_mismatch = needs ? TLS_NEXT_DEFER : TLS_NEXT_CLEAR };
 		struct hop_outcome o;

@@ -56,7 +56,7 @@ hop_outcome(const struct tls_decision *d, enum hop_event ev, const char *peer, s
 	case HOP_EVENT_MISMATCH:
 		o_r->next = d->on_mismatch;
 		field(o_r, d, "!", "");
-		fail(o_r, "4.7.5", "Server certificate not verified", "", "");
+		fail(o_r, "4.7.5", d->must_match ? "Server certificate not verified" : "Server key or DH group is shorter than the policy allows", "", "");
 		return;
 	case HOP_EVENT_LOST:
 		o_r->next = TLS_NEXT_DEFER;

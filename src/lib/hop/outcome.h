@@ -11,7 +11,7 @@ enum hop_event {
 	HOP_EVENT_NOT_OFFERED,  /* no STARTTLS in the answer to EHLO; also when TLS is not tried at all */
 	HOP_EVENT_REFUSED,      /* STARTTLS was answered by other than 2xx and 421 */
 	HOP_EVENT_HANDSHAKE,    /* it failed; also 421, silence or a closed connection after STARTTLS */
-	HOP_EVENT_MISMATCH,
+	HOP_EVENT_MISMATCH,     /* it is not who it should be, or its keys are too weak; at level encrypt only the latter */
 	HOP_EVENT_LOST,         /* no connection, or lost before any of these */
 };
 

@@ -437,6 +437,8 @@ def run(env):
                  "mx.dane.example (TLSA base domain)", "4.7.5 Server certificate not verified (tls=!dane)",
                  "TLS is required, but was not offered by host mx.dane.example[127.0.1.", "Verified TLS connection established"):
         kit.check(part in text, "no %r in\n%s" % (part, text))
+    text = s.cli("tls", "explain", "encrypt.example")
+    kit.check(" weak keys " in text and "4.7.5 Server key or DH group is shorter than the policy allows (tls=!encrypt)" in text and "no match" not in text, text)
     text = s.cli("tls", "explain", "fbnx.example")
     for part in ("next hop 1      fbnx.example\n", "Host not found; the next hop that follows is tried\n", "next hop 2      [mx.fbrelay.example] (fallback relay, "):
         kit.check(part in text, "no %r in\n%s" % (part, text))
