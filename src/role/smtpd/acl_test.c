@@ -295,7 +295,7 @@ static const struct rcpt_case {
 	    "[warning access table entry for \"joe@here.example\": unknown or unusable action \"FROB\": unknown restriction \"FROB\"] "
 	    "451 4.3.5 Server configuration error" },
 	{ "and no warning under warn_if_reject", RCPT "warn_if_reject check_recipient_access inline:{ {joe@here.example=FROB} }, permit\n",
-	    "joe@here.example", "[warning access table entry for \"joe@here.example\": unknown or unusable action \"FROB\"] "
+	    "joe@here.example", "[warning access table entry for \"joe@here.example\": unknown or unusable action \"FROB\": unknown restriction \"FROB\"] "
 	    "451 4.3.5 Server configuration error" },
 	{ "a failing table defers", RCPT "check_recipient_access fail:x\n", "joe@here.example", NULL },
 	{ "DNS list with reason", RCPT "reject_rbl_client bl.example\n", "joe@here.example",
