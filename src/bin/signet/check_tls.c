@@ -1,4 +1,5 @@
 /* signet check: anchors, digests and protocols; levels that keep mail out. */
+#include <dirent.h>
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -78,6 +79,26 @@ check_anchors(const struct tls_check *t, const char *name)
 	ERR_clear_error();
 }
 
+/* "1a2b3c4d.0": only what is named so is found. */
+static void
+check_hashed(const struct tls_check *t, const char *name)
+{
+	const struct conf_item *i = wanted(t, name);
+	struct dirent *e;
+	DIR *dir = i != NULL ? opendir(i->value) : NULL;
+	bool found = false;
+	char fix[4200];
+
+	if (dir == NULL)
+		return;                 /* said by check_files() */
+	while (!found && (e = readdir(dir)) != NULL)
+		found = strlen(e->d_name) > 9 && strspn(e->d_name, "0123456789abcdef") == 8 && e->d_name[8] == '.';
+	closedir(dir);
+	snprintf(fix, sizeof(fix), "openssl rehash %s", i->value);
+	if (!found)
+		check_say(t->c, CONF_WARNING, i, fix, "%s: no certificate is named by its hash there, so none is trusted", i->value);
+}
+
 static void
 check_digest(const struct tls_check *t, const char *name)
 {
@@ -108,6 +129,7 @@ check_side(const struct tls_check *t, const char *prefix)
 	check_anchors(t, a);
 	snprintf(a, sizeof(a), "%s_CApath", prefix);
 	check_files(t, a);
+	check_hashed(t, a);
 	snprintf(a, sizeof(a), "%s_fingerprint_digest", prefix);
 	check_digest(t, a);
 	snprintf(a, sizeof(a), "%s_protocols", prefix);

@@ -145,6 +145,7 @@ load_dir(X509_STORE *store, const char *what, const char *path, struct fault *wh
 	DIR *dir = opendir(path);
 	char file[PATH_MAX];
 	struct dirent *e;
+	unsigned found = 0;
 
 	if (dir == NULL)
 		return fault_set(why, NULL, "%s: %s: %s", what, path, fd_error(-errno));
@@ -152,10 +153,13 @@ load_dir(X509_STORE *store, const char *what, const char *path, struct fault *wh
 		if (!is_hash_name(span_str(e->d_name)))
 			continue;
 		snprintf(file, sizeof(file), "%s/%s", path, e->d_name);
+		found++;
 		if (X509_STORE_load_file(store, file) != 1)
 			log_warning(NULL, "%s: %s: %s", what, file, tls_library_error());
 	}
 	closedir(dir);
+	if (found == 0 && strcmp(what, "smtpd_tls_CApath") == 0)
+		log_warning(NULL, "%s: %s: no certificate is named by its hash there, so none is trusted: openssl rehash %s", what, path, path);
 	ERR_clear_error();
 	return true;
 }

@@ -1,5 +1,7 @@
 """signet check reads smtpd_tls_policy_maps: values that make no sense, names that relax, clients without STARTTLS."""
+import os
 import re
+import shutil
 
 import kit
 from client_kit import Swaks
@@ -122,6 +124,9 @@ def words(env, cert, key):
     env.write("words/etc/senders", "a.example tls_require encript\nb.example tls_require\nc.example tls_require verify match=hostname\nd.example tls_require { encrypt bits=256 }\n")
     small = env.path("dh512.pem")
     env.openssl("dhparam", "-out", small, "512")
+    unhashed = env.path("unhashed")
+    os.mkdir(unhashed)
+    shutil.copy(env.ca(), unhashed)
     s = env.signet("words", start=False)
     for text, want in (
             (base + "smtpd_tls_security_level = verify\n", [r"warning: .*smtpd_tls_security_level: fingerprint, verify and secure are for clients: it is taken for encrypt"]),
@@ -131,6 +136,8 @@ def words(env, cert, key):
             (base + "smtpd_tls_security_level = may\ntls_session_ticket_cipher = aes-256-gcm\n", [r'error: .*tls_session_ticket_cipher: "aes-256-gcm" is not a CBC cipher']),
             (base + "smtpd_tls_security_level = may\ntls_eecdh_auto_curves = X25519 curve9\n", [r'warning: .*tls_eecdh_auto_curves: this TLS library knows no curve "curve9"']),
             (base + "smtpd_tls_security_level = may\nsmtpd_tls_dh1024_param_file = %s\n" % small, [r"warning: .*dh512\.pem: 512 bits are too few for the TLS library"]),
+            (base + "smtpd_tls_security_level = may\nsmtpd_tls_ask_ccert = yes\nsmtpd_tls_CApath = %s\n" % unhashed,
+             [r"warning: smtpd_tls_CApath: \S+: no certificate is named by its hash there, so none is trusted \(openssl rehash "]),
             ("smtpd_tls_wrappermode = yes\n", [r"warning: service \S+ has no certificate: every client is turned away"]),
             ("smtpd_tls_security_level = encrypt\n", [r"warning: service \S+ has no certificate: it demands TLS and cannot offer it"]),
             (policy + "unix:private/nobody\n", [r"warning: .*check_policy_service unix:private/nobody: nobody answers"]),
@@ -143,11 +150,12 @@ def words(env, cert, key):
         kit.check(all(re.search(w, out) for w in want), "%s: %s" % (text, out))
         kit.check(len(re.findall(r": (?:error|warning): ", out)) == len(want), "one line each: %s: %s" % (text, out))
     # and what the start makes of them: better no TLS than a handshake that never works
-    s.set(base + "smtpd_tls_security_level = may\nsmtpd_tls_protocols = !TLSv1, !TLSv1.1, !TLSv1.2, !TLSv1.3\nsmtpd_tls_dh1024_param_file = %s\n" % small,
+    s.set(base + "smtpd_tls_security_level = may\nsmtpd_tls_protocols = !TLSv1, !TLSv1.1, !TLSv1.2, !TLSv1.3\nsmtpd_tls_dh1024_param_file = %s\nsmtpd_tls_CApath = %s\n" % (small, unhashed),
           kit.MASTER_CF.format(smtp="127.0.0.1:587") + "127.0.0.1:588 inet n - n - - smtpd -o smtpd_tls_protocols=TLSv1.2\n")
     s.start()
     s.wait_log(r"TLS won't be enabled: smtpd_tls_protocols: .* leaves no protocol")
     kit.check("STARTTLS" not in Swaks(port=587, until="EHLO").out, "announced without a protocol")
+    s.wait_log(r"warning: smtpd_tls_CApath: \S+: no certificate is named by its hash there, so none is trusted: openssl rehash ")
     s.wait_log(r"warning: smtpd_tls_dh1024_param_file: \S+dh512\.pem: a group of less than 1024 bits is not taken by the TLS library; the library chooses the group")
     s.stop()
 
