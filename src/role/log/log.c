@@ -44,6 +44,7 @@ struct stream {
 struct entry {
 	int64_t wall_us;
 	size_t at, n;
+	bool held;                      /* since the last time */
 };
 
 struct logger {
@@ -203,14 +204,33 @@ by_time(const void *a, const void *b)
 	return x->at < y->at ? -1 : 1;
 }
 
+/*
+ * What is older than the last look at the streams, in order. A newer line may be the answer to one that its process wrote after we had looked
+ * there: it waits for the next time, and never longer, whatever the clock does.
+ */
 static void
-write_entries(struct logger *l)
+write_entries(struct logger *l, int64_t before_us)
 {
+	struct buf later;
+	size_t n = 0;
+
 	qsort(l->entries, l->n_entries, sizeof(*l->entries), by_time);
-	for (size_t i = 0; i < l->n_entries; i++)
-		one_record(l, span_of(l->text.p + l->entries[i].at, l->entries[i].n));
-	l->n_entries = 0;
+	buf_init(&later, l->text.max);
+	for (size_t i = 0; i < l->n_entries; i++) {
+		struct entry e = l->entries[i];
+		struct span record = span_of(l->text.p + e.at, e.n);
+
+		if (e.held || e.wall_us < before_us) {
+			one_record(l, record);
+		} else {
+			l->entries[n++] = (struct entry){ e.wall_us, later.n, e.n, true };
+			buf_add_span(&later, record);
+		}
+	}
+	l->n_entries = n;
 	buf_clear(&l->text);
+	buf_add_span(&l->text, buf_span(&later));
+	buf_release(&later);
 	file_flush(l);
 }
 
@@ -220,7 +240,7 @@ keep(struct logger *l, struct span record)
 	struct rd r = rd_init(record);
 
 	if (l->text.n + record.n > STREAM_MAX)
-		write_entries(l);
+		write_entries(l, INT64_MAX);
 	if (l->n_entries == l->entries_room) {
 		l->entries_room = 2 * l->entries_room + 256;
 		l->entries = realloc(l->entries, l->entries_room * sizeof(*l->entries));
@@ -228,7 +248,7 @@ keep(struct logger *l, struct span record)
 			panic("out of memory");
 	}
 	rd_u32(&r);
-	l->entries[l->n_entries++] = (struct entry){ (int64_t)rd_u64(&r), l->text.n, record.n };
+	l->entries[l->n_entries++] = (struct entry){ (int64_t)rd_u64(&r), l->text.n, record.n, false };
 	buf_add(&l->text, record.p, record.n);
 }
 
@@ -289,6 +309,7 @@ stream_read_all(struct stream *s)
 static ssize_t
 read_streams(struct logger *l, bool all)
 {
+	int64_t begun_us = all ? INT64_MAX : clock_wall_us();
 	ssize_t most = 0;
 
 	LIST_EACH(n, &l->streams) {
@@ -303,7 +324,7 @@ read_streams(struct logger *l, bool all)
 			loop_fd_want(&s->watch, LOOP_READ);
 		most = got > most ? got : most;
 	}
-	write_entries(l);
+	write_entries(l, begun_us);
 	return most;
 }
 
@@ -313,7 +334,7 @@ on_pause_over(void *ctx)
 	struct logger *l = ctx;
 	ssize_t most = read_streams(l, false);
 
-	if (most > 0)
+	if (most > 0 || l->n_entries > 0)
 		loop_timer_set_ms(&l->pause, most >= BUSY ? BUSY_MS : PAUSE_MS);
 }
 
