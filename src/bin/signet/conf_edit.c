@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/fd.h"
+#include "conf/conf.h"
 #include "signet/cli.h"
 
 #define MAIN_MAX (4U << 20)
@@ -27,15 +28,6 @@ struct edit {
 };
 
 static bool
-is_name(struct span s)
-{
-	for (size_t i = 0; i < s.n; i++)
-		if (!ascii_isalnum(s.p[i]) && memchr("_-.", s.p[i], 3) == NULL)
-			return false;
-	return s.n > 0;
-}
-
-static bool
 parse_change(const struct edit *e, const char *arg, struct change *c)
 {
 	bool has_value = span_cut(span_str(arg), '=', &c->name, &c->value);
@@ -43,7 +35,7 @@ parse_change(const struct edit *e, const char *arg, struct change *c)
 	c->name = span_trim(c->name);
 	c->value = span_trim(c->value);
 	c->written = false;
-	if (has_value != (e->how == CONF_EDIT_SET) || !is_name(c->name) || strpbrk(arg, "\r\n") != NULL) {
+	if (has_value != (e->how == CONF_EDIT_SET) || !conf_is_name(c->name) || strpbrk(arg, "\r\n") != NULL) {
 		cli_usage(e->cli, e->how == CONF_EDIT_SET ? "this is not NAME=VALUE: %s" : "this is no name: %s", arg);
 		return false;
 	}

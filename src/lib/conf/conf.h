@@ -48,6 +48,9 @@ void conf_report_add(struct conf_report *r, enum conf_severity severity, const c
 /* "file:line: error: text (fix)", one line each; `least` leaves out what is less severe. */
 void conf_report_print(const struct conf_report *r, enum conf_severity least, struct buf *out);
 
+/* Can it stand before "=" in main.cf? Transports may be called a-b, and their parameters begin with their name. */
+bool conf_is_name(struct span s);
+
 enum conf_service_type {
 	CONF_SERVICE_INET,
 	CONF_SERVICE_UNIX,

@@ -50,9 +50,8 @@ conf_defs_release(struct conf_defs *d)
 	*d = (struct conf_defs){ .list = NULL };
 }
 
-/* Transports may be called a-b, and their parameters begin with their name. */
-static bool
-is_name(struct span s)
+bool
+conf_is_name(struct span s)
 {
 	for (size_t i = 0; i < s.n; i++)
 		if (!ascii_isalnum(s.p[i]) && memchr("_-.", s.p[i], 3) == NULL)
@@ -77,7 +76,7 @@ read_line(struct conf_loading *l, struct span line, unsigned number)
 		return;
 	}
 	name = span_trim(name);
-	if (!is_name(name)) {
+	if (!conf_is_name(name)) {
 		conf_report_add(l->report, CONF_ERROR, l->main_file, number,
 		    "names consist of letters, digits, _, - and .", "this is no name: \"%.*s\"",
 		    (int)(name.n < 60 ? name.n : 60), name.p);

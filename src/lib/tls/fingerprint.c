@@ -96,13 +96,12 @@ tls_cert_digest(X509 *cert, const char *digest_name, struct tls_digest *d_r)
 	return true;
 }
 
-bool
-tls_key_digest(EVP_PKEY *key, const char *digest_name, struct tls_digest *d_r)
+/* Of a key's DER form, which is freed; `len` <= 0 = there is none. */
+static bool
+digest_der(unsigned char *der, int len, const char *digest_name, struct tls_digest *d_r)
 {
 	const EVP_MD *md = EVP_get_digestbyname(digest_name);
-	unsigned char *der = NULL;
 	unsigned n = 0;
-	int len = i2d_PUBKEY(key, &der);
 	bool ok = md != NULL && len > 0;
 
 	memset(d_r, 0, sizeof(*d_r));
@@ -113,19 +112,21 @@ tls_key_digest(EVP_PKEY *key, const char *digest_name, struct tls_digest *d_r)
 }
 
 bool
+tls_key_digest(EVP_PKEY *key, const char *digest_name, struct tls_digest *d_r)
+{
+	unsigned char *der = NULL;
+	int len = i2d_PUBKEY(key, &der);
+
+	return digest_der(der, len, digest_name, d_r);
+}
+
+bool
 tls_pkey_digest(X509 *cert, const char *digest_name, struct tls_digest *d_r)
 {
-	const EVP_MD *md = EVP_get_digestbyname(digest_name);
 	unsigned char *der = NULL;
-	unsigned n = 0;
 	int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
-	bool ok = md != NULL && len > 0;
 
-	memset(d_r, 0, sizeof(*d_r));
-	ok = ok && EVP_Digest(der, (size_t)len, d_r->bytes, &n, md, NULL) == 1;
-	OPENSSL_free(der);
-	d_r->n = ok ? n : 0;
-	return ok;
+	return digest_der(der, len, digest_name, d_r);
 }
 
 struct span

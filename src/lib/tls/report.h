@@ -10,6 +10,7 @@
 
 /* ---- is this a destination to report about? */
 
+/* Owned by the caller; looked at during the call alone. */
 struct tls_report_scope {
 	bool enabled;                   /* smtp_tlsrpt_enable */
 	bool lmtp, unix_socket;
@@ -18,6 +19,10 @@ struct tls_report_scope {
 	struct span domain;             /* of the next hop, A-label form, or an address */
 };
 
+/*
+ * RFC 8460 section 1: SMTP between domains, with smtp_tls_security_level a level above none; not LMTP, not UNIX sockets, not
+ * addresses, and not mail that waives TLS (RFC 8689 section 5). False = no record is asked for and nothing is told; no failure.
+ */
 bool tls_report_wanted(const struct tls_report_scope *s);
 
 /* ---- the record (RFC 8460 section 3) */
@@ -32,11 +37,15 @@ enum tls_report_found {
 
 enum { TLS_REPORT_RECORD_MAX = 4096 };
 
-/* Does this text begin as a record of version 1? Whatever does not is not counted. */
+/* RFC 8460 section 3: does this text begin as a record of version 1? Whatever does not is not counted. Pure, takes any bytes. */
 bool tls_report_is_record(struct span text);
-/* "_smtp._tls." + domain. */
+/* RFC 8460 section 3: "_smtp._tls." + domain, which is in A-label form and not empty. Lives in `a`; it cannot fail. */
 struct span tls_report_name(struct span domain, struct arena *a);
-/* The one record of an answer, into record_r (it points into the answer). `why` is for BAD_RECORD and FAILED. */
+/*
+ * RFC 8460 section 3: the one record of an answer, into record_r, which points into the answer and lives as long; empty unless
+ * ASKED_FOR or BAD_RECORD (longer than TLS_REPORT_RECORD_MAX, or no printable text). Several records are none. `why` is set
+ * for BAD_RECORD and FAILED alone. Nobody's mail waits for any of these.
+ */
 enum tls_report_found tls_report_find(const struct dns_answer *answer, struct span *record_r, struct fault *why);
 
 /* ---- the policy that a report is about (RFC 8460 sections 1.1 and 4.4) */
@@ -50,9 +59,12 @@ struct tls_report_policy {
 	size_t n_strings, n_mx;
 };
 
-/* Of this decision, also of one that is invalid; `domain` where it names none. Lives in `a`, or belongs to the decision. */
+/*
+ * RFC 8460 section 4.4: of this decision, also of one that is invalid; `domain` where it names none. What p_r points to lives
+ * in `a`, or belongs to the decision and its facts, so it ends with whichever goes first. It cannot fail.
+ */
 void tls_report_policy(const struct tls_decision *d, struct span domain, struct arena *a, struct tls_report_policy *p_r);
-/* "tlsa", "sts", "no-policy-found". */
+/* RFC 8460 section 4.4: "tlsa", "sts", "no-policy-found". Static text. */
 const char *tls_report_policy_name(enum tls_report_policy_type type);
 
 /* ---- the event */
@@ -99,9 +111,13 @@ struct tls_report_event {
 	char reason[128];               /* failure-reason-code; "" = none */
 };
 
-/* False: nothing is to be reported. */
+/*
+ * RFC 8460 section 4.3: the result type for what happened, and the library's words for it in e_r, which is the caller's and
+ * complete in itself. False: nothing is to be reported (the connection has had its event, was resumed and those are left
+ * out, broke outside TLS); e_r is then not set. Both `decision` and, AT_VERDICT, `verdict` must be there.
+ */
 bool tls_report_event(const struct tls_report_facts *f, struct tls_report_event *e_r);
-/* "certificate-expired"; "success". */
+/* RFC 8460 section 4.3: "certificate-expired"; "success" for 0. Static text. */
 const char *tls_report_code_name(enum tls_report_code code);
 
 /* ---- the datagram */
@@ -114,10 +130,14 @@ struct tls_report_peer {
 };
 
 /*
- * The list of policies with the event, as JSON of at most TLS_REPORT_POLICIES_MAX bytes: `[{...}]`. Strings of the policy
- * and patterns that have no room are left out as a whole; how many is returned.
+ * The list of policies with the event, as JSON (RFC 8259; I-JSON, RFC 7493) of at most TLS_REPORT_POLICIES_MAX bytes:
+ * `[{...}]`, appended to `out`, which is the caller's and has that room. Keys as libtlsrpt's protocol 1 has them, contents of
+ * RFC 8460 section 4.4. Strings of the policy and patterns that have no room are left out as a whole; how many is returned.
  */
 size_t tls_report_write_policies(struct buf *out, const struct tls_report_policy *p, const struct tls_report_event *e,
     const struct tls_report_peer *peer);
-/* The whole, at most TLS_REPORT_DATAGRAM_MAX bytes. `policies` is what was written by the above. */
+/*
+ * The datagram, at most TLS_REPORT_DATAGRAM_MAX bytes, appended to `out`: protocol 1 of libtlsrpt around `record` (as found,
+ * RFC 8460 section 3) and `policies`, which the above has written. It cannot fail; a record has at most TLS_REPORT_RECORD_MAX.
+ */
 void tls_report_write(struct buf *out, struct span domain, struct span record, struct span policies);

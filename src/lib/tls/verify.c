@@ -291,8 +291,8 @@ check_names(struct tls_verdict *v, const struct tls_decision *d, X509 *leaf)
 	return false;
 }
 
-static bool
-in_digests(const struct tls_decision *d, const struct tls_digest *have)
+bool
+verify_is_pinned(const struct tls_decision *d, const struct tls_digest *have)
 {
 	for (size_t i = 0; i < d->n_digests; i++)
 		if (d->digests[i].n == have->n && memcmp(d->digests[i].bytes, have->bytes, have->n) == 0)
@@ -306,10 +306,10 @@ check_fingerprint(struct tls_verdict *v, const struct tls_decision *d, X509 *lea
 {
 	struct arena *a = arena_new(1 << 20);
 	struct tls_digest have;
-	bool ok = tls_cert_digest(leaf, d->digest_name, &have) && in_digests(d, &have);
+	bool ok = tls_cert_digest(leaf, d->digest_name, &have) && verify_is_pinned(d, &have);
 
 	if (!ok)
-		ok = tls_pkey_digest(leaf, d->digest_name, &have) && in_digests(d, &have);
+		ok = tls_pkey_digest(leaf, d->digest_name, &have) && verify_is_pinned(d, &have);
 	if (ok)
 		snprintf(v->matched_name, sizeof(v->matched_name), "%.*s", SPAN_ARG(tls_digest_text(&have, a)));
 	arena_free(&a);

@@ -26,5 +26,7 @@ void verify_dane(struct tls_verdict *v, const struct tls_decision *d, struct tls
 /* verify_rootca.c: the chain against the decision's fingerprints of authorities. */
 void verify_rootca(struct tls_verdict *v, const struct tls_decision *d, struct tls_client_ctx *ctx,
     const struct tls_peer *peer, int64_t now_s, struct walk *w);
+/* Is it one of the decision's fingerprints? */
+bool verify_is_pinned(const struct tls_decision *d, const struct tls_digest *have);
 /* verify_rpk.c: the verdict about a raw public key; weaknesses are known already. */
 void verify_raw_key(struct tls_verdict *v, const struct tls_decision *d, const struct tls_peer *peer);

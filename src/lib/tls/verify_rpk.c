@@ -10,21 +10,12 @@
 #include "tls/verify_private.h"
 
 static bool
-in_digests(const struct tls_decision *d, const struct tls_digest *have)
-{
-	for (size_t i = 0; i < d->n_digests; i++)
-		if (d->digests[i].n == have->n && memcmp(d->digests[i].bytes, have->bytes, have->n) == 0)
-			return true;
-	return false;
-}
-
-static bool
 pinned(struct tls_verdict *v, const struct tls_decision *d, EVP_PKEY *key)
 {
 	struct arena *a;
 	struct tls_digest have;
 
-	if (!tls_key_digest(key, d->digest_name, &have) || !in_digests(d, &have))
+	if (!tls_key_digest(key, d->digest_name, &have) || !verify_is_pinned(d, &have))
 		return false;
 	a = arena_new(1 << 16);
 	snprintf(v->matched_name, sizeof(v->matched_name), "%.*s", SPAN_ARG(tls_digest_text(&have, a)));

@@ -5,6 +5,8 @@
 
 #include "conf/params.h"
 #include "hop/hop.h"
+#include "ipc/messages.h"
+#include "tls/keeper.h"
 
 bool
 role_chain_params(const struct conf_service *cs, struct tls_chain_params *p_r)
@@ -55,4 +57,15 @@ role_keys_in_process(void)
 	const char *value = getenv("SIGNET_KEYS");
 
 	return value != NULL && strcmp(value, "in-process") == 0;
+}
+
+bool
+role_keys_take_channel(struct role *r, unsigned role, unsigned index, int fd)
+{
+	(void)r;
+	(void)index;
+	if (role != IPC_ROLE_KEEPER)
+		return false;
+	tls_keeper_set_channel(fd);
+	return true;
 }

@@ -13,3 +13,7 @@ bool role_chain_configured(const struct tls_chain_params *p);
 void role_chain_each_file(const struct tls_chain_params *p, void (*fn)(void *ctx, struct span path), void *ctx);
 /* The benchmark's comparison (tests/bench): SIGNET_KEYS=in-process in signetd's environment keeps private keys in the workers. */
 bool role_keys_in_process(void);
+
+struct role;
+/* take_peer of a role that signs: keeper's descriptor goes to the TLS library. False: another role's, not ours. */
+bool role_keys_take_channel(struct role *r, unsigned role, unsigned index, int fd);

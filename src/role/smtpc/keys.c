@@ -4,17 +4,6 @@
 #include "role/smtpc/smtpc.h"
 #include "tls/keeper.h"
 
-bool
-client_keys_take_channel(struct role *r, unsigned role, unsigned index, int fd)
-{
-	(void)r;
-	(void)index;
-	if (role != IPC_ROLE_KEEPER)
-		return false;
-	tls_keeper_set_channel(fd);
-	return true;
-}
-
 void
 client_keys_open(struct role *r)
 {

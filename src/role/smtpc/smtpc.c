@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/panic.h"
+#include "role/common/chains.h"
 #include "role/roles.h"
 #include "role/smtpc/reach.h"
 #include "tls/ladder.h"
@@ -119,7 +120,7 @@ const struct role_spec smtpc_role = {
 	.network = true,
 	.open = smtpc_open,
 	.start = client_keys_start,
-	.take_peer = client_keys_take_channel,
+	.take_peer = role_keys_take_channel,
 	.drain = smtpc_drain,
 	.peer_up = smtpc_peer_up,
 	.status = smtpc_status,

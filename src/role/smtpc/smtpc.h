@@ -226,7 +226,6 @@ void smtpc_state_free(struct role *r);
 /* keys.c: our certificates, whose keys are with keeper. */
 void client_keys_open(struct role *r);
 void client_keys_start(struct role *r);
-bool client_keys_take_channel(struct role *r, unsigned role, unsigned index, int fd);
 
 /* service.c */
 void services_release(struct smtpc_role *s);

@@ -21,17 +21,6 @@ keys_open(struct smtpd *d)
 		log_warning(NULL, "SIGNET_KEYS=in-process: private keys live in this process; this is for benchmarks only");
 }
 
-bool
-keys_take_channel(struct role *r, unsigned role, unsigned index, int fd)
-{
-	(void)r;
-	(void)index;
-	if (role != IPC_ROLE_KEEPER)
-		return false;
-	tls_keeper_set_channel(fd);
-	return true;
-}
-
 /* --- ticket keys --- */
 
 /* The time to the next keys. Without an answer there are none: old ones never outlive their time. */

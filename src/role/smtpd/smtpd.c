@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/panic.h"
+#include "role/common/chains.h"
 #include "role/roles.h"
 #include "tls/library.h"
 
@@ -212,7 +213,7 @@ const struct role_spec smtpd_role = {
 	.role = IPC_ROLE_SMTPD,
 	.network = true,
 	.open = smtpd_open,
-	.take_peer = keys_take_channel,
+	.take_peer = role_keys_take_channel,
 	.start = smtpd_start,
 	.file_changed = keys_file_changed,
 	.drain = smtpd_drain,

@@ -173,7 +173,6 @@ bool service_make_tls(struct smtpd *d, struct service *svc, struct fault *why);
 
 /* keys.c: certificates, chains by SNI name and ticket keys, which come from keeper. */
 void keys_open(struct smtpd *d);
-bool keys_take_channel(struct role *r, unsigned role, unsigned index, int fd);
 void keys_start(struct smtpd *d);
 /* DH parameters were made anew. */
 void keys_file_changed(struct role *r, const char *path);
