@@ -126,6 +126,9 @@ plain_tables(void **state)
 	setenv("SIGNET_MAPS_TEST", "yes", 1);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		check(rows[i].spec, rows[i].key, rows[i].want);
+	/* as in Postfix */
+	expect_log("\"A\" is here a second time: the last entry counts");
+	check("inline:{a=1, {A = 2}}", "a", "2");
 }
 
 static void

@@ -418,10 +418,11 @@ evaluate(struct table *t, const struct rule_set *set, const void *parsed, const 
 		enum map_result got;
 
 		m.n = 0;
+		m.apart = false;
 		got = set->type->match(r->pattern, q->key, parsed, &m, why);
 		if (got == MAP_DEFER)
 			return rule_failed(t, r, why);
-		if ((got == MAP_FOUND) == r->negate)
+		if (m.apart || (got == MAP_FOUND) == r->negate)
 			i = r->op == RULE_IF ? r->end : i + 1;
 		else if (r->op == RULE_IF)
 			i++;

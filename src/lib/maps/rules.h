@@ -14,6 +14,7 @@
 struct rules_match {
 	struct span groups[RULES_GROUPS];
 	size_t n;
+	bool apart;                     /* the key is of another kind than the pattern: not even its negation is true */
 };
 
 struct rules_type {
@@ -24,7 +25,7 @@ struct rules_type {
 	 * many groups it has. NULL with `why` when it is none. The pattern lives until `release`.
 	 */
 	void *(*compile)(struct arena *a, struct span *rest, unsigned *groups_r, struct fault *why);
-	/* FOUND, ABSENT or DEFER with a reason (limits). `groups_r` may be NULL. */
+	/* FOUND, ABSENT or DEFER with a reason (limits). */
 	enum map_result (*match)(void *pattern, struct span key, const void *parsed,
 	    struct rules_match *groups_r, struct fault *why);
 	/* Once for each key, before the rules: what `match` gets as `parsed`. NULL when no rule can match it. NULL = key itself. */

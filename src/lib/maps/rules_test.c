@@ -182,7 +182,14 @@ networks(void **state)
 	    "! 10.8.0.0/16 not eight\n"
 	    "endif\n"
 	    "192.0.2.7 one\n"
-	    "2001:db9::1 v6 one\n";
+	    "2001:db9::1 v6 one\n"
+	    "if !10.0.0.0/8\n"
+	    "2001:dba::/32 never\n"
+	    "endif\n"
+	    "if 2001:dbb::/32\n"
+	    "!192.0.2.0/24 never\n"
+	    "!2001:dbb:1::/48 not one\n"
+	    "endif\n";
 	static const struct row rows[] = {
 		{ "in the network", "1.2.3.9", "A" }, { "outside", "1.2.4.9", NULL },
 		{ "brackets in the table", "2001:db8:1::5", "B" }, { "brackets in the key", "[1.2.3.4]", "A" },
@@ -190,6 +197,7 @@ networks(void **state)
 		{ "not negated", "10.8.1.1", NULL }, { "an address alone", "192.0.2.7", "one" },
 		{ "its neighbour", "192.0.2.8", NULL }, { "v6 address alone", "2001:DB9:0::1", "v6 one" },
 		{ "a name is no address", "example.com", NULL }, { "mapped IPv4", "::ffff:1.2.3.4", "A" },
+		{ "no negation reaches over to the other family", "2001:dba::1", NULL }, { "nor inside a block", "2001:dbb:2::1", "not one" },
 		{ "leading zeros are no address", "01.2.3.4", NULL },
 	};
 

@@ -16,9 +16,12 @@ static enum map_result
 match(void *pattern, struct span key, const void *parsed, struct rules_match *groups_r,
     struct fault *why)
 {
+	const struct cidr *net = pattern, *addr = parsed;
+
 	(void)key;
-	(void)groups_r;
 	(void)why;
+	/* "!10.0.0.0/8" says nothing of IPv6 addresses, as in Postfix */
+	groups_r->apart = net->v6 != addr->v6;
 	return cidr_match(pattern, parsed) ? MAP_FOUND : MAP_ABSENT;
 }
 

@@ -166,6 +166,18 @@ const struct table_type table_texthash = {
 	"texthash", false, true, text_open, text_find, text_check, text_close
 };
 
+/* In one line the last word counts, as in Postfix. */
+static void
+inline_replace(struct table *t, struct text_map *m, struct span key, struct span value)
+{
+	struct span k = (t->flags & MAPS_NO_FOLD) ? key : arena_lower(m->a, key);
+	struct entry *e = text_map_get(m, k);
+
+	ensure(e != NULL);
+	e->value = arena_dup(m->a, value);
+	log_warning(NULL, "%.*s: \"%.*s\" is here a second time: the last entry counts", SPAN_ARG(t->label), SPAN_ARG(key));
+}
+
 static bool
 inline_entry(struct table *t, struct text_map *m, struct span token, unsigned nth, struct fault *why)
 {
@@ -177,8 +189,7 @@ inline_entry(struct table *t, struct text_map *m, struct span token, unsigned nt
 		return fault_set(why, "4.3.5", "%.*s: expected \"key = value\" instead of \"%.*s\"",
 		    SPAN_ARG(t->label), SPAN_ARG(pair));
 	if (!text_map_add(m, span_trim(name), span_trim(value), nth, !(t->flags & MAPS_NO_FOLD)))
-		log_warning(NULL, "%.*s: \"%.*s\" is here a second time: the first entry counts",
-		    SPAN_ARG(t->label), SPAN_ARG(span_trim(name)));
+		inline_replace(t, m, span_trim(name), span_trim(value));
 	return true;
 }
 
