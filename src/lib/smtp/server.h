@@ -92,6 +92,7 @@ struct smtps_config {
 	unsigned notify;                /* enum smtp_notice: kinds of trouble that are told, with a transcript; 0 = none, and none is kept */
 	unsigned history_lines;         /* smtpd_history_flush_threshold */
 	struct span notice_sender;      /* double_bounce_sender: mail from this local part, at any domain, makes no trouble that is told */
+	bool soft_bounce : 1;           /* every 5xx is said as 4xx */
 	bool helo_required : 1;
 	bool strict_envelope : 1;       /* strict_rfc821_envelopes */
 	bool smtputf8 : 1;              /* smtputf8_enable */

@@ -165,6 +165,8 @@ smtps_reply_add(struct smtps *s, struct buf *out, unsigned code, const char *dsn
 {
 	if (s->client.discard & SMTPS_KW_ENHANCEDSTATUSCODES)
 		dsn = "";
+	if (s->conf->soft_bounce && code >= 500)
+		code -= 100;
 	if (code >= 400 && (s->edit.reply != NULL || s->edit.footer != NULL))
 		return add_edited(s, out, code, dsn, text, utf8);
 	format_reply(out, code, dsn, text, utf8);

@@ -565,8 +565,8 @@ acl_mx_backup(struct acl_eval *e, const struct acl_rule *r)
 		return v;
 	if (to.routed && !e->p->allow_untrusted_routing)
 		return ACL_DUNNO;
-	if (to.class != ROUTE_DEFAULT && to.class != ROUTE_RELAY)
-		return ACL_PERMIT;
+	if (to.class != ROUTE_DEFAULT)
+		return ACL_PERMIT;      /* ours, or ours to relay: no MX record has to say so */
 	if (acl_dns_get(e, to.domain, DNS_TYPE_MX, &mx) == MAP_WAIT)
 		return ACL_WAIT;
 	if (mx != NULL && !dns_known(mx))

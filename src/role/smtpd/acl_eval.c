@@ -39,8 +39,9 @@ acl_subject_name(const struct acl_eval *e, enum acl_subject s)
 		s = phase_subject(e);
 	switch (s) {
 	case ACL_SUBJECT_CLIENT:
-	case ACL_SUBJECT_REVERSE:
 		return e->f->namaddr;
+	case ACL_SUBJECT_REVERSE:
+		return e->f->reverse_name;
 	case ACL_SUBJECT_HELO:
 		return e->f->helo;
 	case ACL_SUBJECT_SENDER:

@@ -63,6 +63,9 @@ acl_login_mismatch(struct acl_eval *e, const struct acl_rule *r)
 	enum acl_verdict v = ACL_DUNNO;
 	enum map_result got;
 
+	/* Where nobody can log in nobody is asked to, as in Postfix: owners send by the submission service. */
+	if (!logged_in && !e->p->smtpd_sasl_auth_enable)
+		return ACL_DUNNO;
 	if (!e->f->have_sender || e->f->sender.n == 0 || kind == (logged_in ? ACL_KIND_NOT_LOGGED_IN : ACL_KIND_LOGGED_IN))
 		return ACL_DUNNO;
 	got = find_owners(e, r, &owners, &v);

@@ -118,7 +118,7 @@ acl_plaintext(struct acl_eval *e, const struct acl_rule *r)
 {
 	if (e->f->tls)
 		return ACL_DUNNO;
-	return acl_reject_named(e, r->row->subject, (unsigned)e->p->plaintext_reject_code, "4.7.1", "Session encryption is required");
+	return acl_reject(e, r->row->subject, (unsigned)e->p->plaintext_reject_code, "4.7.1", "Session encryption is required");
 }
 
 enum acl_verdict

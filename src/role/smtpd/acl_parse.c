@@ -42,7 +42,7 @@ defer_if(struct acl_eval *e, const struct acl_rule *r)
 	struct span text = arena_printf(e->a, "<%.*s>: %s rejected: %s requested", SPAN_ARG(name),
 	    acl_subject_class(e, ACL_SUBJECT_PHASE), r->row->word);
 
-	return (on_reject ? acl_defer_if_reject : acl_defer_if_permit)(e, ACL_SUBJECT_PHASE, 450, "4.7.1", text);
+	return (on_reject ? acl_defer_if_reject : acl_defer_if_permit)(e, ACL_SUBJECT_PHASE, 450, "4.7.0", text);
 }
 
 static enum acl_verdict

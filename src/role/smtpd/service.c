@@ -46,6 +46,7 @@ engine_config(const struct service *svc, const struct params *p)
 		.vrfy_disabled = p->disable_vrfy_command,
 		.forbid_pipelining = p->smtpd_forbid_unauth_pipelining,
 		.replace_stray_cr = p->cleanup_replace_stray_cr_lf,
+		.soft_bounce = p->soft_bounce,
 		.notify = svc->local ? 0 : smtp_notice_classes(span_str(p->notify_classes)),
 		.history_lines = (unsigned)p->smtpd_history_flush_threshold,
 		.notice_sender = span_str(p->double_bounce_sender),

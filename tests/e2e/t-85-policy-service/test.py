@@ -143,7 +143,7 @@ ACTIONS = (
     ("550 5.1.1 gone", "550 5.1.1 <r@dest.example>: Recipient address rejected: gone"),
     ("421 4.3.2 away with you", "421 4.3.2 <r@dest.example>: Recipient address rejected: away with you"),
     ("reject_unauth_destination", "250 2.1.5 Ok"),
-    ("reject_plaintext_session", "450 4.7.1 <SESSION>: Client host rejected: Session encryption is required"),
+    ("reject_plaintext_session", "450 4.7.1 Session encryption is required"),
     ("mine", "554 5.7.1 <class@dom.example>: Sender address rejected: by the class"),
     ("permit_mynetworks, reject", "250 2.1.5 Ok"),
     ("NONSENSE", "451 4.3.5 Server configuration error"),
