@@ -334,11 +334,11 @@ static bool
 is_about(const struct conf_finding *f, int argc, char **argv)
 {
 	for (int i = 0; i < argc; i++) {
-		struct span name, value, text = span_str(f->text);
+		struct span name, value;
 
 		span_cut(span_str(argv[i]), '=', &name, &value);
 		name = span_trim(name);
-		if (span_starts(text, name) && (text.n == name.n || text.p[name.n] == ':' || text.p[name.n] == ' '))
+		if (strncmp(f->text, name.p, name.n) == 0 && strchr(": ", f->text[name.n]) != NULL)
 			return true;
 	}
 	return false;

@@ -11,6 +11,7 @@
 #include "base/fd.h"
 #include "base/panic.h"
 #include "base/text.h"
+#include "conf/words.h"
 #include "maps/build.h"
 #include "maps/cdb_read.h"
 #include "maps/served.h"
@@ -152,6 +153,14 @@ query_lines(const struct map_command *m, struct asked *tables, int n)
 	return status;
 }
 
+static bool
+names_table(const char *key)
+{
+	struct span type, name;
+
+	return span_cut(span_str(key), ':', &type, &name) && name.n > 0 && word_table_type(type) != NULL;
+}
+
 int
 map_query(const struct map_command *m, const char *key, char **args, int n)
 {
@@ -164,7 +173,8 @@ map_query(const struct map_command *m, const char *key, char **args, int n)
 	while (opened < n && open_asked(m, span_str(args[opened]), &tables[opened], &why))
 		opened++;
 	if (opened < n)
-		status = cli_fail(m->cli, CLI_NO, "%s", why.text);
+		status = cli_fail(m->cli, CLI_NO, "%s%s", why.text,
+		    names_table(key) ? " (the key comes first: signet map query KEY [TYPE:]FILE)" : "");
 	else if (strcmp(key, "-") == 0)
 		status = query_lines(m, tables, n);
 	else

@@ -87,6 +87,10 @@ def run(env):
     kit.check(sorted(keys) == sorted(theirs), "%s is not %s" % (keys, theirs))
     kit.check(ours("-q", "q r", "cdb:al", link="postalias") == '|"cmd arg"\n', "quoted alias name")
 
+    # who takes the order of Postfix's words for ours is told
+    r = subprocess.run([os.path.join(kit.BUILD, "src", "signet"), "-c", s.conf, "map", "query", "cdb:al", "key"], stderr=subprocess.PIPE, text=True, cwd=work)
+    kit.check(r.returncode == 1 and "the key comes first: signet map query KEY" in r.stderr, r.stderr)
+
     # hash: goes into our data directory, nothing beside the source
     before = set(os.listdir(work))
     ours("build", "hash:mine")
