@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "conf/params.h"
 #include "hop/hop.h"
@@ -31,17 +32,23 @@ struct routes {
 /* ---- findings */
 
 static void
-say(const struct routes *r, const char *fix, const char *text)
+say_as(const struct routes *r, enum conf_severity severity, const char *fix, const char *text)
 {
 	const struct maps_entry *e = r->entry;
 
 	if (e == NULL)
-		check_say(r->c, CONF_ERROR, r->item, fix, "%s", text);
+		check_say(r->c, severity, r->item, fix, "%s", text);
 	else if (e->file == NULL)
-		check_say(r->c, CONF_ERROR, r->item, fix, "%.*s: %s", SPAN_ARG(log_esc(span_slice(e->key, 0, 200))), text);
+		check_say(r->c, severity, r->item, fix, "%.*s: %s", SPAN_ARG(log_esc(span_slice(e->key, 0, 200))), text);
 	else
-		conf_report_add(r->c->report, CONF_ERROR, e->file, e->line, fix, "%s: %.*s: %s", r->item->name,
+		conf_report_add(r->c->report, severity, e->file, e->line, fix, "%s: %.*s: %s", r->item->name,
 		    SPAN_ARG(log_esc(span_slice(e->key, 0, 200))), text);
+}
+
+static void
+say(const struct routes *r, const char *fix, const char *text)
+{
+	say_as(r, CONF_ERROR, fix, text);
 }
 
 /* ---- values */
@@ -69,6 +76,23 @@ check_hop(const struct routes *r, const struct conf_service *s, struct span hop)
 		say(r, FIX_HOP, why.text);
 }
 
+/* "unix:private/dovecot-lmtp" is below our queue_directory, and not where Postfix had it. A table may name one socket often. */
+static void
+check_socket(const struct routes *r, struct span name)
+{
+	static char last[4096];
+	char path[4096];
+	int err;
+
+	snprintf(path, sizeof(path), "%s%s%.*s", span_starts(name, SPAN("/")) ? "" : r->c->conf->params->queue_directory,
+	    span_starts(name, SPAN("/")) ? "" : "/", SPAN_ARG(name));
+	if (strcmp(path, last) == 0 || (err = check_listens_path(path)) == 0)
+		return;
+	snprintf(last, sizeof(last), "%s", path);
+	say_as(r, CONF_WARNING, "start it; in Dovecot: service lmtp { unix_listener PATH { mode = 0660, user = who smtpc runs as } }",
+	    arena_cstr(r->a, arena_printf(r->a, "nobody answers at %s: %s: until then this mail waits", path, fd_error(err))));
+}
+
 static void
 check_hops(const struct routes *r, const struct conf_service *s, struct span list)
 {
@@ -76,11 +100,13 @@ check_hops(const struct routes *r, const struct conf_service *s, struct span lis
 
 	if (r->entry != NULL && r->entry->is_rule && span_index(list, '$') >= 0)
 		return;
-	if (span_starts(list, SPAN("unix:")))
+	if (span_starts(list, SPAN("unix:"))) {
 		check_hop(r, s, list);
-	else
+		check_socket(r, span_from(list, 5));
+	} else {
 		while (span_token(&list, ", \t\r\n", &hop))
 			check_hop(r, s, hop);
+	}
 }
 
 static bool

@@ -62,11 +62,13 @@ def no_false_alarms(env):
     """What Debian's master.cf and most guides have: check finds no error in it."""
     s = env.signet("fine", "smtpd_recipient_restrictions = permit_mynetworks, reject_unauth_destination, check_policy_service unix:private/policyd-spf,\n"
                    "  check_policy_service { inet:127.0.0.1:10023, timeout=2s, default_action=DUNNO }, reject_rbl_client zen.example=127.0.0.[2..11]\n"
-                   "mynetworks = 127.0.0.0/8 0.0.0.0/0\n",
+                   "mynetworks = 127.0.0.0/8 0.0.0.0/0\nmailbox_transport = lmtp:unix:private/dovecot-lmtp\ntransport_maps = inline:{ {a.test=lmtp:unix:private/dovecot-lmtp} }\n",
                    kit.MASTER_CF.format(smtp="127.0.0.1:25") + "127.0.0.1:587 inet n - n - - smtpd\n  -o local_header_rewrite_clients=static:all\n"
                    "  -o smtpd_relay_restrictions=permit_sasl_authenticated,reject\n", start=False)
     said = s.cli("check")
-    kit.check("error" not in said and said.count("nobody answers at") == 2, said)
+    kit.check("error" not in said and said.count("check_policy_service") == 2, said)
+    kit.check(re.search(r"main\.cf:\d+: warning: \w+: .*nobody answers at %s/private/dovecot-lmtp: No such file or directory: until then this mail waits \(start it; in Dovecot:" % s.queue, said) and
+              said.count("dovecot-lmtp") == 1, said)
     kit.check(re.search(r"warning: mynetworks: 0\.0\.0\.0/0 is everybody", said), said)
 
 
