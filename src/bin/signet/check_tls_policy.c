@@ -85,7 +85,7 @@ check_key(const struct policy_check *k, const struct maps_entry *e, struct arena
 	struct fault why = { 0 };
 
 	if (!e->is_pattern && !tls_client_key_check(e->key, &why))
-		say(k, e, CONF_WARNING, "see smtpd_tls_policy(5)", arena_printf(a, ": no client is ever found by this key: %s", why.text));
+		say(k, e, CONF_WARNING, "see smtpd_tls_policy(5)", arena_printf(a, ": %s", why.text));
 }
 
 /* What `why` says as well. */

@@ -92,6 +92,8 @@ tls_client_policy_fits(const struct tls_client_policy *p, struct span key, struc
 
 /* --- keys as they are written --- */
 
+#define NOBODY "no client is ever found by this key: "
+
 static bool
 is_ipv4(struct span key)
 {
@@ -105,43 +107,62 @@ is_ipv4(struct span key)
 	return parts <= 4 && span_u64(rest, 255, &n) && (rest.n == 1 || rest.p[0] != '0');
 }
 
-/* As inet_ntop() writes it; of a network the beginning, which has no "::" behind it. */
-static bool
-is_ipv6(struct span key, char usual[64])
-{
-	char text[64];
-	struct in6_addr addr;
-	bool whole;
+enum ipv6_key { IPV6_NONE, IPV6_ADDRESS, IPV6_NETWORK };
 
-	snprintf(usual, 64, "%.*s", SPAN_ARG(key));
-	snprintf(text, sizeof(text), "%.*s", SPAN_ARG(key));
+/* As inet_ntop() writes it; of a network the beginning, each group without zeros in front. */
+static enum ipv6_key
+parse_ipv6(struct span key, char usual[64])
+{
+	struct span rest = key, group;
+	struct in6_addr addr;
+	char text[64];
+	size_t n = 0;
+
 	if (key.n >= sizeof(text) - 2)
-		return false;
-	whole = inet_pton(AF_INET6, text, &addr) == 1;
-	if (!whole) {
-		snprintf(text, sizeof(text), "%.*s::", SPAN_ARG(key));
-		if (inet_pton(AF_INET6, text, &addr) != 1)
-			return false;
+		return IPV6_NONE;
+	snprintf(text, sizeof(text), "%.*s", SPAN_ARG(key));
+	if (inet_pton(AF_INET6, text, &addr) == 1) {
+		/* "::11:66f" is the beginning of an address as well; alone it would be written "::0.17.6.111" */
+		if (span_starts(key, SPAN("::")))
+			snprintf(usual, 64, "%.*s", SPAN_ARG(key));
+		else
+			inet_ntop(AF_INET6, &addr, usual, 64);
+		return IPV6_ADDRESS;
 	}
-	inet_ntop(AF_INET6, &addr, usual, 64);
-	if (!whole && strlen(usual) > 2)
-		usual[strlen(usual) - 2] = '\0';
-	return true;
+	snprintf(text, sizeof(text), "%.*s::", SPAN_ARG(key));
+	if (inet_pton(AF_INET6, text, &addr) != 1)
+		return IPV6_NONE;
+	while (span_token(&rest, ":", &group)) {
+		while (group.n > 1 && group.p[0] == '0')
+			group = span_from(group, 1);
+		n += (size_t)snprintf(usual + n, 64 - n, "%s%.*s", n > 0 ? ":" : "", SPAN_ARG(group));
+	}
+	return IPV6_NETWORK;
+}
+
+static bool
+check_ipv6_key(struct span key, struct fault *why)
+{
+	char usual[64];
+	enum ipv6_key kind = parse_ipv6(key, usual);
+
+	if (kind == IPV6_NONE)
+		return fault_set(why, NULL, NOBODY "no address or network begins like this (2001:db8::1, 2001:db8)");
+	if (span_starts_ci(key, SPAN("::ffff:")) && span_index(key, '.') > 0)
+		return fault_set(why, NULL, NOBODY "a client by IPv4 has its IPv4 address: write %.*s", SPAN_ARG(span_from(key, 7)));
+	if (!span_eq_ci(span_str(usual), key))
+		return fault_set(why, NULL, NOBODY "it is looked up as %s", usual);
+	return kind == IPV6_ADDRESS || !span_ends(key, SPAN(":0")) ||
+	    fault_set(why, NULL, "this key finds only some of the network: an address is written without its longest row of zeros; use a cidr: table");
 }
 
 static bool
 check_address_key(struct span key, struct fault *why)
 {
-	char usual[64];
-
-	if (span_index(key, ':') < 0)
-		return is_ipv4(key) || (key.n <= 4 && span_index(key, '.') < 0) ||      /* "2001" */
-		    fault_set(why, NULL, "no address or network begins like this (192.0.2.1, 192.0.2)");
-	if (!is_ipv6(key, usual))
-		return fault_set(why, NULL, "no address or network begins like this (2001:db8::1, 2001:db8)");
-	if (span_starts_ci(key, SPAN("::ffff:")) && span_index(key, '.') > 0)
-		return fault_set(why, NULL, "a client by IPv4 has its IPv4 address: write %.*s", SPAN_ARG(span_from(key, 7)));
-	return span_eq_ci(span_str(usual), key) || fault_set(why, NULL, "the address is looked up as %s", usual);
+	if (span_index(key, ':') >= 0)
+		return check_ipv6_key(key, why);
+	return is_ipv4(key) || (key.n <= 4 && span_index(key, '.') < 0) ||      /* "2001" */
+	    fault_set(why, NULL, NOBODY "no address or network begins like this (192.0.2.1, 192.0.2)");
 }
 
 bool
@@ -153,17 +174,17 @@ tls_client_key_check(struct span key, struct fault *why)
 	if (span_eq(key, SPAN("*")))
 		return true;
 	if (span_starts_ci(key, SPAN(SNI_KEY)))
-		return dns_name_is_host(span_from(key, sizeof(SNI_KEY) - 1)) || fault_set(why, NULL, "sni= needs one host name");
+		return dns_name_is_host(span_from(key, sizeof(SNI_KEY) - 1)) || fault_set(why, NULL, NOBODY "sni= needs one host name");
 	if (span_index(key, '/') >= 0)
-		return fault_set(why, NULL, "networks with a prefix length belong into a cidr: table");
+		return fault_set(why, NULL, NOBODY "networks with a prefix length belong into a cidr: table");
 	for (size_t i = 0; i < key.n; i++)
 		digits &= ascii_isdigit(key.p[i]) || key.p[i] == '.';
 	if (digits || span_index(key, ':') >= 0)
 		return check_address_key(key, why);
 	if (span_starts(key, SPAN("*.")))
-		return fault_set(why, NULL, "write %.*s for all names below it", SPAN_ARG(span_from(key, 1)));
+		return fault_set(why, NULL, NOBODY "write %.*s for all names below it", SPAN_ARG(span_from(key, 1)));
 	name = key.n > 1 && key.p[0] == '.' ? span_from(key, 1) : key;
-	return (dns_name_is_host(name) && name.p[name.n - 1] != '.') || fault_set(why, NULL, "neither a host name nor an address");
+	return (dns_name_is_host(name) && name.p[name.n - 1] != '.') || fault_set(why, NULL, NOBODY "neither a host name nor an address");
 }
 
 /* --- conditions --- */

@@ -72,7 +72,7 @@ size_t tls_client_keys(struct span name, struct span addr, struct span sni, stru
 
 /*
  * Can a key as it is written be that of a client, in a table that compares whole keys? False + why: no client ever has it, so
- * whatever the entry demands is demanded of nobody.
+ * whatever the entry demands is demanded of nobody; or it finds less than it seems to.
  */
 bool tls_client_key_check(struct span key, struct fault *why);
 

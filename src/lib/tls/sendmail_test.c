@@ -99,7 +99,7 @@ static const struct {
 	    "2001:db8::1 encrypt bits=1\n2001:db8 encrypt bits=1\nb.example may ask_ccert=no\n.b.example may ask_ccert=no\n", "", "", "use a cidr: table", 0 },
 	{ "zeros in a part of an IPv6 address", "TLS_Clt:IPv6:2001:0db8:00a0 ENCR:1\n", "2001:db8:a0 encrypt bits=1\n", "", "", "use a cidr: table", 0 },
 	{ "a network with a dot behind it", "TLS_Clt:10.1.2. VERIFY\nTLS_Clt:10.1.3 VERIFY\nTLS_Clt:300.1 VERIFY\n", "10.1.3 verify\n", "", "",
-	    "a:1: TLS_Clt:10.1.2.: no address or network begins like this", 2 },
+	    "a:1: TLS_Clt:10.1.2.: no client is ever found by this key: no address or network begins like this", 2 },
 	{ "demands on servers", "TLS_Srv:mx.example VERIFY\nTLS_Srv:192.0.2.5 ENCR:128\nTLS_Rcpt:dest.example VERIFY:112+CN:mail.dest.example\n",
 	    "", "mx.example verify\n.mx.example verify\n[192.0.2.5] encrypt exclude=3DES\ndest.example verify match=mail.dest.example\n"
 	    ".dest.example verify match=mail.dest.example\n", "", "domains whose MX it is need an entry each", 0 },

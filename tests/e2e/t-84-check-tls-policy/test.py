@@ -56,7 +56,7 @@ def keys_and_references(env, s, main):
     out = s.cli("check", check_status=False)
     lines = {int(n): text for n, text in re.findall(r"etc/policy:(\d+): (.*)", out)}
     kit.check(sorted(lines) == [1, 2, 3, 4, 7, 8, 9], "%s\n%s" % (lines, out))
-    for n, said in ((1, "warning: .*no client is ever found by this key: the address is looked up as 2001:db8::1"), (2, "warning: .*cidr: table"),
+    for n, said in ((1, "warning: .*no client is ever found by this key: it is looked up as 2001:db8::1"), (2, "warning: .*cidr: table"),
                     (3, "warning: .*write .partner.example for all names below it"), (4, "warning: .*neither a host name nor an address"),
                     (7, "error: .*chain=nobody.test: there is no tls_server_sni_maps"), (8, "error: .*issuer_maps: .*No such file or directory: the client gets 454"),
                     (9, 'error: .*"TLSv1" leaves no protocol of TLSv1.2 or later')):
