@@ -14,7 +14,7 @@
 #include "role/roles.h"
 #include "tls/library.h"
 
-#define ACCEPTS_PER_TURN 64
+#define ACCEPTS_PER_TURN 4u     /* few: each process that is awake gets some of a crowd */
 #define SPARE_DESCRIPTORS 200u
 #define MEMORY_CLIENTS 80       /* per cent of memory_limit: new clients are sent away */
 
