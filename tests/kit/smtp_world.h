@@ -344,7 +344,7 @@ world_answer(void *ctx)
 		d = ARENA_NEW(a, struct dns_answer);
 		*d = (struct dns_answer){ .name = arena_dup(a, span_str(q->name)), .type = q->type, .status = DNS_INSECURE };
 		d->canon = d->name;
-		d->records = ARENA_ARRAY(a, struct dns_record, 16);
+		d->records = ARENA_ARRAY(a, struct dns_record, 128);
 		rest = span_str(data);
 		if (data[0] == '!')
 			d->status = DNS_FAILED;

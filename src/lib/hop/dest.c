@@ -194,12 +194,37 @@ struct mx_search {
 	bool wait;
 };
 
+/* The best records, in the order of their preference: of a set that is too big the last ones are left out. How many. */
+static size_t
+best_records(const struct dns_answer *mx, const struct dns_record *best[HOP_HOSTS_MAX])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < mx->count; i++) {
+		const struct dns_record *r = &mx->records[i];
+		size_t at = n;
+
+		while (at > 0 && best[at - 1]->pref > r->pref)
+			at--;
+		if (at == HOP_HOSTS_MAX)
+			continue;
+		if (n < HOP_HOSTS_MAX)
+			n++;
+		memmove(&best[at + 1], &best[at], (n - 1 - at) * sizeof(best[0]));
+		best[at] = r;
+	}
+	return n;
+}
+
 static void
 mx_hosts(struct hop *h, const struct dns_answer *mx, struct mx_search *s)
 {
+	const struct dns_record *best[HOP_HOSTS_MAX];
+	size_t n = best_records(mx, best);
+
 	*s = (struct mx_search){ .best_pref = UINT16_MAX };
-	for (size_t i = 0; i < mx->count && i < HOP_HOSTS_MAX; i++) {
-		const struct dns_record *r = &mx->records[i];
+	for (size_t i = 0; i < n; i++) {
+		const struct dns_record *r = best[i];
 		struct hop_address proto = { .port = h->port, .pref = r->pref, .from_mx = true,
 			.mx_status = mx->status, .status = DNS_INSECURE };
 		struct missing missing;

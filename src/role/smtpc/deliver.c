@@ -257,11 +257,11 @@ deliver_on_roll(void *ctx, struct ipc_from from, struct ipc_deliver_roll *m)
 
 /* ---- next hops */
 
-/* best_mx_transport: we are the best server of a domain that is not configured here. Only once, or it would go round. */
+/* best_mx_transport: we are the best server of a domain that is not configured here, by our address or by the name it says. Only once, or it would go round. */
 static bool
 passes(const struct delivery *d, const struct fault *why)
 {
-	return d->facts.ours && strcmp(why->dsn, "5.4.6") == 0 && d->svc->p->best_mx_transport[0] != '\0' && !d->svc->lmtp &&
+	return (d->facts.ours || d->met_myself) && strcmp(why->dsn, "5.4.6") == 0 && d->svc->p->best_mx_transport[0] != '\0' && !d->svc->lmtp &&
 	    !d->passed && !d->probe;
 }
 
@@ -526,7 +526,10 @@ apply_fault(struct delivery *d, const struct fault *why, unsigned flags)
 	if (hard || d->final) {
 		if (!hard && (flags & FAIL_THROTTLE) != 0)
 			d->throttle = *why;
-		outcome_rest(d, why);
+		if (passes(d, why))
+			outcome_pass(d);
+		else
+			outcome_rest(d, why);
 	} else if (!connecting) {
 		log_smtp_passed_over(&d->log, span_str(why->text));
 	}

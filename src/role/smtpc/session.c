@@ -246,6 +246,18 @@ no_starttls(struct conn *c)
 	return give_up(c, o.dsn, o.text, FAIL_THROTTLE, true);
 }
 
+/* Is the server among the best of its domain? */
+static bool
+is_best(const struct conn *c)
+{
+	const struct hop *h = &c->d->facts;
+
+	for (size_t i = 0; i < h->count; i++)
+		if (h->list[i].pref < c->l.addr.pref)
+			return false;
+	return true;
+}
+
 static bool
 on_caps(struct conn *c)
 {
@@ -259,6 +271,7 @@ on_caps(struct conn *c)
 
 			snprintf(text, sizeof(text), "mail for %.*s loops back to myself",
 			    SPAN_ARG(span_slice(c->d->facts.domain, 0, 300)));
+			c->d->met_myself |= is_best(c);
 			return give_up(c, "5.4.6", text, 0, true);
 		}
 	}

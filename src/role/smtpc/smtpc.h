@@ -111,6 +111,7 @@ struct delivery {
 	unsigned rungs_tried;           /* of the ladder, at this address: bits 1u << enum tls_rung */
 	struct span retried;            /* that address, and its port */
 	uint16_t retried_port;
+	bool met_myself;                /* a best server said that it has our name */
 	bool resolved;                  /* the addresses of `facts` are those of this hop */
 	struct hop_address tried;           /* where a cached connection went; port 0 and no text = nowhere */
 	struct span passed_over;        /* text that was logged last */

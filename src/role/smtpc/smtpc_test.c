@@ -99,6 +99,27 @@ mx_records_decide(void **state)
 	world_close(&w);
 }
 
+/* More servers than are looked at: the best ones are. */
+static void
+the_best_of_many_mx_records(void **state)
+{
+	static char text[4000];
+	static struct world_dns many[] = { { "many.example", DNS_TYPE_MX, text }, { "mxb.example", DNS_TYPE_A, "127.0.0.3" }, { 0 } };
+	struct world w;
+	size_t n = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 80; i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "%u gone%u.example, ", 100 + i, i);
+	snprintf(text + n, sizeof(text) - n, "50 mxb.example");
+	world_open(&w, "", NULL);
+	w.dns = many;
+	world_mail(&w, (struct world_mail){ .nexthop = "many.example:%u" });
+	assert_outcome(&w, 0, "0 2.0.0");
+	assert_true(kit_logged("relay=mxb.example[127.0.0.3]:"));
+	world_close(&w);
+}
+
 /* The system's way is for names that DNS does not know: asked here, it would put its own words in place of these. */
 static void
 a_bogus_answer_is_not_a_no(void **state)
@@ -834,6 +855,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(refusals),
 	KIT_TEST(nobody_listens),
 	KIT_TEST(mx_records_decide),
+	KIT_TEST(the_best_of_many_mx_records),
 	KIT_TEST(a_bogus_answer_is_not_a_no),
 	KIT_TEST(the_next_server_gets_its_turn),
 	KIT_TEST(the_last_server_decides),
