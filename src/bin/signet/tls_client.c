@@ -527,7 +527,7 @@ static int
 run(struct client *c)
 {
 	struct tls_client_shown clear = { .name = c->name }, tls = { .tls = true, .bits = 256 };
-	uint64_t bits;
+	uint64_t bits = 256;
 	bool no_tls;
 	int err;
 
@@ -547,7 +547,7 @@ run(struct client *c)
 	show_entry(c);
 	no_tls = without_tls(c);
 	tls.name = clear.name = c->name;
-	tls.bits = c->bits != NULL ? (int)bits : 256;
+	tls.bits = (int)bits;
 	show_credential(c, &tls);
 	if (!show_clear(c, &clear))
 		return cli_fail(c->cli, CLI_TRY_AGAIN, "smtpd_tls_policy_maps: %s; the client gets 454", c->why.text);
