@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/panic.h"
+
 #if defined(__SANITIZE_ADDRESS__)
 #define NO_BLOCKS 1             /* the sanitizer finds more in memory of its own */
 #elif defined(__has_feature)
@@ -96,8 +98,10 @@ block_is(const void *p)
 void
 block_give(void *p)
 {
-	uint16_t i = (uint16_t)((size_t)((char *)p - pool.base) / BLOCK_BYTES);
+	size_t offset = (size_t)((char *)p - pool.base);
+	uint16_t i = (uint16_t)(offset / BLOCK_BYTES);
 
+	ensure(offset % BLOCK_BYTES == 0);
 	explicit_bzero(p, WIPED);
 	pthread_mutex_lock(&pool.lock);
 	if (pool.n_kept < BLOCKS_KEPT) {
