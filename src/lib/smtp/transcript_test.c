@@ -72,7 +72,7 @@ the_middle_goes_first(void **state)
 		memset(line, 'x', sizeof(line));
 		snprintf(line, sizeof(line), "line %u ", i);
 		line[strlen(line)] = 'y';
-		transcript_add(&t, "In: ", span_of(line, i % 1999 + 10));
+		transcript_add(&t, "In: ", span_of(line, i % 1900 + 20));
 		assert_true(t.text.n <= TRANSCRIPT_MAX);
 	}
 	text = written(&t);
