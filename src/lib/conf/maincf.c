@@ -30,7 +30,7 @@ conf_defs_put(struct conf_defs *d, struct arena *a, struct span name, struct spa
 		hmap_add(&d->map, &def->node, span_hash(name));
 		if (d->count == d->cap) {
 			d->cap = d->cap == 0 ? 64 : d->cap * 2;
-			d->list = realloc(d->list, size_mul(d->cap, sizeof(d->list[0])));
+			d->list = realloc(d->list, size_mul(d->cap, sizeof(void *)));
 			if (d->list == NULL)
 				abort();
 		}
@@ -54,7 +54,7 @@ bool
 conf_is_name(struct span s)
 {
 	for (size_t i = 0; i < s.n; i++)
-		if (!ascii_isalnum(s.p[i]) && memchr("_-.", s.p[i], 3) == NULL)
+		if (!ascii_isalnum(s.p[i]) && s.p[i] != '_' && s.p[i] != '-' && s.p[i] != '.')
 			return false;
 	return s.n > 0;
 }

@@ -494,7 +494,7 @@ smtpc_deadline(const struct smtpc *c)
 
 	if (c->dead || c->content == SMTPC_CONTENT_ASKED || (c->tx == NULL && c->recv.step == SMTPC_END))
 		return INT64_MAX;
-	if (sending && c->opt.per_request_deadline && c->opt.min_data_rate > 0)
+	if (sending && c->tx != NULL && c->opt.per_request_deadline && c->opt.min_data_rate > 0)
 		limit += (int64_t)(c->tx->bytes / c->opt.min_data_rate) * 1000;
 	return from + limit * US_PER_MS;
 }
