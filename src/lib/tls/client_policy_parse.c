@@ -342,7 +342,7 @@ parse_level(struct span word, enum tls_client_level *level_r)
 static bool
 parse(struct reader *r, struct span value, struct fault *why)
 {
-	struct span token, level, name, attr;
+	struct span token, level, name = { 0 }, attr = { 0 };
 
 	if (!span_token(&value, TLS_SPACE_COMMA, &level))
 		return fault_set(why, "4.7.0", "empty value");

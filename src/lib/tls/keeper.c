@@ -423,7 +423,7 @@ tls_keeper_tickets(int64_t life_s, struct tls_ticket_keys *keys_r, int64_t *next
 	struct ipc_keeper_tickets m = { .generation = self.generation, .life_s = (uint32_t)life_s };
 	struct ipc_keeper_ticket_keys got;
 	struct fault why = { 0 };
-	struct span payload;
+	struct span payload = { 0 };
 	int64_t deadline = clock_mono_us() + (int64_t)patience_ms() * 1000;
 
 	*keys_r = (struct tls_ticket_keys){ 0 };

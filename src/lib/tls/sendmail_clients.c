@@ -21,7 +21,7 @@ static bool
 is_name(struct span key)
 {
 	for (size_t i = 0; i < key.n; i++)
-		if (!ascii_isalnum(key.p[i]) && memchr(".-_", key.p[i], 3) == NULL)
+		if (!ascii_isalnum(key.p[i]) && span_index(SPAN(".-_"), key.p[i]) < 0)
 			return false;
 	return key.n > 0 && key.p[0] != '.';
 }
@@ -190,7 +190,7 @@ features_of(const struct sm_row *r)
 		f.off |= span_eq(word, SPAN("S"));
 		f.no_ask |= span_eq(word, SPAN("V"));
 		f.ask |= span_eq(word, SPAN("v"));
-		f.others |= word.n != 1 || memchr("SsVv", word.p[0], 4) == NULL;
+		f.others |= word.n != 1 || span_index(SPAN("SsVv"), word.p[0]) < 0;
 	}
 	return f;
 }
