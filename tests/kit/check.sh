@@ -35,6 +35,7 @@ part "layers" python3 gen/layers.py
 part "build with gcc" tests/kit/build.sh "$build" gcc || { echo "$passed passed, $failed failed"; exit 1; }
 part "build with clang, address and undefined-behaviour sanitizers" tests/kit/build.sh "$asan" clang -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 || { echo "$passed passed, $failed failed"; exit 1; }
 part "parameters that work have a reader and a test" python3 gen/params.py check table/params.tab
+part "every global name is defined once" tests/kit/names.sh "$build"
 part "documents name every folder and verb" python3 gen/docs.py "$build"
 part "promises have their tests, and tests a place among them" python3 gen/promises.py
 part "statements about servers have their tests" python3 gen/statements.py
