@@ -171,7 +171,7 @@ json_piece(struct span s, char escape[8], size_t *taken_r)
 	size_t n = character(s);
 
 	*taken_r = n > 0 ? n : 1;
-	if (n == 0)
+	if (n == 0 || s.p[0] == '\0')            /* many readers of JSON end at \u0000 */
 		return SPAN("?");
 	if (n > 1)
 		return span_slice(s, 0, n);

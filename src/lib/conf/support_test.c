@@ -85,8 +85,9 @@ static const struct support_case {
 	    SMTPD, "main.cf:2: warning: smtpd_recipient_restrictions: restriction reject_unverified_recipient", true },
 	{ "a misspelt restriction", SAFE "smtpd_client_restrictions = permit_mynetwork\n", SMTPD,
 	    "main.cf:2: error: smtpd_client_restrictions: \"permit_mynetwork\" is no restriction (did you mean permit_mynetworks?)", false },
-	{ "an old restriction", SAFE "smtpd_client_restrictions = reject_unknown_client\n", SMTPD,
-	    "(write reject_unknown_client_hostname)", false },
+	{ "an old restriction", SAFE "smtpd_client_restrictions = reject_maps_rbl\n", SMTPD,
+	    "(write reject_rbl_client DOMAIN)", false },
+	{ "an old name that works", SAFE "smtpd_client_restrictions = reject_unknown_client\n", SMTPD, "", true },
 	{ "a class", SAFE "smtpd_restriction_classes = strict\nstrict = reject_unknown_sender_domain, reject\n"
 	                  "smtpd_sender_restrictions = check_sender_access inline:{ {a@b = strict} }, strict\n", SMTPD, "", true },
 	{ "a class with a bad word", SAFE "smtpd_restriction_classes = strict\nstrict = reject_nothing_at_all\n", SMTPD,

@@ -430,13 +430,19 @@ test_helo(void **state)
 	f.helo = SPAN("a_b!");
 	check("not a name", "smtpd_helo_restrictions = reject_invalid_helo_hostname\n", ACL_AT_RCPT, &f,
 	    "501 5.5.2 <a_b!>: Helo command rejected: Invalid name");
+	check("the old name", "smtpd_helo_restrictions = reject_invalid_hostname\n", ACL_AT_RCPT, &f,
+	    "501 5.5.2 <a_b!>: Helo command rejected: Invalid name");
 	f.helo = SPAN("short");
+	check("not qualified, the old name", "smtpd_helo_restrictions = reject_non_fqdn_hostname\n", ACL_AT_RCPT, &f,
+	    "504 5.5.2 <short>: Helo command rejected: need fully-qualified hostname");
 	check("not qualified", "smtpd_helo_restrictions = reject_non_fqdn_helo_hostname\n", ACL_AT_RCPT, &f,
 	    "504 5.5.2 <short>: Helo command rejected: need fully-qualified hostname");
 	f.helo = SPAN("[192.0.2.1]");
 	check("a literal is fine", "smtpd_helo_restrictions = reject_non_fqdn_helo_hostname reject_invalid_helo_hostname "
 	    "reject_unknown_helo_hostname\n", ACL_AT_RCPT, &f, "ok");
 	f.helo = SPAN("nowhere.example");
+	check("not in DNS, the old name", "smtpd_helo_restrictions = reject_unknown_hostname\n", ACL_AT_RCPT, &f,
+	    "450 4.7.1 <nowhere.example>: Helo command rejected: Host not found");
 	check("not in DNS", "smtpd_helo_restrictions = reject_unknown_helo_hostname\n", ACL_AT_RCPT, &f,
 	    "450 4.7.1 <nowhere.example>: Helo command rejected: Host not found");
 	f.helo = SPAN("host.example");
