@@ -2,7 +2,7 @@
 """Part of make bench: TLS handshakes per second over STARTTLS, full and resumed, RSA-2048 and P-256.
 
 Signet as it runs (private keys in keeper) beside the same server with keys in its own processes (SIGNET_KEYS=in-process, which
-exists for this comparison only), beside Postfix and beside a bare server that does nothing but shake hands (tests/bench/tlsbare.c:
+exists for this comparison only), beside Postfix (tuned, which is what counts, and stock) and beside a bare server that does nothing but shake hands (tests/bench/tlsbare.c:
 what the TLS library and the kernel leave to be won), in turns in one run. The clients (tests/bench/tlsbench.c) run on the same
 machine; where it has several cores, servers and clients have halves of their own, so that what is measured is the server. As many
 connections at once as let Postfix use its cores up: with 16 it waited (for delayed acknowledgements), which would flatter us.
@@ -95,6 +95,11 @@ def main():
     return missed
 
 
+def master_of(postfix):
+    with open(os.path.join(postfix.queue, "pid", "master.pid")) as f:
+        return int(f.read())
+
+
 def one_key(env, key, label, share):
     cert, private = env.cert("localhost", key=key)
     text = MAIN % (private, cert)
@@ -104,12 +109,11 @@ def one_key(env, key, label, share):
     inside = env.signet(key + "-inside", text, kit.MASTER_CF.format(smtp="127.0.0.2:25"))
     del os.environ["SIGNET_KEYS"]
     postfix = env.postfix(key + "-postfix", text + "default_process_limit = 100\nmax_use = 1000\n", smtp="127.0.0.3:25")
-    with open(os.path.join(postfix.queue, "pid", "master.pid")) as f:
-        master = int(f.read())
+    stock = env.postfix(key + "-stock", text, smtp="127.0.0.5:25")
     bare = subprocess.Popen([BARE, "127.0.0.4", "25", cert, private, str(len(SERVERS))])
     kit.wait_until("the bare server", lambda: answers("127.0.0.4"))
     peers = (("keeper", "127.0.0.1", keeper.proc.p.pid), ("keys in process", "127.0.0.2", inside.proc.p.pid),
-             ("Postfix", "127.0.0.3", master), ("bare server", "127.0.0.4", bare.pid))
+             ("Postfix", "127.0.0.3", master_of(postfix)), ("Postfix stock", "127.0.0.5", master_of(stock)), ("bare server", "127.0.0.4", bare.pid))
     missed = False
     for resumed in (False, True):
         rates, cpus = {p[0]: [] for p in peers}, {p[0]: [] for p in peers}
@@ -139,6 +143,7 @@ def one_key(env, key, label, share):
     keeper.stop()
     inside.stop()
     postfix.stop()
+    stock.stop()
     return missed
 
 
