@@ -2,12 +2,13 @@
 """Part of make bench: TLS handshakes per second over STARTTLS, full and resumed, RSA-2048 and P-256.
 
 Signet as it runs (private keys in keeper) beside the same server with keys in its own processes (SIGNET_KEYS=in-process, which
-exists for this comparison only), beside Postfix (tuned, which is what counts, and stock) and beside a bare server that does nothing but shake hands (tests/bench/tlsbare.c:
-what the TLS library and the kernel leave to be won), in turns in one run. The clients (tests/bench/tlsbench.c) run on the same
-machine; where it has several cores, servers and clients have halves of their own, so that what is measured is the server. As many
-connections at once as let Postfix use its cores up: with 16 it waited (for delayed acknowledgements), which would flatter us.
-SIGNET_BENCH_ROUNDS (5) and SIGNET_BENCH_HANDSHAKES (1500) change the defaults. Needs root, for Postfix. Exit status 1 when a goal is missed: full handshakes with keeper within 10 % (RSA-2048) and 20 % (P-256) of keys in
-process, and twice Postfix's rate, full and resumed, or nine tenths of the bare server's where that does not reach twice either.
+exists for this comparison only), beside Postfix (tuned, which is what counts, and stock) and beside a bare server that does nothing
+but shake hands (tests/bench/tlsbare.c: what the TLS library and the kernel leave to be won), in turns in one run. The clients
+(tests/bench/tlsbench.c) run on the same machine; where it has several cores, servers and clients have halves of their own, so that
+what is measured is the server. As many connections at once as let Postfix use its cores up: with 16 it waited (for delayed
+acknowledgements), which would flatter us. SIGNET_BENCH_ROUNDS (5) and SIGNET_BENCH_HANDSHAKES (1500) change the defaults. Needs
+root, for Postfix. Exit status 1 when a goal is missed: full handshakes with keeper within 10 % (RSA-2048) and 20 % (P-256) of keys
+in process, and twice Postfix's rate, full and resumed, or nine tenths of the bare server's where that does not reach twice either.
 """
 import os
 import socket
