@@ -18,6 +18,21 @@ def status(pid):
         return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
 
 
+def numbers(cores):
+    """Processes of the roles that have several."""
+    return {"smtpc": cores, "smtpd": cores + min(cores // 2, max(0, 16 - cores))}
+
+
+def on_one_core(env):
+    """As many processes as the cores that are left to Signet, not those of the machine."""
+    s = env.signet("one", "", start=False)
+    s.prefix = ["taskset", "-c", str(min(os.sched_getaffinity(0)))]
+    s.start()
+    for role, n in numbers(1).items():
+        kit.check(len(s.pids(role)) == n, "%s on one core: %s" % (role, s.pids(role)))
+    s.stop()
+
+
 def run(env):
     if os.geteuid() != 0:
         raise kit.Skipped("ids can only be seen to change when started by root")
@@ -30,10 +45,9 @@ def run(env):
     del os.environ["NOTIFY_SOCKET"]
     kit.check(ready.recv(100) == b"READY=1", "systemd hears when every process is ready")
     owner = pwd.getpwnam(kit.owner()).pw_uid
-    cores = os.cpu_count()
+    many = numbers(len(os.sched_getaffinity(0)))
     for role in ROLES:
         pids = s.pids(role)
-        many = {"smtpc": cores, "smtpd": cores + min((cores + 1) // 2, max(0, 16 - cores))}
         kit.check(len(pids) == many.get(role, 1), "%s: %s" % (role, pids))
         for pid in pids:
             st = status(pid)
@@ -72,3 +86,4 @@ def run(env):
     kit.check(time.monotonic() - start < 12, "a clean stop within seconds")
     left = subprocess.run(["pgrep", "-f", s.conf], stdout=subprocess.PIPE).stdout
     kit.check(not left, "nothing is left running")
+    on_one_core(env)
