@@ -88,17 +88,6 @@ check_key(const struct policy_check *k, const struct maps_entry *e, struct arena
 		say(k, e, CONF_WARNING, "see smtpd_tls_policy(5)", arena_printf(a, ": %s", why.text));
 }
 
-/* What `why` says as well. */
-static void
-drop_line(void *ctx, int64_t wall_us, enum log_level level, const char *tag, const char *line)
-{
-	(void)ctx;
-	(void)wall_us;
-	(void)level;
-	(void)tag;
-	(void)line;
-}
-
 /* What an entry refers to. */
 static void
 check_references(const struct policy_check *k, const struct maps_entry *e, const struct tls_client_policy *p, struct arena *a)
@@ -112,7 +101,7 @@ check_references(const struct policy_check *k, const struct maps_entry *e, const
 		    arena_printf(a, ": chain=%.*s: there is no tls_server_sni_maps: the client's handshakes fail", SPAN_ARG(p->chain)));
 	if (p->issuer_maps.n == 0)
 		return;
-	log_set_sink(drop_line, NULL, NULL);
+	log_set_sink(log_sink_none, NULL, NULL);    /* `why` says it as well */
 	if (!maps_open(p->issuer_maps, MAPS_STRICT, &env, &m, &why) || !maps_check(m, &why))
 		say(k, e, CONF_ERROR, "create the table, or correct its name", arena_printf(a, ": issuer_maps: %s: the client gets 454", why.text));
 	log_set_sink(NULL, NULL, NULL);

@@ -63,6 +63,16 @@ log_emit(const struct log *l, enum log_level level, const char *fmt, ...)
 }
 
 void
+log_sink_none(void *ctx, int64_t wall_us, enum log_level level, const char *tag, const char *line)
+{
+	(void)ctx;
+	(void)wall_us;
+	(void)level;
+	(void)tag;
+	(void)line;
+}
+
+void
 log_set_sink(log_sink_fn *fn, void (*flush)(void *ctx), void *ctx)
 {
 	sink = fn != NULL ? fn : sink_stderr;

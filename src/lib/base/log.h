@@ -46,6 +46,7 @@ void log_emit(const struct log *l, enum log_level level, const char *fmt, ...)
 typedef void log_sink_fn(void *ctx, int64_t wall_us, enum log_level level, const char *tag,
     const char *line);
 void log_set_sink(log_sink_fn *fn, void (*flush)(void *ctx), void *ctx);
+log_sink_fn log_sink_none;                      /* for log_set_sink(): lines go nowhere */
 void log_set_tag(const char *tag);              /* the process's tag; kept by pointer */
 void log_set_debug(bool on);
 void log_flush(void);

@@ -17,16 +17,6 @@ static const char main_cf[] =
 static struct intake_conf conf;
 
 static void
-quiet(void *ctx, int64_t wall_us, enum log_level level, const char *tag, const char *line)
-{
-	(void)ctx;
-	(void)wall_us;
-	(void)level;
-	(void)tag;
-	(void)line;
-}
-
-static void
 start(void)
 {
 	static struct maps_env env = { .data_directory = "/nonexistent", .default_database_type = "hash",
@@ -37,7 +27,7 @@ start(void)
 
 	if (c != NULL)
 		return;
-	log_set_sink(quiet, NULL, NULL);
+	log_set_sink(log_sink_none, NULL, NULL);
 	conf_report_init(&report);
 	conf_parse(span_str(main_cf), SPAN(""), &c, &report);
 	conf_report_release(&report);

@@ -14,16 +14,6 @@ no_files(void *ctx, const char *path)
 	return -2;
 }
 
-static void
-quiet(void *ctx, int64_t wall_us, enum log_level level, const char *tag, const char *line)
-{
-	(void)ctx;
-	(void)wall_us;
-	(void)level;
-	(void)tag;
-	(void)line;
-}
-
 int
 LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
@@ -36,7 +26,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 
 	if (n > 4000)
 		return 0;
-	log_set_sink(quiet, NULL, NULL);
+	log_set_sink(log_sink_none, NULL, NULL);
 	a = arena_new(64 << 20);
 	span_cut(span_of(p, n), '\n', &key, &spec);
 	if (addrlist_open(spec, ADDRLIST_PARENTS, &env, &addrs, NULL)) {

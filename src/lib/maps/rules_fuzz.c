@@ -21,16 +21,6 @@ open_text(void *ctx, const char *path)
 	return fcntl(text_fd, F_DUPFD_CLOEXEC, 0);
 }
 
-static void
-quiet(void *ctx, int64_t wall_us, enum log_level level, const char *tag, const char *line)
-{
-	(void)ctx;
-	(void)wall_us;
-	(void)level;
-	(void)tag;
-	(void)line;
-}
-
 int
 LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
@@ -44,7 +34,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 
 	if (n < 2 || n > 20000)
 		return 0;
-	log_set_sink(quiet, NULL, NULL);
+	log_set_sink(log_sink_none, NULL, NULL);
 	span_cut(span_of(p + 1, n - 1), '\n', &key, &text);
 	text_fd = fd_sealed("text", text);
 	ensure(text_fd >= 0);
