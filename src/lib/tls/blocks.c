@@ -1,3 +1,4 @@
+/* Large blocks: one piece of address space, opened bit by bit; a stack of free blocks with their pages, and one of those without. */
 #include "tls/blocks.h"
 
 #include <pthread.h>

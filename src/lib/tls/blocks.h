@@ -18,6 +18,7 @@ enum {
 /* A block for `n` bytes, with whatever it held before, or NULL: not of that size, none left, or no memory. */
 void *block_take(size_t n);
 
+/* Did block_take() give `p`? Any pointer may be asked about; NULL is none. */
 bool block_is(const void *p);
 
 /*
