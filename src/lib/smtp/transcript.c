@@ -82,7 +82,9 @@ static void
 begin_line(struct transcript *t, const char *who)
 {
 	make_room(t);
-	buf_addf(&t->text, " %s ", who);
+	buf_addc(&t->text, ' ');
+	buf_add_str(&t->text, who);
+	buf_addc(&t->text, ' ');
 	t->open = true;
 	t->line_n = 0;
 }
@@ -97,14 +99,35 @@ end_line(struct transcript *t)
 		t->head = t->text.n;
 }
 
-static void
-add_byte(struct transcript *t, unsigned char ch)
+/* Bytes of a line that end at its LF, CR or their own end: how many. */
+static size_t
+piece_length(struct span bytes)
 {
-	if (t->line_n == TRANSCRIPT_LINE_MAX - 4)
+	size_t n = 0;
+
+	while (n < bytes.n && bytes.p[n] != '\n' && bytes.p[n] != '\r')
+		n++;
+	return n;
+}
+
+/* What a line may still hold, with what is no printable ASCII shown as '?'; "..." stands for the rest. */
+static void
+add_piece(struct transcript *t, struct span piece)
+{
+	enum { SHOWN = TRANSCRIPT_LINE_MAX - 4 };
+	size_t from = t->text.n, room = t->line_n < SHOWN ? SHOWN - t->line_n : 0;
+
+	if (!buf_add(&t->text, piece.p, piece.n < room ? piece.n : room))
+		return;
+	for (size_t i = from; i < t->text.n; i++) {
+		unsigned char ch = (unsigned char)t->text.p[i];
+
+		if ((ch < 32 && ch != '\t') || ch >= 127)
+			t->text.p[i] = '?';
+	}
+	if (t->line_n <= SHOWN && t->line_n + piece.n > SHOWN)
 		buf_add_str(&t->text, "...");
-	else if (t->line_n < TRANSCRIPT_LINE_MAX - 4)
-		buf_addc(&t->text, (ch < 32 && ch != '\t') || ch >= 127 ? '?' : (char)ch);
-	t->line_n++;
+	t->line_n += piece.n;
 }
 
 void
@@ -112,17 +135,13 @@ transcript_stream(struct transcript *t, const char *who, struct span bytes)
 {
 	if (t->wanted == 0)
 		return;
-	for (size_t i = 0; i < bytes.n; i++) {
-		if (bytes.p[i] == '\r')
-			continue;
-		if (bytes.p[i] == '\n') {
-			if (t->open)
-				end_line(t);
-			continue;
-		}
-		if (!t->open)
+	for (size_t n; bytes.n > 0; bytes = span_from(bytes, n + 1)) {
+		n = piece_length(bytes);
+		if (n > 0 && !t->open)
 			begin_line(t, who);
-		add_byte(t, (unsigned char)bytes.p[i]);
+		add_piece(t, span_slice(bytes, 0, n));
+		if (n < bytes.n && bytes.p[n] == '\n' && t->open)
+			end_line(t);
 	}
 }
 
@@ -138,9 +157,10 @@ transcript_add(struct transcript *t, const char *who, struct span lines)
 	while (lines.n > 0) {
 		span_cut(lines, '\n', &line, &lines);
 		begin_line(t, who);
-		for (size_t i = 0; i < line.n; i++)
-			if (line.p[i] != '\r')
-				add_byte(t, (unsigned char)line.p[i]);
+		for (size_t n; line.n > 0; line = span_from(line, n + 1)) {
+			n = piece_length(line);
+			add_piece(t, span_slice(line, 0, n));
+		}
 		end_line(t);
 	}
 }

@@ -59,6 +59,30 @@ lines_however_they_come(void **state)
 	}
 }
 
+/* A line that is as long as can be shown, and longer ones, in one piece and in several. */
+static void
+long_lines_are_cut(void **state)
+{
+	enum { SHOWN = TRANSCRIPT_LINE_MAX - 4 };
+	char line[2 * TRANSCRIPT_LINE_MAX];
+	struct transcript t;
+
+	(void)state;
+	memset(line, 'x', sizeof(line));
+	for (size_t n = SHOWN - 2; n < SHOWN + 4; n++)
+		for (size_t step = 1; step <= n; step++) {
+			transcript_init(&t, SMTP_NOTICE_POLICY);
+			transcript_add(&t, "In: ", span_of(line, n));
+			for (size_t i = 0; i < n; i += step)
+				transcript_stream(&t, "In: ", span_slice(span_of(line, n), i, i + step));
+			transcript_stream(&t, "In: ", SPAN("\r\n"));
+			assert_int_equal(t.text.n, 2 * (6 + (n <= SHOWN ? n : SHOWN + 3) + 1));
+			assert_memory_equal(t.text.p, t.text.p + t.text.n / 2, t.text.n / 2);
+			assert_int_equal(memcmp(t.text.p + t.text.n - 5, "x...\n", 5) == 0, n > SHOWN);
+			transcript_release(&t);
+		}
+}
+
 static void
 the_middle_goes_first(void **state)
 {
@@ -108,6 +132,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(classes_of_the_parameter),
 	KIT_TEST(senders_of_notices),
 	KIT_TEST(lines_however_they_come),
+	KIT_TEST(long_lines_are_cut),
 	KIT_TEST(the_middle_goes_first),
 	KIT_TEST(nothing_is_kept_for_nobody),
 };
