@@ -7,14 +7,7 @@
 #include <sys/mman.h>
 
 #include "base/panic.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#define NO_BLOCKS 1             /* the sanitizer finds more in memory of its own */
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define NO_BLOCKS 1
-#endif
-#endif
+#include "tls/sanitizer.h"
 
 enum { OPENED_AT_ONCE = 16, WIPED = 4096 };
 
@@ -38,12 +31,9 @@ reserve(void)
 {
 	void *p;
 
-#if defined(NO_BLOCKS)
-	pool.never = true;
-#endif
 	if (pool.base != NULL || pool.never)
 		return !pool.never;
-	p = mmap(NULL, (size_t)BLOCKS_MAX * BLOCK_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	p = SANITIZED ? MAP_FAILED : mmap(NULL, (size_t)BLOCKS_MAX * BLOCK_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	pool.never = p == MAP_FAILED;
 	if (!pool.never)
 		__atomic_store_n(&pool.base, p, __ATOMIC_RELEASE);

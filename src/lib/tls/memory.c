@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "tls/blocks.h"
+#include "tls/cells.h"
 #include "tls/library.h"
 
 static void *
@@ -17,7 +18,7 @@ take(size_t n, const char *file, int line)
 
 	(void)file;
 	(void)line;
-	p = block_take(n);
+	p = n <= CELL_MOST ? cell_take(n) : block_take(n);
 	return p != NULL ? p : malloc(n);
 }
 
@@ -26,14 +27,14 @@ give_back(void *p, const char *file, int line)
 {
 	(void)file;
 	(void)line;
-	if (p == NULL)
-		return;
-	if (block_is(p)) {
+	if (cell_is(p)) {
+		cell_give(p);
+	} else if (block_is(p)) {
 		block_give(p);
-		return;
+	} else if (p != NULL) {
+		explicit_bzero(p, malloc_usable_size(p));
+		free(p);
 	}
-	explicit_bzero(p, malloc_usable_size(p));
-	free(p);
 }
 
 static size_t
@@ -41,6 +42,8 @@ size_of(void *p)
 {
 	if (p == NULL)
 		return 0;
+	if (cell_is(p))
+		return cell_bytes(p);
 	return block_is(p) ? BLOCK_BYTES : malloc_usable_size(p);
 }
 

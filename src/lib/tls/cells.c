@@ -1,0 +1,236 @@
+/* Small pieces: one piece of address space in spans of 64 kB, each with cells of one size and a map of those that are free. */
+#include "tls/cells.h"
+
+#include <pthread.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/single_threaded.h>
+
+#include "base/panic.h"
+#include "tls/sanitizer.h"
+
+/* Sizes: each sixteen bytes up to 1024, then each 256. */
+enum { SPAN_BYTES = 64 * 1024, FINE = 16, FINE_MOST = 1024, COARSE = 256, KINDS = FINE_MOST / FINE + (CELL_MOST - FINE_MOST) / COARSE };
+enum { WORDS = SPAN_BYTES / FINE / 64, OPENED_AT_ONCE = 4, NONE = 0xffff };
+
+struct span_of_cells {
+	uint64_t free[WORDS];           /* a bit for each cell */
+	uint16_t kind, cells, n_free;
+	uint16_t first;                 /* no word below this one has a free cell */
+	uint16_t before, next;          /* in the list of its kind's spans with free cells, or of empty ones */
+};
+
+static struct {
+	pthread_mutex_t lock;
+	char *base;                     /* NULL before the first; address space for all, made readable piece by piece */
+	bool never;                     /* there is no address space */
+	uint16_t opened;
+	uint16_t empty;                 /* without pages, ready for any kind */
+	uint16_t some[KINDS];           /* spans with free cells */
+	struct span_of_cells span[CELL_SPANS];
+} pool = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static unsigned
+kind_of(size_t n)
+{
+	if (n <= FINE_MOST)
+		return (unsigned)((n + FINE - 1) / FINE - 1);
+	return (unsigned)(FINE_MOST / FINE + (n - FINE_MOST + COARSE - 1) / COARSE - 1);
+}
+
+static uint32_t
+kind_bytes(unsigned kind)
+{
+	return kind < FINE_MOST / FINE ? (kind + 1) * FINE : FINE_MOST + (kind + 1 - FINE_MOST / FINE) * COARSE;
+}
+
+static char *
+at(uint16_t i)
+{
+	return pool.base + (size_t)i * SPAN_BYTES;
+}
+
+/* ---- lists */
+
+static void
+push(uint16_t *list, uint16_t i)
+{
+	pool.span[i].before = NONE;
+	pool.span[i].next = *list;
+	if (*list != NONE)
+		pool.span[*list].before = i;
+	*list = i;
+}
+
+static void
+unlink_from(uint16_t *list, uint16_t i)
+{
+	struct span_of_cells *s = &pool.span[i];
+
+	if (s->before != NONE)
+		pool.span[s->before].next = s->next;
+	else
+		*list = s->next;
+	if (s->next != NONE)
+		pool.span[s->next].before = s->before;
+}
+
+/* ---- spans */
+
+static bool
+reserve(void)
+{
+	void *p;
+
+	if (pool.base != NULL || pool.never)
+		return !pool.never;
+	pool.empty = NONE;
+	for (unsigned k = 0; k < KINDS; k++)
+		pool.some[k] = NONE;
+	p = SANITIZED ? MAP_FAILED : mmap(NULL, (size_t)CELL_SPANS * SPAN_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	pool.never = p == MAP_FAILED;
+	if (!pool.never)
+		__atomic_store_n(&pool.base, p, __ATOMIC_RELEASE);
+	return !pool.never;
+}
+
+static bool
+open_more(void)
+{
+	if (pool.opened + OPENED_AT_ONCE > CELL_SPANS ||
+	    mprotect(at(pool.opened), (size_t)OPENED_AT_ONCE * SPAN_BYTES, PROT_READ | PROT_WRITE) != 0)
+		return false;
+	for (unsigned i = OPENED_AT_ONCE; i > 0; i--)
+		push(&pool.empty, (uint16_t)(pool.opened + i - 1));
+	pool.opened = (uint16_t)(pool.opened + OPENED_AT_ONCE);
+	return true;
+}
+
+/* An empty span becomes one of this kind. */
+static bool
+settle(unsigned kind)
+{
+	struct span_of_cells *s;
+	uint16_t i;
+
+	if (pool.empty == NONE && !open_more())
+		return false;
+	i = pool.empty;
+	unlink_from(&pool.empty, i);
+	s = &pool.span[i];
+	s->kind = (uint16_t)kind;
+	s->cells = s->n_free = (uint16_t)(SPAN_BYTES / kind_bytes(kind));
+	s->first = 0;
+	memset(s->free, 0, sizeof(s->free));
+	memset(s->free, 0xff, s->cells / 64 * sizeof(uint64_t));
+	if (s->cells % 64 != 0)
+		s->free[s->cells / 64] = (UINT64_C(1) << s->cells % 64) - 1;
+	push(&pool.some[kind], i);
+	return true;
+}
+
+/* ---- cells */
+
+static void *
+take_locked(unsigned kind)
+{
+	struct span_of_cells *s;
+	unsigned w, bit;
+	uint16_t i;
+
+	if (!reserve() || (pool.some[kind] == NONE && !settle(kind)))
+		return NULL;
+	i = pool.some[kind];
+	s = &pool.span[i];
+	for (w = s->first; s->free[w] == 0; w++)
+		;
+	s->first = (uint16_t)w;
+	bit = (unsigned)__builtin_ctzll(s->free[w]);
+	s->free[w] &= s->free[w] - 1;
+	if (--s->n_free == 0)
+		unlink_from(&pool.some[kind], i);
+	return at(i) + (size_t)(w * 64 + bit) * kind_bytes(kind);
+}
+
+static void
+give_locked(uint16_t i, uint32_t cell)
+{
+	struct span_of_cells *s = &pool.span[i];
+	uint16_t *some = &pool.some[s->kind];
+	uint64_t bit = UINT64_C(1) << cell % 64;
+
+	ensure(i < pool.opened && cell < s->cells && (s->free[cell / 64] & bit) == 0);
+	s->free[cell / 64] |= bit;
+	if (cell / 64 < s->first)
+		s->first = (uint16_t)(cell / 64);
+	if (s->n_free++ == 0)
+		push(some, i);
+	/* the last span with free cells of its kind stays: it will be wanted again */
+	if (s->n_free == s->cells && (*some != i || s->next != NONE)) {
+		unlink_from(some, i);
+		push(&pool.empty, i);
+		(void)madvise(at(i), SPAN_BYTES, MADV_DONTNEED);        /* locked memory stays, wiped as it is */
+	}
+}
+
+/* A process of one thread, as those that shake hands are, needs no lock. */
+static bool
+lock(void)
+{
+	bool others = !__libc_single_threaded;
+
+	if (others)
+		pthread_mutex_lock(&pool.lock);
+	return others;
+}
+
+static void
+unlock(bool locked)
+{
+	if (locked)
+		pthread_mutex_unlock(&pool.lock);
+}
+
+void *
+cell_take(size_t n)
+{
+	void *p;
+	bool locked;
+
+	if (n < 1 || n > CELL_MOST)
+		return NULL;
+	locked = lock();
+	p = take_locked(kind_of(n));
+	unlock(locked);
+	return p;
+}
+
+bool
+cell_is(const void *p)
+{
+	const char *base = __atomic_load_n(&pool.base, __ATOMIC_ACQUIRE);
+
+	return base != NULL && (size_t)((const char *)p - base) < (size_t)CELL_SPANS * SPAN_BYTES;
+}
+
+size_t
+cell_bytes(const void *p)
+{
+	return kind_bytes(pool.span[(size_t)((const char *)p - pool.base) / SPAN_BYTES].kind);
+}
+
+void
+cell_give(void *p)
+{
+	size_t offset = (size_t)((char *)p - pool.base);
+	uint16_t i = (uint16_t)(offset / SPAN_BYTES);
+	uint32_t within = (uint32_t)(offset % SPAN_BYTES), bytes = kind_bytes(pool.span[i].kind), cell = within / bytes;
+	bool locked;
+
+	ensure(cell * bytes == within);
+	explicit_bzero(p, bytes);
+	locked = lock();
+	give_locked(i, cell);
+	unlock(locked);
+}
