@@ -7,7 +7,8 @@ check="clang unbound libclang-rt-14-dev openssl swaks libnet-ssleay-perl nsd ldn
 # Postfix as a peer and as the measure: 3.10 or later, which bookworm has in its backports
 peers="postfix postfix-pcre postfix-cdb postfix-lmdb"
 analyze="clang-tidy cppcheck debootstrap"
-bench="openssl procps iproute2 strace nsd ldnsutils"
+# its TLS clients use BoringSSL: lighter than the servers they measure
+bench="gcc android-libboringssl-dev openssl procps iproute2 strace nsd ldnsutils"
 want=""
 for purpose in "$@"; do
 	case $purpose in
