@@ -167,6 +167,14 @@ tls_stream_untrusted(SSL *ssl, const char *who, const char *why)
 	t->untrusted_who = who;
 }
 
+/* The library's queue, which says why an operation failed: empty before each. */
+static void
+forget_errors(void)
+{
+	if (ERR_peek_error() != 0)
+		ERR_clear_error();
+}
+
 /* --- life --- */
 
 static struct span
@@ -279,7 +287,7 @@ stream_start_client(struct stream *s, struct tls_client_ctx *ctx, const struct t
 		(void)SSL_set_session(ssl, old);
 	s->tls->offered = old;
 	SSL_SESSION_free(old);
-	ERR_clear_error();
+	forget_errors();
 	SSL_set_connect_state(ssl);
 	return true;
 }
@@ -368,7 +376,7 @@ stream_verdict(struct stream *s, int64_t now_s)
 		t->fresh = NULL;
 	}
 	t->decision = NULL;
-	ERR_clear_error();
+	forget_errors();
 	return &t->verdict;
 }
 
@@ -378,7 +386,7 @@ stream_exchange(struct stream *s, struct tls_exchange *x_r)
 	if (s->ssl == NULL || !s->handshaken)
 		return false;
 	tls_exchange_get(s->ssl, x_r);
-	ERR_clear_error();
+	forget_errors();
 	return true;
 }
 
@@ -394,7 +402,7 @@ stream_info(struct stream *s, const char *digest_name, struct arena *a, struct t
 		info_r->untrusted = arena_dup(a, span_str(s->tls->untrusted));
 		info_r->untrusted_who = s->tls->untrusted_who;
 	}
-	ERR_clear_error();
+	forget_errors();
 	return true;
 }
 
@@ -582,7 +590,7 @@ stream_handshake(struct stream *s)
 		return STREAM_DONE;
 	if (s->broken)
 		return STREAM_ERROR;
-	ERR_clear_error();
+	forget_errors();
 	ret = SSL_do_handshake(s->ssl);
 	if (ret != 1)
 		return step_result(s, ret);
@@ -625,7 +633,7 @@ stream_read(struct stream *s, void *p, size_t n, size_t *got_r)
 		return plain_result(fd_read(s->fd, p, n), true, got_r);
 	if (s->broken)
 		return STREAM_ERROR;
-	ERR_clear_error();
+	forget_errors();
 	ret = SSL_read(s->ssl, p, n > INT32_MAX ? INT32_MAX : (int)n);
 	if (ret > 0) {
 		*got_r = (size_t)ret;
@@ -671,7 +679,7 @@ stream_writev(struct stream *s, const struct iovec *v, int count, size_t *sent_r
 	if (count == 0)
 		return STREAM_DONE;
 	bytes = gather(v, count);
-	ERR_clear_error();
+	forget_errors();
 	ret = SSL_write(s->ssl, bytes.p, (int)bytes.n);
 	if (ret <= 0)
 		return step_result(s, ret);
@@ -722,7 +730,7 @@ stream_shutdown(struct stream *s)
 	s->last_words = false;
 	if (s->ssl == NULL || s->broken || !s->handshaken || s->sent_close)
 		return STREAM_DONE;
-	ERR_clear_error();
+	forget_errors();
 	ret = SSL_shutdown(s->ssl);
 	if (ret < 0)
 		return step_result(s, ret);

@@ -140,7 +140,7 @@ read_some(struct session *s)
 				explicit_bzero(bytes, got);     /* there may have been a password in it */
 			session_heard(s, got);
 			moved = true;
-			if (s->tls == NULL && got < sizeof(bytes))
+			if (got < sizeof(bytes) && !stream_pending(&s->stream))
 				s->read_ready = false;  /* that was all */
 			break;
 		case STREAM_WANT_READ:

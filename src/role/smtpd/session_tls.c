@@ -192,7 +192,7 @@ tls_done(struct session *s)
 
 	s->tls_handshake = false;
 	s->deadline_us = 0;
-	s->read_ready = true;
+	s->read_ready = stream_pending(&s->stream);
 	s->tls = ARENA_NEW(s->arena, struct tls_info);
 	stream_info(&s->stream, s->p->smtpd_tls_fingerprint_digest, s->arena, s->tls);
 	if (!keys_have_sni(s->svc))
@@ -288,7 +288,6 @@ session_tls_begin(struct session *s)
 	}
 	if (s->svc->auth != NULL)
 		SSL_set_options(s->stream.ssl, SSL_OP_CLEANSE_PLAINTEXT);       /* passwords come through it */
-	session_tls_step(s);
 }
 
 void
