@@ -15,8 +15,9 @@ enum { SPAN_BYTES = 64 * 1024, FINE = 16, FINE_MOST = 1024, COARSE = 256, KINDS 
 enum { WORDS = SPAN_BYTES / FINE / 64, OPENED_AT_ONCE = 4, NONE = 0xffff };
 
 struct span_of_cells {
-	uint64_t free[WORDS];           /* a bit for each cell */
-	uint16_t kind, cells, n_free;
+	uint32_t bytes, cells;          /* of a cell, and how many */
+	uint32_t inverse;               /* 2^32 / bytes, rounded up: a product instead of a division, exact below 64 kB */
+	uint16_t kind, n_free;
 	uint16_t first;                 /* no word below this one has a free cell */
 	uint16_t before, next;          /* in the list of its kind's spans with free cells, or of empty ones */
 };
@@ -29,6 +30,7 @@ static struct {
 	uint16_t empty;                 /* without pages, ready for any kind */
 	uint16_t some[KINDS];           /* spans with free cells */
 	struct span_of_cells span[CELL_SPANS];
+	uint64_t free[CELL_SPANS][WORDS];       /* a bit for each cell */
 } pool = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static unsigned
@@ -107,27 +109,43 @@ open_more(void)
 	return true;
 }
 
-/* An empty span becomes one of this kind. */
-static bool
+/* An empty span becomes one of this kind. Not inline, like retire(): what is rare must not lengthen what each handshake does 1400 times. */
+static bool __attribute__((noinline))
 settle(unsigned kind)
 {
 	struct span_of_cells *s;
+	uint64_t *free;
 	uint16_t i;
 
-	if (pool.empty == NONE && !open_more())
+	if (!reserve() || (pool.empty == NONE && !open_more()))
 		return false;
 	i = pool.empty;
 	unlink_from(&pool.empty, i);
 	s = &pool.span[i];
+	free = pool.free[i];
 	s->kind = (uint16_t)kind;
-	s->cells = s->n_free = (uint16_t)(SPAN_BYTES / kind_bytes(kind));
+	s->bytes = kind_bytes(kind);
+	s->inverse = UINT32_MAX / s->bytes + 1;
+	s->cells = SPAN_BYTES / s->bytes;
+	s->n_free = (uint16_t)s->cells;
 	s->first = 0;
-	memset(s->free, 0, sizeof(s->free));
-	memset(s->free, 0xff, s->cells / 64 * sizeof(uint64_t));
+	memset(free, 0, WORDS * sizeof(*free));
+	memset(free, 0xff, s->cells / 64 * sizeof(*free));
 	if (s->cells % 64 != 0)
-		s->free[s->cells / 64] = (UINT64_C(1) << s->cells % 64) - 1;
+		free[s->cells / 64] = (UINT64_C(1) << s->cells % 64) - 1;
 	push(&pool.some[kind], i);
 	return true;
+}
+
+/* The last span with free cells of its kind stays: it will be wanted again. */
+static void __attribute__((noinline))
+retire(uint16_t *some, uint16_t i)
+{
+	if (*some == i && pool.span[i].next == NONE)
+		return;
+	unlink_from(some, i);
+	push(&pool.empty, i);
+	(void)madvise(at(i), SPAN_BYTES, MADV_DONTNEED);        /* locked memory stays, wiped as it is */
 }
 
 /* ---- cells */
@@ -136,42 +154,39 @@ static void *
 take_locked(unsigned kind)
 {
 	struct span_of_cells *s;
+	uint64_t *free;
 	unsigned w, bit;
 	uint16_t i;
 
-	if (!reserve() || (pool.some[kind] == NONE && !settle(kind)))
+	if ((pool.base == NULL || pool.some[kind] == NONE) && !settle(kind))
 		return NULL;
 	i = pool.some[kind];
 	s = &pool.span[i];
-	for (w = s->first; s->free[w] == 0; w++)
+	free = pool.free[i];
+	for (w = s->first; free[w] == 0; w++)
 		;
 	s->first = (uint16_t)w;
-	bit = (unsigned)__builtin_ctzll(s->free[w]);
-	s->free[w] &= s->free[w] - 1;
+	bit = (unsigned)__builtin_ctzll(free[w]);
+	free[w] &= free[w] - 1;
 	if (--s->n_free == 0)
 		unlink_from(&pool.some[kind], i);
-	return at(i) + (size_t)(w * 64 + bit) * kind_bytes(kind);
+	return at(i) + (w * 64 + bit) * s->bytes;
 }
 
 static void
 give_locked(uint16_t i, uint32_t cell)
 {
 	struct span_of_cells *s = &pool.span[i];
-	uint16_t *some = &pool.some[s->kind];
-	uint64_t bit = UINT64_C(1) << cell % 64;
+	uint64_t bit = UINT64_C(1) << cell % 64, *word = &pool.free[i][cell / 64];
 
-	ensure(i < pool.opened && cell < s->cells && (s->free[cell / 64] & bit) == 0);
-	s->free[cell / 64] |= bit;
+	ensure(i < pool.opened && cell < s->cells && (*word & bit) == 0);
+	*word |= bit;
 	if (cell / 64 < s->first)
 		s->first = (uint16_t)(cell / 64);
 	if (s->n_free++ == 0)
-		push(some, i);
-	/* the last span with free cells of its kind stays: it will be wanted again */
-	if (s->n_free == s->cells && (*some != i || s->next != NONE)) {
-		unlink_from(some, i);
-		push(&pool.empty, i);
-		(void)madvise(at(i), SPAN_BYTES, MADV_DONTNEED);        /* locked memory stays, wiped as it is */
-	}
+		push(&pool.some[s->kind], i);
+	if (s->n_free == s->cells)
+		retire(&pool.some[s->kind], i);
 }
 
 /* A process of one thread, as those that shake hands are, needs no lock. */
@@ -217,7 +232,7 @@ cell_is(const void *p)
 size_t
 cell_bytes(const void *p)
 {
-	return kind_bytes(pool.span[(size_t)((const char *)p - pool.base) / SPAN_BYTES].kind);
+	return pool.span[(size_t)((const char *)p - pool.base) / SPAN_BYTES].bytes;
 }
 
 void
@@ -225,11 +240,12 @@ cell_give(void *p)
 {
 	size_t offset = (size_t)((char *)p - pool.base);
 	uint16_t i = (uint16_t)(offset / SPAN_BYTES);
-	uint32_t within = (uint32_t)(offset % SPAN_BYTES), bytes = kind_bytes(pool.span[i].kind), cell = within / bytes;
+	const struct span_of_cells *s = &pool.span[i];
+	uint32_t within = (uint32_t)(offset % SPAN_BYTES), cell = (uint32_t)((uint64_t)within * s->inverse >> 32);
 	bool locked;
 
-	ensure(cell * bytes == within);
-	explicit_bzero(p, bytes);
+	ensure(cell * s->bytes == within);
+	explicit_bzero(p, s->bytes);
 	locked = lock();
 	give_locked(i, cell);
 	unlock(locked);
