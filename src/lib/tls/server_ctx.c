@@ -132,7 +132,7 @@ set_tickets(struct tls_server_ctx *c, const struct tls_server_params *p, struct 
 		return false;
 	}
 	SSL_CTX_set_tlsext_ticket_key_evp_cb(c->ctx, ticket_key);
-	return true;
+	return tls_server_end_sessions(c->ctx) || fault_set(why, NULL, "TLS library: %s", tls_library_error());
 }
 
 /* --- ciphers, protocols, groups --- */

@@ -38,6 +38,11 @@ bool tls_server_session_context(struct tls_server_ctx *c, SSL *ssl, const char *
 /* The same once for all connections without a name or a policy of their own; the last step of making a context. */
 bool tls_server_sessions(struct tls_server_ctx *c, struct fault *why);
 
+/* --- server_sessions.c --- */
+
+/* No session outlives the chain that made its client Trusted. */
+bool tls_server_end_sessions(SSL_CTX *ctx);
+
 /* --- server_rpk.c: raw public keys --- */
 
 /* A key may be shown instead of a certificate: by every client of this context; by this one, or not. False: out of memory. */

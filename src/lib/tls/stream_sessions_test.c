@@ -185,7 +185,121 @@ test_without_tickets(void **state)
 	tls_client_ctx_unref(&c);
 }
 
+/* --- a client's certificate that ends --- */
+
+/* Shows `file`, with the session of `old` when there is one; what the server thinks of it, and the session for the next time. */
+static struct tls_info
+show(struct tls_server_ctx *s, const char *file, int version, SSL_SESSION **old, struct arena *a)
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	struct stream server, client;
+	struct tls_info info;
+	char byte = 0;
+	size_t got;
+	int fd[2];
+
+	assert_int_equal(fd_socketpair(SOCK_STREAM, fd), 0);
+	assert_int_equal(SSL_CTX_use_certificate_chain_file(ctx, file), 1);
+	assert_int_equal(SSL_CTX_use_PrivateKey_file(ctx, file, SSL_FILETYPE_PEM), 1);
+	assert_int_equal(SSL_CTX_set_max_proto_version(ctx, version), 1);
+	stream_init(&server, fd[1]);
+	stream_init(&client, fd[0]);
+	client.ssl = SSL_new(ctx);
+	assert_int_equal(SSL_set_fd(client.ssl, fd[0]), 1);
+	if (*old != NULL)
+		assert_int_equal(SSL_set_session(client.ssl, *old), 1);
+	assert_true(stream_start_server(&server, s, false, NULL));
+	while (!server.handshaken || !SSL_is_init_finished(client.ssl)) {
+		if (!SSL_is_init_finished(client.ssl))
+			(void)SSL_connect(client.ssl);
+		assert_int_not_equal(stream_handshake(&server), STREAM_ERROR);
+	}
+	assert_int_equal(stream_writev(&server, &(struct iovec){ &byte, 1 }, 1, &got), STREAM_DONE);
+	assert_int_equal(SSL_read(client.ssl, &byte, 1), 1);
+	assert_true(stream_info(&server, "sha256", a, &info));
+	SSL_SESSION_free(*old);
+	*old = SSL_get1_session(client.ssl);
+	SSL_shutdown(client.ssl);
+	SSL_free(client.ssl);
+	SSL_CTX_free(ctx);
+	stream_release(&server);
+	fd_close(&fd[0]);
+	fd_close(&fd[1]);
+	return info;
+}
+
+/* Of a client's chain the link that is in date for `life_s` more: 0 the certificate, 1 its authority. */
+static const char *
+brief_chain(unsigned link, int64_t life_s, int64_t *end_r)
+{
+	int64_t end[2] = { 0, 0 };
+	struct kit_cert sub, client;
+	const char *file;
+
+	*end_r = end[link] = (int64_t)time(NULL) + life_s;
+	sub = kit_cert((struct kit_cert_spec){ .cn = "Sub", .ca = true, .issuer = &root, .to_s = end[1] });
+	client = kit_cert((struct kit_cert_spec){ .cn = "client.example", .eku = "clientAuth", .issuer = &sub, .to_s = end[0] });
+	file = kit_pem_file("brief-client.pem", "kcc", (const struct kit_cert *const[]){ &client, &client, &sub });
+	kit_cert_free(&sub);
+	kit_cert_free(&client);
+	return file;
+}
+
+/* A chain that is in date at first, and with it a session that was resumed once; false = this machine took too long. */
+static bool
+trusted_session(struct tls_server_ctx *s, unsigned link, int version, int64_t life_s, SSL_SESSION **old, struct arena *a)
+{
+	int64_t end;
+	const char *file = brief_chain(link, life_s, &end);
+	struct tls_info first = show(s, file, version, old, a), again = show(s, file, version, old, a);
+
+	if ((int64_t)time(NULL) >= end)
+		return false;
+	assert_true(first.peer_trusted && !first.resumed && again.peer_trusted && again.resumed);
+	while ((int64_t)time(NULL) <= end)
+		usleep(50000);
+	again = show(s, file, version, old, a);
+	if (again.peer_trusted || again.resumed)
+		fail_msg("trusted %d, resumed %d behind the end of link %u, TLS %x", again.peer_trusted, again.resumed, link, version);
+	assert_span(again.untrusted, "certificate has expired");
+	/* what is not trusted is worth its fingerprint, and that has no end */
+	again = show(s, file, version, old, a);
+	assert_true(again.resumed && !again.peer_trusted);
+	return true;
+}
+
+/* A session keeps the verdict about its client's chain, but not behind the chain's end - however often it is renewed. */
+static void
+test_client_chain_ends(void **state)
+{
+	struct tls_server_params p = server_params();
+	struct tls_ticket_keys keys = ticket_keys('a', 0);
+	struct arena *a = arena_new(1 << 20);
+	struct tls_server_ctx *s;
+
+	(void)state;
+	p.roots.CAfile = root_file();
+	p.ask_ccert = true;
+	s = tls_server_ctx_new(&p, NULL);
+	tls_server_ctx_set_ticket_keys(s, &keys);
+	for (unsigned i = 0; i < 2; i++) {
+		SSL_SESSION *old = NULL;
+		int64_t life_s = 2;
+
+		while (!trusted_session(s, i, i == 0 ? TLS1_3_VERSION : TLS1_2_VERSION, life_s, &old, a)) {
+			SSL_SESSION_free(old);
+			old = NULL;
+			life_s *= 4;
+			assert_true(life_s < 1000);
+		}
+		SSL_SESSION_free(old);
+	}
+	arena_free(&a);
+	tls_server_ctx_unref(&s);
+}
+
 static const struct CMUnitTest tests[] = {
+	KIT_TEST(test_client_chain_ends),
 	KIT_TEST(test_resumption),
 	KIT_TEST(test_sessions_for_connections_at_once),
 	KIT_TEST(test_sessions_end),
