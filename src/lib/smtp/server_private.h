@@ -168,7 +168,6 @@ struct smtps {
 	bool data_asked : 1;            /* data restrictions passed for this transaction */
 	bool bdat_failed : 1;
 	bool xforwarded : 1;            /* XFORWARD holds, the owner is told when no longer */
-	bool advancing : 1;
 	bool authenticated : 1;
 	bool skip_auth : 1;             /* inside a response line that is too long */
 	bool wipe : 1;                  /* what was used of the input holds a secret */
@@ -176,23 +175,45 @@ struct smtps {
 };
 
 /* server.c */
+/* The one way into a phase; an illegal move is our bug. */
 void smtps_enter(struct smtps *s, enum smtps_phase phase);
+enum smtps_phase smtps_rest_phase(const struct smtps *s);
+bool smtps_can(const struct smtps *s, unsigned keyword);
+/* Work on what is already here. */
+void smtps_turn(struct smtps *s, int64_t now_us);
+
+/* server_event.c */
+/* The command waits until the owner has answered. */
 void smtps_ask(struct smtps *s, struct smtps_cmd *c, enum smtps_event_kind kind);
-/* Set the reply and the outcome: 2xx and 3xx are good. `fmt` begins with the code; lines are ended here. */
-void smtps_say(struct smtps *s, struct smtps_cmd *c, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-/* The same as text and life, without deciding: for a reply that is sent after dropped payload. */
-void smtps_compose(struct smtps *s, struct smtps_cmd *c, unsigned code, const char *dsn, struct span text);
-void smtps_put(struct smtps *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* News for the owner, who does not answer; `text` is copied. */
 void smtps_tell(struct smtps *s, enum smtps_event_kind kind, enum smtps_why why, struct span text);
+
+/* server_line.c */
+/* Make the next input line a command; true when something moved. */
+bool smtps_line_step(struct smtps *s);
+
+/* server_cmd.c */
+/* A command at the end of the queue; `line` is copied. */
+struct smtps_cmd *smtps_cmd_new(struct smtps *s, const struct smtps_row *row, struct span line);
+void smtps_cmd_drop_all(struct smtps *s);
+/* Start commands whose turn it is, send the reply of the first; true when something moved. */
+bool smtps_cmd_step(struct smtps *s);
+/* Input that is waiting should have waited for the reply to `c`: the owner is told. True: it is forbidden, `c` is answered. */
+bool smtps_cmd_early(struct smtps *s, struct smtps_cmd *c);
 /* Flush and hang up. */
 void smtps_close(struct smtps *s, enum smtps_why why);
 /* The transaction is over; `tell`: without having been accepted or refused by the owner. */
 void smtps_tx_end(struct smtps *s, bool tell, enum smtps_why why);
-enum smtps_phase smtps_rest_phase(const struct smtps *s);
-bool smtps_can(const struct smtps *s, unsigned keyword);
 
 /* server_reply.c */
+/* Set the reply and the outcome: 2xx and 3xx are good. `fmt` begins with the code; lines are ended here. */
+void smtps_say(struct smtps *s, struct smtps_cmd *c, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* The same from its parts; each line of `text` becomes one of the reply's, `dsn` may be empty. */
+void smtps_compose(struct smtps *s, struct smtps_cmd *c, unsigned code, const char *dsn, struct span text);
+/* A reply that ends no command: at once. */
+void smtps_put(struct smtps *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void smtps_put_reply(struct smtps *s, unsigned code, const char *dsn, struct span text);
 /* Append a reply, filtered and with its footer. The code that it has in the end. */
 unsigned smtps_reply_add(struct smtps *s, struct buf *out, unsigned code, const char *dsn, struct span text, bool utf8);
 /* Take "250 2.1.0 Ok" apart. */

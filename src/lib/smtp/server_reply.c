@@ -172,3 +172,62 @@ smtps_reply_add(struct smtps *s, struct buf *out, unsigned code, const char *dsn
 	format_reply(out, code, dsn, text, utf8);
 	return code;
 }
+
+/* --- replies of a command, and others --- */
+
+void
+smtps_compose(struct smtps *s, struct smtps_cmd *c, unsigned code, const char *dsn, struct span text)
+{
+	bool utf8 = c->mail.smtputf8 || (s->tx != NULL && s->tx->mail.smtputf8);
+	struct buf out;
+
+	c->hang_up |= code == 421 || code == 521;
+	buf_init(&out, SMTPS_REPLY_MAX * 8);
+	code = smtps_reply_add(s, &out, code, dsn, text, utf8);
+	c->reply = arena_dup(c->arena, buf_span(&out));
+	buf_release(&out);
+	c->life = LIFE_ANSWERED;
+	c->ok = code < 400;
+	c->error = !c->ok;
+	c->notice = SMTP_NOTICE_PROTOCOL;
+	c->hang_up |= code == 421 || code == 521;
+}
+
+void
+smtps_say(struct smtps *s, struct smtps_cmd *c, const char *fmt, ...)
+{
+	char text[SMTPS_REPLY_MAX], dsn[16];
+	struct span rest;
+	unsigned code;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	rest = smtps_reply_split(span_str(text), &code, dsn);
+	smtps_compose(s, c, code, dsn, rest);
+}
+
+void
+smtps_put_reply(struct smtps *s, unsigned code, const char *dsn, struct span text)
+{
+	size_t at = s->out.n;
+
+	smtps_reply_add(s, &s->out, code, dsn, text, false);
+	transcript_add(&s->transcript, "Out:", span_from(buf_span(&s->out), at));
+}
+
+void
+smtps_put(struct smtps *s, const char *fmt, ...)
+{
+	char text[SMTPS_REPLY_MAX], dsn[16];
+	struct span rest;
+	unsigned code;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	rest = smtps_reply_split(span_str(text), &code, dsn);
+	smtps_put_reply(s, code, dsn, rest);
+}
