@@ -6,6 +6,7 @@ import ssl
 
 import kit
 from client_kit import GnuTLS, OpenSSL, Swaks, hello
+from raw_kit import Raw
 
 
 def run(env):
@@ -51,16 +52,11 @@ def run(env):
     # a command smuggled in behind STARTTLS must not be executed inside TLS
     ctx = ssl.create_default_context(cafile=env.ca())
     ctx.check_hostname = False
-    raw = socket.create_connection(("127.0.0.1", 25), 20)
-    f = raw.makefile("rb")
-    f.readline()
-    raw.sendall(b"EHLO c.test\r\n")
-    while f.readline()[3:4] == b"-":
-        pass
-    raw.sendall(b"STARTTLS\r\nMAIL FROM:<smuggled@evil.example>\r\n")
-    kit.check(f.readline().startswith(b"220 "), "220 to STARTTLS")
-    f.close()
-    tls = ctx.wrap_socket(raw)
+    c = Raw()
+    c.reply()
+    c.say("EHLO c.test")
+    kit.check(c.say(["STARTTLS", "MAIL FROM:<smuggled@evil.example>"])[0].startswith("220 "), "220 to STARTTLS")
+    tls = ctx.wrap_socket(c.s)
     tls.settimeout(2)
     try:
         kit.check(tls.recv(100) == b"", "nothing is said that nobody asked for inside TLS")

@@ -1,9 +1,9 @@
 """Ways into the queue: `signet send` over the submission socket, a body larger than one frame, DISCARD, a client that vanishes
 in the middle, a restart of the queue under a client."""
 import os
-import socket
 
 import kit
+import raw_kit
 
 
 def run(env):
@@ -36,35 +36,25 @@ def run(env):
     kit.check(len(sink.messages) == count + 1 and sink.messages[-1]["data"].startswith(b"X-Tag: yes\r\nReceived: "), sink.messages[-1]["data"])
 
     # what is asked of another address by VRFY is not done to the next message
-    c = socket.create_connection(("127.0.0.1", 25), 20)
-    f = c.makefile("rb")
-    f.readline()
-    for line in (b"HELO verify.example", b"VRFY tag@example.com", b"MAIL FROM:<a@b.example>", b"RCPT TO:<user@example.com>", b"DATA",
-                 b"Subject: no tag\r\n\r\nx\r\n."):
-        c.sendall(line + b"\r\n")
-        answer = f.readline()
-        kit.check(answer[:1] in b"23", answer)
-    f.close()
-    c.close()
-    s.wait_log(r"%s: removed" % kit.queue_id(answer.decode()))
+    with raw_kit.Raw() as c:
+        c.reply()
+        for line in ("HELO verify.example", "VRFY tag@example.com", "MAIL FROM:<a@b.example>", "RCPT TO:<user@example.com>", "DATA",
+                     "Subject: no tag\r\n\r\nx\r\n."):
+            answer = c.say(line)[0]
+            kit.check(answer[0] in "23", answer)
+    s.wait_log(r"%s: removed" % kit.queue_id(answer))
     kit.check(b"X-Tag" not in sink.messages[-1]["data"], sink.messages[-1]["data"])
 
     qid = kit.queue_id(kit.send(port=587, rcpts="user@example.com"))
     s.wait_log(r"%s: removed" % qid)
     kit.check(sink.messages[-1]["data"].startswith(b"Received: by mx.test (Signet) id %s; " % qid.encode()), sink.messages[-1]["data"])
 
-    c = socket.create_connection(("127.0.0.1", 25), 20)
-    f = c.makefile("rb")
-    f.readline()
-    c.sendall(b"EHLO gone.example\r\n")
-    while f.readline()[3:4] == b"-":
-        pass
-    c.sendall(b"MAIL FROM:<a@gone.example>\r\nRCPT TO:<user@example.com>\r\nDATA\r\n")
-    for _ in range(3):
-        f.readline()
-    c.sendall(b"Subject: half\r\n\r\n" + b"y" * 200000)
-    f.close()
-    c.close()
+    with raw_kit.Raw() as c:
+        c.reply()
+        for line in ("EHLO gone.example", "MAIL FROM:<a@gone.example>", "RCPT TO:<user@example.com>", "DATA"):
+            answer = c.say(line)
+        kit.check(answer[0].startswith("354 "), answer)
+        c.tell(b"Subject: half\r\n\r\n" + b"y" * 200000)
     s.wait_log(r"\w+: lost connection after DATA \(\d+ bytes\) from localhost\[127\.0\.0\.1\]")
     s.wait_log(r"\w+: removed \(canceled\)")
 

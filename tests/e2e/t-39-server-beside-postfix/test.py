@@ -5,24 +5,14 @@ import difflib
 import re
 import socket
 
+import beside_kit
 import kit
+import raw_kit
 
 MAIN = """\
-myhostname = mta.test
 mydestination = local.test
 local_recipient_maps = inline:{ { ok = x } { ok2 = x } { two@parts = x } }
-local_transport = discard:
-relay_domains = dest.test
-relay_transport = discard:
-default_transport = discard:
-mynetworks = 127.0.0.1/32
-smtpd_peername_lookup = no
-smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
-smtpd_error_sleep_time = 0
-smtpd_banner = $myhostname ESMTP
 smtpd_hard_error_limit = 1000
-smtpd_client_connection_count_limit = 0
-smtpd_client_event_limit_exceptions =
 message_size_limit = 20000
 hopcount_limit = 3
 append_dot_mydomain = no
@@ -71,7 +61,7 @@ SERVICES = {
     "relayno": "smtpd_relay_restrictions = permit_mynetworks, defer_unauth_destination",
     "short": "line_length_limit = 600",
 }
-PORT = {name: 2500 + i for i, name in enumerate(SERVICES)}
+PORT = beside_kit.ports(SERVICES, 2500)
 HI, A, OK, DATA = "EHLO c.test", "MAIL FROM:<a@x.test>", "RCPT TO:<ok@local.test>", "DATA"
 TX = [HI, A, OK]
 
@@ -290,36 +280,17 @@ LINES = (
 )
 
 
-class Talk:
+class Talk(raw_kit.Raw):
     """One connection: all that the server says, reply by reply, until it closes."""
-    def __init__(self, address, port):
-        self.s = socket.create_connection((address, port), timeout=30, source_address=("127.0.0.9", 0))
-        self.f = self.s.makefile("rb")
-        self.closed = False
-
     def reply(self):
-        lines = []
-        while not self.closed:
-            try:
-                line = self.f.readline()
-            except ConnectionResetError:
-                line = b""
-            if not line:
-                self.closed = True
-                lines.append("CLOSED")
-                break
-            lines.append(line.decode("utf-8", "backslashreplace").rstrip("\r\n"))
-            if line[3:4] != b"-":
-                break
-        return [re.sub(r"(queued as) \w+", r"\1 QID", x) for x in lines]
+        if self.closed:
+            return []
+        lines = [re.sub(r"(queued as) \w+", r"\1 QID", x) for x in super().reply()]
+        return lines + ["CLOSED"] if self.closed else lines
 
     def step(self, step):
         what, n = step if isinstance(step, tuple) else (step, 1)
-        data = what if isinstance(what, bytes) else "".join(c + "\r\n" for c in ([what] if isinstance(what, str) else what)).encode()
-        try:
-            self.s.sendall(data)
-        except OSError:
-            pass
+        self.tell(what)
         return sum((self.reply() for _ in range(n)), [])
 
     def run(self, steps):
@@ -338,8 +309,6 @@ class Talk:
             while not self.closed:
                 rest += self.reply()
             said.append(("end", rest))
-        self.f.close()
-        self.s.close()
         return said
 
 
@@ -365,7 +334,8 @@ def at_rest(mta, since):
 def talk(mta, host, name):
     service, steps = TALKS[name]
     since = mta.mark()
-    said = Talk(host, PORT[service]).run(steps)
+    with Talk(PORT[service], host, beside_kit.CLIENT) as c:
+        said = c.run(steps)
     mta.wait_log(r"/smtpd\[\d+\]: disconnect from .*\n", since)
     kit.wait_until("the ends of the messages of '%s' in the log of %s:\n%s" % (name, mta.name, mta.log()[since:]), lambda: at_rest(mta, since), 5)
     return said, logged(mta.log()[since:])
@@ -427,14 +397,11 @@ READ = {
 
 def run(env):
     checks = env.write("checks", "\n".join(CHECKS) + "\n")
-    main = MAIN.replace("CHECKS", checks)
-    services = "".join("HOST:%d inet n - n - - smtpd\n%s" % (PORT[n], "".join(" -o { %s }\n" % p.strip() for p in own.split(";") if p)) for n, own in SERVICES.items())
-    postfix = env.postfix("mta", main, services.replace("HOST", "127.0.0.1"), smtp="127.0.0.1:2400")
-    signet = env.signet("sig", main, kit.MASTER_CF.format(smtp="127.0.0.4:2400") + services.replace("HOST", "127.0.0.4"))
+    postfix, signet = beside_kit.both(env, MAIN.replace("CHECKS", checks), SERVICES, PORT)
     used, bad = set(), []
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         for name in TALKS:
-            both = [pool.submit(talk, *a, name) for a in ((postfix, "127.0.0.1"), (signet, "127.0.0.4"))]
+            both = [pool.submit(talk, *a, name) for a in ((postfix, beside_kit.POSTFIX), (signet, beside_kit.SIGNET))]
             compare(name, *(b.result() for b in both), used, bad)
     kit.check(not bad, "\n".join(bad))
     for who, expression in READ.items():

@@ -1,31 +1,22 @@
 """Transcripts for the postmaster (notify_classes), beside Postfix 3.10: the same situations, the same classes."""
 import re
-import socket
 
+import beside_kit
 import kit
+import raw_kit
 
 MAIN = """\
-myhostname = mta.test
 myorigin = mta.test
 mydestination = local.test
 local_recipient_maps = inline:{ { ok = x } { ok2 = x } }
-local_transport = discard:
 transport_maps = inline:{ { policy@pm.test = smtp:[127.0.0.40]:25 } { protocol@pm.test = smtp:[127.0.0.40]:25 } { data@pm.test = smtp:[127.0.0.40]:25 } { resource@pm.test = smtp:[127.0.0.40]:25 } { software@pm.test = smtp:[127.0.0.40]:25 } { bounce@pm.test = smtp:[127.0.0.40]:25 } }
-default_transport = discard:
-mynetworks = 127.0.0.1/32
-smtpd_peername_lookup = no
-smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
 smtpd_recipient_restrictions = check_recipient_access inline:{ { broken@local.test = NONSENSE } { later@local.test = 450 4.7.1 later } { warned@local.test = WARN seen } }, check_recipient_access inline:{ { table@local.test = table } }
 smtpd_restriction_classes = table
 table = check_recipient_access fail:no
 smtpd_sender_restrictions = warn_if_reject reject_non_fqdn_sender, warn_if_reject check_sender_access inline:{ { odd@x.test = NONSENSE } }
-smtpd_error_sleep_time = 0
-smtpd_banner = $myhostname ESMTP
 smtpd_hard_error_limit = 6
 smtpd_recipient_limit = 2
 smtpd_recipient_overshoot_limit = 2
-smtpd_client_connection_count_limit = 0
-smtpd_client_event_limit_exceptions =
 message_size_limit = 20000
 hopcount_limit = 3
 smtpd_forbid_bare_newline = reject
@@ -99,41 +90,17 @@ TALKS = {
 }
 
 
-class Talk:
-    def __init__(self, address, port):
-        self.s = socket.create_connection((address, port), timeout=30, source_address=("127.0.0.9", 0))
-        self.f = self.s.makefile("rb")
-
-    def reply(self):
-        lines = []
-        while True:
-            line = self.f.readline().decode("utf-8", "backslashreplace").rstrip("\r\n")
-            lines.append(line)
-            if line[3:4] != b"-" and line[3:4] != "-":
-                return lines
-
-    def run(self, name, steps):
-        said = [self.reply()]
+def talk(host, port, name, steps):
+    with raw_kit.Raw(port, host, beside_kit.CLIENT) as c:
+        c.reply()
         for step in steps:
             if step is None:
-                break
+                return
             what, n = step if isinstance(step, tuple) else (step, 1)
-            if isinstance(what, str):
-                what = (what.replace("%s", name + ".test") + "\r\n").encode()
-            try:
-                self.s.sendall(what)
-                said += [self.reply() for _ in range(n)]
-            except OSError:
-                break
-        else:
-            try:
-                self.s.sendall(b"QUIT\r\n")
-                said.append(self.reply())
-            except OSError:
-                pass
-        self.f.close()
-        self.s.close()
-        return said
+            c.tell(what.replace("%s", name + ".test") if isinstance(what, str) else what)
+            for _ in range(n):
+                c.reply()
+        c.say("QUIT")
 
 
 def services(host, chain):
@@ -154,7 +121,7 @@ def talk_to(host):
     for c, e in PORT:
         for name, (extra, steps) in TALKS.items():
             if e == extra:
-                Talk(host, PORT[c, e]).run("%s-%s" % (name, c), steps)
+                talk(host, PORT[c, e], "%s-%s" % (name, c), steps)
 
 
 def told(sink):
@@ -171,7 +138,7 @@ def told(sink):
 
 def marker(sink):
     """One more notice, behind all the others."""
-    Talk("127.0.0.1", PORT["protocol", ""]).run("marker-protocol", [HI, "FOO"])
+    talk(beside_kit.SIGNET, PORT["protocol", ""], "marker-protocol", [HI, "FOO"])
     kit.wait_until("the marker", lambda: "marker" in told(sink))
 
 
@@ -182,8 +149,8 @@ def wrong(theirs, ours):
 
 
 def same_situations(env, theirs, ours, s):
-    talk_to("127.0.0.3")
-    talk_to("127.0.0.1")
+    talk_to(beside_kit.POSTFIX)
+    talk_to(beside_kit.SIGNET)
     try:
         kit.wait_until("the notices", lambda: not wrong(theirs, ours), 60)
     except kit.Failed:
@@ -207,12 +174,12 @@ def no_secrets(sink):
 def no_loops(s, sink):
     """Trouble with a notice, and one that cannot be delivered, are told to nobody."""
     since, n = s.mark(), len(sink.messages)
-    Talk("127.0.0.1", PORT["policy", ""]).run("loop-policy", [HI, "MAIL FROM:<double-bounce@other.test>", "RCPT TO:<a@far.test>"])
-    Talk("127.0.0.1", PORT["policy", ""]).run("lost-policy", [HI, A, "RCPT TO:<a@far.test>"])
+    talk(beside_kit.SIGNET, PORT["policy", ""], "loop-policy", [HI, "MAIL FROM:<double-bounce@other.test>", "RCPT TO:<a@far.test>"])
+    talk(beside_kit.SIGNET, PORT["policy", ""], "lost-policy", [HI, A, "RCPT TO:<a@far.test>"])
     kit.wait_until("the second", lambda: len(sink.messages) > n)
     kit.check(b"lost-policy" in sink.messages[n]["data"] and len(sink.messages) == n + 1, sink.messages[n:])
     sink.script["RCPT"] = "550 5.1.1 no postmaster here"
-    Talk("127.0.0.1", PORT["policy", ""]).run("gone-policy", [HI, A, "RCPT TO:<a@far.test>"])
+    talk(beside_kit.SIGNET, PORT["policy", ""], "gone-policy", [HI, A, "RCPT TO:<a@far.test>"])
     s.wait_log(r"undeliverable postmaster notification discarded", since)
     sink.script.clear()
 
@@ -245,9 +212,9 @@ def by_default(env):
     """resource and software, to the postmaster of this host."""
     s = env.signet("mta3", "mydestination = mta3.test\nlocal_transport = discard:\n", kit.MASTER_CF.format(smtp="127.0.0.5:25").replace(
         "smtpd\n", "smtpd -o queue_minfree=999999999999999\n", 1))
-    Talk("127.0.0.5", 25).run("none", [HI, A])
+    talk("127.0.0.5", 25, "none", [HI, A])
     s.wait_log(r"to=<postmaster@mta3\.test>, .*status=sent")
-    Talk("127.0.0.5", 25).run("none", [HI, "FOO", "MAIL"])
+    talk("127.0.0.5", 25, "none", [HI, "FOO", "MAIL"])
     s.wait_log(r"disconnect from .* unknown=0/1 ")
     kit.check(len(re.findall(r"to=<postmaster@", s.log())) == 1, s.log())
 
@@ -258,7 +225,7 @@ def run(env):
     cert, key = env.cert("mta.test")
     with open(key) as k, open(cert) as c:
         chain = env.write("chain.pem", k.read() + c.read(), 0o600)
-    main = MAIN.replace("CHECKS", checks)
+    main = beside_kit.MAIN + MAIN.replace("CHECKS", checks)
     env.postfix("pf", main, master_extra=services("127.0.0.3", chain), smtp="127.0.0.3:25")
     s = env.signet("mta", main.replace("127.0.0.40", "127.0.0.41"), kit.MASTER_CF.format(smtp="127.0.0.1:25") + services("127.0.0.1", chain))
     same_situations(env, theirs, ours, s)

@@ -1,25 +1,14 @@
 """Restrictions and results of access tables beside Postfix 3.10: each list in a service of its own, the same conversation, the same replies.
 Where they differ on purpose DIFFERENT says why, and fails when the difference does not show any more."""
 import re
-import socket
 
+import beside_kit
 import kit
+import raw_kit
 
 MAIN = """\
-myhostname = mta.test
 mydestination = local.test, sub.local.test
 local_recipient_maps = inline:{ { ok = x } { user = x } { user+ext = x } }
-local_transport = discard:
-relay_domains = dest.test
-relay_transport = discard:
-default_transport = discard:
-mynetworks = 127.0.0.1/32
-smtpd_peername_lookup = no
-smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
-smtpd_error_sleep_time = 0
-smtpd_banner = $myhostname ESMTP
-smtpd_client_connection_count_limit = 0
-smtpd_client_event_limit_exceptions =
 recipient_delimiter = +
 smtpd_restriction_classes = cls, cls2, loopcls
 cls = check_recipient_access inline:{ { ok@local.test = REJECT by class } }, permit
@@ -105,7 +94,7 @@ SERVICES = {
  "tls": R + "permit_tls_clientcerts, permit_tls_all_clientcerts, reject",
  "mxbackup": R + "permit_mx_backup, reject",
 }
-PORT = {n: 3000 + i for i, n in enumerate(SERVICES)}
+PORT = beside_kit.ports(SERVICES, 3000)
 TALK = ["EHLO c.test", "MAIL FROM:<a@x.test>", "RCPT TO:<user+ext@local.test>", "RCPT TO:<user@sub.local.test>", "RCPT TO:<ok@local.test>", "RCPT TO:<b@dest.test>", "RCPT TO:<no@local.test>", "RCPT TO:<far@far.test>", "RCPT TO:<postmaster>", "DATA", b"Subject: x\r\n\r\nx\r\n.\r\n", "RSET",
         "MAIL FROM:<>", "RCPT TO:<ok@local.test>", "RCPT TO:<user@local.test>", "DATA", b"Subject: x\r\n\r\nx\r\n.\r\n", "RSET", "MAIL FROM:<a>", "RCPT TO:<ok@local.test>", "RCPT TO:<ok>", "RSET", "MAIL FROM:<no@local.test>", "RCPT TO:<ok@local.test>", "RSET",
         "HELO [127.0.0.9]", "MAIL FROM:<a@x.test>", "RCPT TO:<ok@local.test>", "RSET", "HELO -bad", "MAIL FROM:<a@x.test>", "RCPT TO:<ok@local.test>", "RSET", "HELO plain", "MAIL FROM:<a@x.test>", "RCPT TO:<ok@local.test>", "QUIT"]
@@ -117,47 +106,26 @@ DIFFERENT = {
 }
 
 
-class Talk:
-    """One conversation; the last line of every reply."""
-    def __init__(self, address, port):
-        self.s = socket.create_connection((address, port), timeout=30, source_address=("127.0.0.9", 0))
-        self.f = self.s.makefile("rb")
+def talk(host, port):
+    """One conversation; the last line of every reply, "" when the server hung up."""
+    with raw_kit.Raw(port, host, beside_kit.CLIENT) as c:
+        def last(lines):
+            return re.sub(r"queued as \w+", "queued", lines[-1]) if lines else ""
 
-    def reply(self):
-        while True:
-            line = self.f.readline().decode("utf-8", "backslashreplace").rstrip("\r\n")
-            if line[3:4] != "-":
-                return re.sub(r"queued as \w+", "queued", line)
-
-    def run(self):
-        said = [self.reply()]
+        said = [last(c.reply())]
         for step in TALK:
-            if isinstance(step, bytes) and not said[-1].startswith("354"):
-                said.append("no content wanted")
-                continue
-            try:
-                self.s.sendall(step if isinstance(step, bytes) else step.encode() + b"\r\n")
-                said.append(self.reply())
-            except OSError:
-                said.append("")
-            if said[-1] == "":
-                break               # the server hung up
-        self.f.close()
-        self.s.close()
+            if c.closed:
+                break
+            wanted = isinstance(step, str) or said[-1].startswith("354")
+            said.append(last(c.say(step)) if wanted else "no content wanted")
         return said
 
 
-def services(host):
-    return "".join("%s:%d inet n - n - - smtpd\n%s" % (host, PORT[name], "".join("  -o { %s }\n" % o.strip() for o in value.split("; ")))
-                   for name, value in SERVICES.items())
-
-
 def run(env):
-    env.postfix("pf", MAIN, master_extra=services("127.0.0.3"), smtp="127.0.0.3:25")
-    s = env.signet("mta", MAIN, kit.MASTER_CF.format(smtp="127.0.0.1:25") + services("127.0.0.1"))
+    _, s = beside_kit.both(env, MAIN, SERVICES, PORT)
     bad, used = [], set()
     for name in SERVICES:
-        theirs, ours = Talk("127.0.0.3", PORT[name]).run(), Talk("127.0.0.1", PORT[name]).run()
+        theirs, ours = talk(beside_kit.POSTFIX, PORT[name]), talk(beside_kit.SIGNET, PORT[name])
         rule = next((names for names in DIFFERENT if name in names.split()), None)
         for step, t, o in zip(["greeting"] + TALK, theirs, ours):
             if t == o:

@@ -23,10 +23,7 @@ def totals(s):
 
 
 def deliver(s, rcpt):
-    since = s.mark()
-    qid = kit.queue_id(kit.send(rcpts=rcpt))
-    s.wait_log(r"%s: to=<.*status=" % qid, since)
-    return s.log()[since:]
+    return kit.send_and_log(s, rcpt).decode()
 
 
 def several(s, rcpt, n=4):

@@ -7,10 +7,7 @@ import kit
 
 
 def deliver(s, rcpt):
-    since = s.mark()
-    qid = kit.queue_id(kit.send(rcpts=rcpt))
-    s.wait_log(r"%s: to=<.*status=" % qid, since)
-    return s.log()[since:]
+    return kit.send_and_log(s, rcpt).decode()
 
 
 def run(env):

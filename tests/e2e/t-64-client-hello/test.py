@@ -11,10 +11,7 @@ PQ, X25519 = 0x11ec, 29
 
 
 def deliver(s, rcpt):
-    since = s.mark()
-    qid = kit.queue_id(kit.send(rcpts=rcpt))
-    s.wait_log(r"%s: to=<.*status=" % qid, since)
-    log = s.log()[since:]
+    log = kit.send_and_log(s, rcpt).decode()
     kit.check("status=sent" in log, log)
     return log
 

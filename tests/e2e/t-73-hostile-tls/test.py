@@ -11,6 +11,7 @@ import subprocess
 import time
 
 import kit
+import raw_kit
 
 with open(os.path.join(kit.BUILD, "src", "signetd"), "rb") as f:
     SANITIZED = b"__asan_init" in f.read()
@@ -19,16 +20,12 @@ SESSIONS = 1000 if SANITIZED else 5000
 
 def opened(port=25, starttls=True):
     """A socket behind STARTTLS's 220 (or just open)."""
-    c = socket.create_connection(("127.0.0.1", port), 20)
+    c = raw_kit.Raw(port)
     if starttls:
-        f = c.makefile("rb", buffering=0)
-        f.readline()
-        c.sendall(b"EHLO c.test\r\n")
-        while f.readline()[3:4] == b"-":
-            pass
-        c.sendall(b"STARTTLS\r\n")
-        kit.check(f.readline() == b"220 2.0.0 Ready to start TLS\r\n", "STARTTLS")
-    return c
+        c.reply()
+        c.say("EHLO c.test")
+        kit.check(c.say("STARTTLS") == ["220 2.0.0 Ready to start TLS"], "STARTTLS")
+    return c.s
 
 
 def ended(c, within=10):
@@ -127,15 +124,11 @@ def run(env):
     honest()
     # plaintext behind STARTTLS, in one packet, never reaches the session under TLS
     for tail in (b"MAIL FROM:<smuggled@evil.example>\r\n", b"EHLO evil.example\r\nMAIL FROM:<smuggled@evil.example>\r\n"):
-        c = socket.create_connection(("127.0.0.1", 25), 20)
-        f = c.makefile("rb", buffering=0)
-        f.readline()
-        c.sendall(b"EHLO c.test\r\n")
-        while f.readline()[3:4] == b"-":
-            pass
-        c.sendall(b"STARTTLS\r\n" + tail)
-        kit.check(f.readline().startswith(b"220 "), "220 to STARTTLS")
-        t = ctx.wrap_socket(c)
+        c = raw_kit.Raw()
+        c.reply()
+        c.say("EHLO c.test")
+        kit.check(c.say(b"STARTTLS\r\n" + tail)[0].startswith("220 "), "220 to STARTTLS")
+        t = ctx.wrap_socket(c.s)
         t.settimeout(0.3)
         try:
             kit.check(t.recv(100) == b"", "nothing is said that nobody asked for inside TLS")

@@ -1,7 +1,6 @@
 """Session tickets: a ticket of one smtpd process is good at every other, after a restart of a process and after a reload, at the
 same service and under the same server name only; keys change and are forgotten; timeout 0 and an empty cipher switch them off."""
 import os
-import re
 import signal
 import time
 

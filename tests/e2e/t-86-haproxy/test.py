@@ -8,6 +8,7 @@ import struct
 import time
 
 import kit
+import raw_kit
 from policy_kit import PolicyService
 
 PARAMS = """\
@@ -54,40 +55,24 @@ def v2(src, dst, sport, dport, command=0x21, tlv=b""):
     return SIGNATURE + bytes([command, 0x21 if ":" in src else 0x11]) + struct.pack("!H", len(body)) + body
 
 
-class Raw:
+class Raw(raw_kit.Raw):
     """A connection that begins with `header`, in pieces of `step` bytes."""
     def __init__(self, header, step=None, port=25):
-        self.s = socket.create_connection(("127.0.0.1", port), timeout=kit.DEADLINE)
+        super().__init__(port)
         for i in range(0, len(header), step or len(header) or 1):
-            self.s.sendall(header[i:i + (step or len(header))])
+            self.tell(header[i:i + (step or len(header))])
             if step:
                 time.sleep(0.002)
-        self.f = self.s.makefile("rb")
-
-    def line(self):
-        return self.f.readline().decode().rstrip("\r\n")
-
-    def say(self, text):
-        self.s.sendall(text.encode() + b"\r\n")
-        line = self.line()
-        while line[3:4] == "-":
-            line = self.line()
-        return line
-
-    def close(self):
-        self.f.close()
-        self.s.close()
 
 
 def rcpt(header, to="r@dest.example", step=None):
-    r = Raw(header, step)
-    kit.check(r.line().startswith("220 "), "greeting")
-    r.say("EHLO client.test")
-    r.say("MAIL FROM:<s@dom.example>")
-    got = r.say("RCPT TO:<%s>" % to)
-    r.say("QUIT")
-    r.close()
-    return got
+    with Raw(header, step) as r:
+        kit.check(r.reply()[0].startswith("220 "), "greeting")
+        r.say("EHLO client.test")
+        r.say("MAIL FROM:<s@dom.example>")
+        got = r.say("RCPT TO:<%s>" % to)[-1]
+        r.say("QUIT")
+        return got
 
 
 GOOD = (
@@ -122,10 +107,10 @@ def good(s, policy):
     kit.check(rcpt(v2("10.1.2.3", "192.0.2.25", 1, 25), "x@elsewhere.example").startswith("250 "), "mynetworks")
     kit.check(rcpt(v2("192.0.2.1", "192.0.2.25", 1, 25), "x@elsewhere.example").startswith("554 5.7.1 "), "no relay")
     one = [Raw(v2("192.0.2.9", "192.0.2.25", i + 1, 25)) for i in range(3)]
-    lines = sorted(r.line()[:3] for r in one)
+    lines = sorted(r.reply()[0][:3] for r in one)
     kit.check(lines == ["220", "220", "421"], "smtpd_client_connection_count_limit by the conveyed address: %s" % lines)
     other = Raw(v2("192.0.2.10", "192.0.2.25", 1, 25))
-    kit.check(other.line().startswith("220 "), "another client is another client")
+    kit.check(other.reply()[0].startswith("220 "), "another client is another client")
     for r in one + [other]:
         r.close()
 
@@ -148,27 +133,21 @@ BAD = (
 def bad(s):
     for header, why in BAD:
         since = s.mark()
-        r = Raw(header)
-        try:
-            kit.check(r.f.read() == b"", "%r: nothing is said" % header[:40])
-        except ConnectionResetError:
-            pass        # we sent more than was read
-        r.close()
+        with Raw(header) as r:
+            kit.check(r.reply() == [], "%r: nothing is said" % header[:40])
         s.wait_log(r"warning: haproxy header of 127\.0\.0\.1 for service 127\.0\.0\.1:25: %s.*; connection closed$" % re.escape(why), since)
         kit.check(not s.has_log(r" connect from \S+\[127\.0\.0\.1\]", since), "no session")
     since, at = s.mark(), time.monotonic()
-    r = Raw(b"PROXY TCP4 ")
-    kit.check(r.f.read() == b"" and 1.5 < time.monotonic() - at < 6, "smtpd_upstream_proxy_timeout")
-    r.close()
+    with Raw(b"PROXY TCP4 ") as r:
+        kit.check(r.reply() == [] and 1.5 < time.monotonic() - at < 6, "smtpd_upstream_proxy_timeout")
     s.wait_log(r"haproxy header of 127\.0\.0\.1 for service 127\.0\.0\.1:25: it did not come in time; connection closed$", since)
     since = s.mark()
     Raw(b"PROXY TCP4 ").close()
     s.wait_log(r"the connection ended before it; connection closed$", since)
     # who talks before the greeting is still found out
     since = s.mark()
-    r = Raw(v2("192.0.2.1", "192.0.2.25", 1, 25) + b"EHLO early\r\n")
-    kit.check(r.line().startswith("554 5.5.0 "), "early talk")
-    r.close()
+    with Raw(v2("192.0.2.1", "192.0.2.25", 1, 25) + b"EHLO early\r\n") as r:
+        kit.check(r.reply()[0].startswith("554 5.5.0 "), "early talk")
     s.wait_log(r"improper command pipelining after CONNECT from \S+\[192\.0\.2\.1\]", since)
 
 

@@ -1,7 +1,6 @@
 """XCLIENT and XFORWARD: for whom, what they change, what they do not, every refusal; swaks and Postfix as the other side."""
 import re
 import smtplib
-import ssl
 
 import kit
 from policy_kit import PolicyService

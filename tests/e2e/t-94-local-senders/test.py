@@ -2,10 +2,10 @@
 fails is no permission. The same for tables about EHLO keywords and forbidden commands."""
 import os
 import smtplib
-import socket
 import subprocess
 
 import kit
+import raw_kit
 
 
 def run(env):
@@ -54,14 +54,10 @@ def run(env):
         c.ehlo()
         kit.check(not c.esmtp_features, "hidden: %r" % c.esmtp_features)
     s.wait_log(r"warning: smtpd_discard_ehlo_keyword_address_maps: .*; only STARTTLS is announced to localhost\[127\.0\.0\.1\]")
-    c = socket.create_connection(("127.0.0.1", 2502), 20)
-    f = c.makefile("rb")
-    f.readline()
-    c.sendall(b"GET / HTTP/1.1\r\n")
-    kit.check(f.readline().startswith(b"421 4.3.0 ") and f.readline() == b"", "a table of forbidden commands that fails ends the session")
-    s.wait_log(r"warning: smtpd_forbidden_commands: ")
-    f.close()
-    c.close()
+    with raw_kit.Raw(2502) as c:
+        c.reply()
+        kit.check(c.say("GET / HTTP/1.1")[0].startswith("421 4.3.0 ") and c.reply() == [], "a table of forbidden commands that fails ends the session")
+        s.wait_log(r"warning: smtpd_forbidden_commands: ")
 
     # the daemon is down: decided at the next start
     s.stop()
