@@ -6,7 +6,7 @@
 #include "base/clock.h"
 
 static const char *process_tag = "signet";
-static bool debug_on;
+static bool debug_on, starting;
 
 static void
 sink_stderr(void *ctx, int64_t wall_us, enum log_level level, const char *tag, const char *line)
@@ -27,8 +27,10 @@ level_word(enum log_level level)
 	switch (level) {
 	case LOG_LEVEL_DEBUG:
 	case LOG_LEVEL_INFO:
+	case LOG_LEVEL_INFO_ONCE:
 		return "";
 	case LOG_LEVEL_WARNING:
+	case LOG_LEVEL_WARNING_ONCE:
 		return "warning: ";
 	case LOG_LEVEL_ERROR:
 		return "error: ";
@@ -38,6 +40,24 @@ level_word(enum log_level level)
 		return "panic: ";
 	}
 	return "";
+}
+
+/* Once, while the process starts. */
+static bool
+is_echo(enum log_level level, const char *line)
+{
+	static uint64_t told[64];
+	static size_t n;
+	uint64_t hash = span_hash(span_str(line));
+
+	if (!starting || (level != LOG_LEVEL_INFO_ONCE && level != LOG_LEVEL_WARNING_ONCE))
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (told[i] == hash)
+			return true;
+	if (n < sizeof(told) / sizeof(told[0]))
+		told[n++] = hash;
+	return false;
 }
 
 void
@@ -59,7 +79,8 @@ log_emit(const struct log *l, enum log_level level, const char *fmt, ...)
 	for (char *p = line; *p != '\0'; p++)
 		if ((unsigned char)*p < 32 || *p == 127)
 			*p = '?';
-	sink(sink_ctx, clock_wall_us(), level, tag, line);
+	if (!is_echo(level, line))
+		sink(sink_ctx, clock_wall_us(), level, tag, line);
 }
 
 void
@@ -90,6 +111,12 @@ void
 log_set_debug(bool on)
 {
 	debug_on = on;
+}
+
+void
+log_set_starting(bool on)
+{
+	starting = on;
 }
 
 void

@@ -16,7 +16,9 @@
 enum log_level {
 	LOG_LEVEL_DEBUG,
 	LOG_LEVEL_INFO,
+	LOG_LEVEL_INFO_ONCE,
 	LOG_LEVEL_WARNING,
+	LOG_LEVEL_WARNING_ONCE,
 	LOG_LEVEL_ERROR,
 	LOG_LEVEL_FATAL,
 	LOG_LEVEL_PANIC,
@@ -36,6 +38,12 @@ void log_emit(const struct log *l, enum log_level level, const char *fmt, ...)
 #define log_debug(l, ...) log_emit((l), LOG_LEVEL_DEBUG, __VA_ARGS__)
 #define log_info(l, ...) log_emit((l), LOG_LEVEL_INFO, __VA_ARGS__)
 #define log_warning(l, ...) log_emit((l), LOG_LEVEL_WARNING, __VA_ARGS__)
+/*
+ * What every process of a role finds for itself, as a mistake in the configuration or a peer that is gone: the logger writes
+ * it once (role/log/once.h).
+ */
+#define log_info_once(l, ...) log_emit((l), LOG_LEVEL_INFO_ONCE, __VA_ARGS__)
+#define log_warning_once(l, ...) log_emit((l), LOG_LEVEL_WARNING_ONCE, __VA_ARGS__)
 #define log_error(l, ...) log_emit((l), LOG_LEVEL_ERROR, __VA_ARGS__)
 
 /*
@@ -49,6 +57,8 @@ void log_set_sink(log_sink_fn *fn, void (*flush)(void *ctx), void *ctx);
 log_sink_fn log_sink_none;                      /* for log_set_sink(): lines go nowhere */
 void log_set_tag(const char *tag);              /* the process's tag; kept by pointer */
 void log_set_debug(bool on);
+/* While a process starts its services may find the same one after the other: each ..._once() line goes out once. */
+void log_set_starting(bool on);
 void log_flush(void);
 
 /*

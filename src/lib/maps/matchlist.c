@@ -84,7 +84,7 @@ load_file(struct table *t, struct span text, unsigned *bad_r, struct fault *firs
 
 		if (!src.too_long && add_words(f->owner, &fresh, line_text, true, &why))
 			continue;
-		log_warning(NULL, "%.*s:%u: %s", SPAN_ARG(t->label), line, src.too_long ? "line too long" : why.text);
+		log_warning_once(NULL, "%.*s:%u: %s", SPAN_ARG(t->label), line, src.too_long ? "line too long" : why.text);
 		if ((*bad_r)++ == 0)
 			fault_set(first, "4.3.5", "line %u: %s", line, why.text);
 	}

@@ -92,7 +92,7 @@ static void
 complain(struct rules_load *l, unsigned line, const struct fault *why)
 {
 	if (*l->bad < MAPS_LOGGED)
-		log_warning(NULL, "%.*s:%u: %s: this rule is skipped", SPAN_ARG(file_of(l->t)), line, why->text);
+		log_warning_once(NULL, "%.*s:%u: %s: this rule is skipped", SPAN_ARG(file_of(l->t)), line, why->text);
 	if ((*l->bad)++ == 0)
 		fault_set(l->first, "4.3.5", "line %u: %s", line, why->text);
 }
@@ -225,7 +225,7 @@ add_rule(struct rules_load *l, struct span text, unsigned line, enum rule_op op,
 		return false;
 	text = span_trim(text);
 	if (op == RULE_IF && text.n > 0)
-		log_warning(NULL, "%.*s:%u: the text behind the pattern of \"if\" is ignored",
+		log_warning_once(NULL, "%.*s:%u: the text behind the pattern of \"if\" is ignored",
 		    SPAN_ARG(file_of(l->t)), line);
 	if (op == RULE_VALUE)
 		r.value = arena_dup(l->set->a, text);

@@ -70,7 +70,7 @@ mark_broken(struct table *t, struct cdb_state *s, const char *text)
 	cdb_file_release(&s->file);
 	table_defer(t, &why, text);
 	if (!s->warned || !span_eq(span_str(why.text), span_str(s->why.text)))
-		log_warning(NULL, "%s", why.text);
+		log_warning_once(NULL, "%s", why.text);
 	s->warned = true;
 	s->why = why;
 }
@@ -142,7 +142,7 @@ look_at_source(struct table *t, struct cdb_state *s)
 	} else if (s->stale_since_us == 0) {
 		s->stale_since_us = now;
 	} else if (s->stale_since_us > 0 && now - s->stale_since_us > STALE_WARN_US) {
-		log_warning(NULL, "%.*s: the text has changed but the table was not built again: old entries are used",
+		log_warning_once(NULL, "%.*s: the text has changed but the table was not built again: old entries are used",
 		    SPAN_ARG(t->label));
 		s->stale_since_us = -1; /* once */
 	}

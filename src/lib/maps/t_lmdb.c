@@ -57,7 +57,7 @@ mark_broken(struct table *t, const char *text)
 	drop(s);
 	table_defer(t, &why, text);
 	if (!s->warned || !span_eq(span_str(why.text), span_str(s->why.text)))
-		log_warning(NULL, "%s", why.text);
+		log_warning_once(NULL, "%s", why.text);
 	s->warned = true;
 	s->why = why;
 }

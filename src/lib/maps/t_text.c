@@ -93,7 +93,7 @@ on_bad(void *ctx, unsigned line, const struct fault *why)
 	struct loading *l = ctx;
 
 	if (*l->bad < MAPS_LOGGED)
-		log_warning(NULL, "%.*s:%u: %s: this line is skipped", SPAN_ARG(path_of(l->t)), line, why->text);
+		log_warning_once(NULL, "%.*s:%u: %s: this line is skipped", SPAN_ARG(path_of(l->t)), line, why->text);
 	if ((*l->bad)++ == 0)
 		fault_set(l->first, "4.3.5", "line %u: %s", line, why->text);
 }
@@ -104,7 +104,7 @@ on_entry(void *ctx, struct span key, struct span value, unsigned line)
 	struct loading *l = ctx;
 
 	if (!text_map_add(l->map, key, value, line, !(l->t->flags & MAPS_NO_FOLD)))
-		log_warning(NULL, "%.*s:%u: \"%.*s\" is here a second time: the first entry counts",
+		log_warning_once(NULL, "%.*s:%u: \"%.*s\" is here a second time: the first entry counts",
 		    SPAN_ARG(path_of(l->t)), line, SPAN_ARG(log_esc(key)));
 	return true;
 }
@@ -175,7 +175,7 @@ inline_replace(struct table *t, struct text_map *m, struct span key, struct span
 
 	ensure(e != NULL);
 	e->value = arena_dup(m->a, value);
-	log_warning(NULL, "%.*s: \"%.*s\" is here a second time: the last entry counts", SPAN_ARG(t->label), SPAN_ARG(key));
+	log_warning_once(NULL, "%.*s: \"%.*s\" is here a second time: the last entry counts", SPAN_ARG(t->label), SPAN_ARG(key));
 }
 
 static bool

@@ -82,7 +82,7 @@ watch_say_older(const struct table *t, struct watch *w)
 	older = source.st_mtim.tv_sec > w->st.st_mtim.tv_sec ||
 	    (source.st_mtim.tv_sec == w->st.st_mtim.tv_sec && source.st_mtim.tv_nsec > w->st.st_mtim.tv_nsec);
 	if (older)
-		log_warning(NULL, "%.*s: the text was changed after %s was built: old entries are used; build it: signet map build %.*s",
+		log_warning_once(NULL, "%.*s: the text was changed after %s was built: old entries are used; build it: signet map build %.*s",
 		    SPAN_ARG(t->label), w->path, SPAN_ARG(t->label));
 }
 
@@ -141,7 +141,7 @@ mark_broken(struct textfile *f, const struct table *t, const char *text)
 
 	table_defer(t, &why, text);
 	if (!f->broken || !span_eq(span_str(why.text), span_str(f->why.text)))
-		log_warning(NULL, "%s", why.text);
+		log_warning_once(NULL, "%s", why.text);
 	f->broken = true;
 	f->why = why;
 }

@@ -195,5 +195,5 @@ route_warn_twice(struct route *r, struct span domain, const char *one, const cha
 		return;
 	w = ARENA_NEW(r->a, struct warned);
 	hmap_add(&r->warned, &w->node, hash);
-	log_warning(NULL, "do not list domain %.*s in BOTH %s and %s", SPAN_ARG(log_esc(domain)), one, two);
+	log_warning_once(NULL, "do not list domain %.*s in BOTH %s and %s", SPAN_ARG(log_esc(domain)), one, two);
 }

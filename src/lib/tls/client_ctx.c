@@ -75,12 +75,12 @@ load_files(struct tls_client_ctx *c, const struct tls_client_ctx_params *p)
 {
 	if (!tls_roots_load(&p->roots, c->roots, &c->roots_fault)) {
 		c->roots_broken = true;
-		log_warning(NULL, "%s", c->roots_fault.text);
+		log_warning_once(NULL, "%s", c->roots_fault.text);
 	}
 	if (!tls_chain_load(&p->chain, &c->chain, &c->chain_fault) ||
 	    (c->chain != NULL && !tls_chain_use(c->chain, c->ctx, NULL, &c->chain_fault))) {
 		c->chain_broken = true;
-		log_warning(NULL, "%s", c->chain_fault.text);
+		log_warning_once(NULL, "%s", c->chain_fault.text);
 	}
 }
 

@@ -339,7 +339,7 @@ load_chain_files(const struct tls_chain_params *p, const struct tls_opener *o, s
 	}
 	ok = ok && chain_complete(c, path, why);
 	if (ok && skipped.text[0] != '\0')
-		log_warning(NULL, "%s_chain_files: %s: this file is left out", p->prefix, skipped.text);
+		log_warning_once(NULL, "%s_chain_files: %s: this file is left out", p->prefix, skipped.text);
 	return ok;
 }
 
@@ -429,7 +429,7 @@ tls_chain_read(const struct tls_chain_params *p, const struct tls_opener *o, str
 	*chain_r = NULL;
 	if (p->chain_files[0] != '\0') {
 		if (legacy)
-			log_warning(NULL, "%s_chain_files is set: %s_cert_file and the like are ignored", p->prefix,
+			log_warning_once(NULL, "%s_chain_files is set: %s_cert_file and the like are ignored", p->prefix,
 			    p->prefix);
 		ok = load_chain_files(p, o, c, why);
 		if (!ok)

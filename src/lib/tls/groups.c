@@ -93,7 +93,7 @@ probe(struct span curves, struct span ffdhe, bool expand, struct buf *list_r)
 	probe_into(scratch, curves, list_r);
 	probe_into(scratch, ffdhe, list_r);
 	if (list_r->n == 0) {
-		log_warning(NULL, "no usable key exchange group in \"%.*s %.*s\", using the built-in list",
+		log_warning_once(NULL, "no usable key exchange group in \"%.*s %.*s\", using the built-in list",
 		    SPAN_ARG(log_esc(curves)), SPAN_ARG(log_esc(ffdhe)));
 		probe_into(scratch, SPAN("X25519 X448 prime256v1 secp384r1 secp521r1 ffdhe2048 ffdhe3072"), list_r);
 	}

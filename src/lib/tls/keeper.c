@@ -172,7 +172,7 @@ static bool
 silent(struct fault *why, const char *text)
 {
 	if (!self.silent_logged)
-		log_warning(NULL, "keeper: %s: TLS handshakes that need a private key fail until it answers", text);
+		log_warning_once(NULL, "keeper: %s: TLS handshakes that need a private key fail until it answers", text);
 	self.silent_logged = true;
 	return fault_set(why, "4.7.5", "%s", text);
 }

@@ -262,7 +262,7 @@ set_chain(struct tls_server_ctx *c, const struct tls_server_params *p, struct fa
 	if (c->require_ccert)
 		return fault_set(why, NULL, "smtpd_tls_req_ccert: a client certificate cannot be required by a server that has none");
 	if (c->ask_ccert)
-		log_warning(NULL, "client certificates cannot be asked for without a server certificate");
+		log_warning_once(NULL, "client certificates cannot be asked for without a server certificate");
 	c->ask_ccert = false;
 	return true;
 }
@@ -271,7 +271,7 @@ static bool
 set_raw_keys(struct tls_server_ctx *c, struct fault *why)
 {
 	if (c->ask_keys && c->require_ccert)
-		log_warning(NULL, "smtpd_tls_enable_rpk has no effect where smtpd_tls_req_ccert demands a certificate that is trusted");
+		log_warning_once(NULL, "smtpd_tls_enable_rpk has no effect where smtpd_tls_req_ccert demands a certificate that is trusted");
 	c->ask_keys = c->ask_keys && c->ask_ccert && !c->require_ccert;
 	return !c->ask_keys || tls_server_ask_keys_always(c->ctx) || fault_set(why, NULL, "TLS library: %s", tls_library_error());
 }
@@ -289,7 +289,7 @@ set_up(struct tls_server_ctx *c, const struct tls_server_params *p, struct fault
 		return fault_set(why, NULL, "smtpd_tls_fingerprint_digest: unknown digest \"%s\"",
 		    p->fingerprint_digest);
 	if (p->req_ccert && !p->mandatory)
-		log_warning(NULL, "Can't require client certs unless TLS is required");
+		log_warning_once(NULL, "Can't require client certs unless TLS is required");
 	return set_chain(c, p, why) && tls_server_ask_certs(c, p, why) && set_raw_keys(c, why) && set_protocols(c, p, why) &&
 	    set_ciphers(c, p, why) && tls_server_set_groups(c, p, why) && set_tickets(c, p, why) && tls_server_sessions(c, why);
 }

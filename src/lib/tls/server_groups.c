@@ -153,7 +153,7 @@ use_group(SSL_CTX *ctx, EVP_PKEY *group, const char *path, const char **why_r)
 	if (bits > 0)
 		SSL_CTX_set_dh_auto(ctx, 0);
 	if (bits > 0 && bits < DH_BITS_GOOD)
-		log_warning(NULL, "smtpd_tls_dh1024_param_file: %s: a group of %d bits is weak, and some clients refuse it; "
+		log_warning_once(NULL, "smtpd_tls_dh1024_param_file: %s: a group of %d bits is weak, and some clients refuse it; "
 		    "2048 or more is better", path, bits);
 	ERR_clear_error();
 	return bits;
@@ -168,7 +168,7 @@ set_dh(SSL_CTX *ctx, const char *path)
 	if (path[0] == '\0' || strcmp(path, "auto") == 0)
 		return;
 	if (use_group(ctx, read_group(path, &why), path, &why) == 0)
-		log_warning(NULL, "smtpd_tls_dh1024_param_file: %s: %s; the library chooses the group", path, why);
+		log_warning_once(NULL, "smtpd_tls_dh1024_param_file: %s: %s; the library chooses the group", path, why);
 }
 
 bool

@@ -155,11 +155,11 @@ load_dir(X509_STORE *store, const char *what, const char *path, struct fault *wh
 		snprintf(file, sizeof(file), "%s/%s", path, e->d_name);
 		found++;
 		if (X509_STORE_load_file(store, file) != 1)
-			log_warning(NULL, "%s: %s: %s", what, file, tls_library_error());
+			log_warning_once(NULL, "%s: %s: %s", what, file, tls_library_error());
 	}
 	closedir(dir);
 	if (found == 0 && strcmp(what, "smtpd_tls_CApath") == 0)
-		log_warning(NULL, "%s: %s: no certificate is named by its hash there, so none is trusted: openssl rehash %s", what, path, path);
+		log_warning_once(NULL, "%s: %s: no certificate is named by its hash there, so none is trusted: openssl rehash %s", what, path, path);
 	ERR_clear_error();
 	return true;
 }

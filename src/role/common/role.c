@@ -664,8 +664,8 @@ confine(struct role *r)
 	 * is kept by looking at what is really used (role_memory). This one is for our own bugs.
 	 */
 	confine_memory(2 * r->conf->params->memory_limit);
-	if (!confine_files(r->priv->dirs, r->priv->n_dirs, &why) && r->index == 0)
-		log_warning(NULL, "%s runs without file system confinement: %s", ipc_role_name(r->spec->role), why.text);
+	if (!confine_files(r->priv->dirs, r->priv->n_dirs, &why))
+		log_warning_once(NULL, "%s runs without file system confinement: %s", ipc_role_name(r->spec->role), why.text);
 }
 
 _Noreturn void
@@ -692,11 +692,13 @@ role_main(const struct role_spec *spec)
 	if (!spec->keys)
 		role_reach(r->conf, allow_reading, r);
 	role_allow_dir(r, "/proc/self", false);
+	log_set_starting(true);
 	if (spec->open != NULL)
 		spec->open(r);
 	confine(r);
 	if (spec->start != NULL)
 		spec->start(r);
+	log_set_starting(false);
 	ipc_send_role_ready(ipc_peer_at(r->hub, IPC_ROLE_MASTER, 0), &ready);
 	loop_run(r->loop);
 	_exit(0);

@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/panic.h"
 #include "base/rd.h"
+#include "role/log/once.h"
 #include "role/log/why.h"
 #include "role/roles.h"
 
@@ -56,6 +57,7 @@ struct logger {
 	size_t n_entries, entries_room;
 	struct loop_hook hook;
 	struct why_files why;
+	struct once once;
 	char host[256];
 	int file, syslog_fd, facility;
 	time_t stamp_for;
@@ -87,9 +89,13 @@ facility_of(const char *name)
 static int
 priority_of(unsigned level)
 {
-	static const int by_level[] = { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERR, LOG_CRIT, LOG_CRIT };
+	static const int by_level[] = {
+		[LOG_LEVEL_DEBUG] = LOG_DEBUG, [LOG_LEVEL_INFO] = LOG_INFO, [LOG_LEVEL_INFO_ONCE] = LOG_INFO,
+		[LOG_LEVEL_WARNING] = LOG_WARNING, [LOG_LEVEL_WARNING_ONCE] = LOG_WARNING, [LOG_LEVEL_ERROR] = LOG_ERR,
+		[LOG_LEVEL_FATAL] = LOG_CRIT, [LOG_LEVEL_PANIC] = LOG_CRIT,
+	};
 
-	return level < 6 ? by_level[level] : LOG_INFO;
+	return level < sizeof(by_level) / sizeof(by_level[0]) ? by_level[level] : LOG_INFO;
 }
 
 static void
@@ -189,7 +195,9 @@ one_record(struct logger *l, struct span record)
 	unsigned level = rd_u8(&r);
 	struct span rest = rd_bytes(&r, rd_left(&r)), tag, line;
 
-	if (!r.bad && span_cut(rest, '\0', &tag, &line))
+	if (r.bad || !span_cut(rest, '\0', &tag, &line))
+		return;
+	if ((level != LOG_LEVEL_INFO_ONCE && level != LOG_LEVEL_WARNING_ONCE) || once_is_new(&l->once, wall_us, pid, line))
 		emit(l, wall_us, level, tag.p, pid, line);
 }
 
@@ -408,6 +416,16 @@ log_open(struct role *r)
 	why_files_open(&logger.why, r);
 }
 
+/* A reload: the same mistakes are told again. The processes of the new configuration come after this message. */
+static void
+log_reconf(struct role *r, const struct conf *old)
+{
+	struct logger *l = r->state;
+
+	(void)old;
+	once_clear(&l->once);
+}
+
 static void
 log_start(struct role *r)
 {
@@ -437,4 +455,5 @@ const struct role_spec log_role = {
 	.open = log_open,
 	.start = log_start,
 	.drain = log_drain,
+	.reconf = log_reconf,
 };

@@ -20,7 +20,7 @@ renew(struct service *svc)
 	if (svc->tls_ctx == NULL || !role_chain_params(svc->cs, &p) || !role_chain_configured(&p))
 		return;
 	if (!tls_client_ctx_renew_chain(svc->tls_ctx, &p, &why))
-		log_warning(NULL, "service %s: %s; the certificates in use stay", svc->name, why.text);
+		log_warning_once(NULL, "service %s: %s; the certificates in use stay", svc->name, why.text);
 }
 
 static void

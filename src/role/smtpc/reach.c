@@ -27,7 +27,7 @@ allow(struct dirs *d, const char *path)
 		if (strcmp(d->list[i], path) == 0)
 			return;
 	if (d->count == DIRS_MAX) {
-		log_warning(NULL, "too many directories of certificates: %s stays out of reach", path);
+		log_warning_once(NULL, "too many directories of certificates: %s stays out of reach", path);
 		return;
 	}
 	d->list[d->count] = strdup(path);

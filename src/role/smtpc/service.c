@@ -43,9 +43,9 @@ open_tls(struct service *svc)
 	}
 	svc->tls_ctx = hop_tls_ctx_new(&svc->hop, SESSIONS_MAX, &svc->tls_fault);
 	if (svc->tls_ctx == NULL)
-		log_warning(NULL, "service %s: TLS cannot be used: %s", svc->name, svc->tls_fault.text);
+		log_warning_once(NULL, "service %s: TLS cannot be used: %s", svc->name, svc->tls_fault.text);
 	if (p->smtp_tls_enable_rpk && !tls_rpk_available())
-		log_warning(NULL, "service %s: %s_tls_enable_rpk: raw public keys need OpenSSL 3.2 or later, this is %s: "
+		log_warning_once(NULL, "service %s: %s_tls_enable_rpk: raw public keys need OpenSSL 3.2 or later, this is %s: "
 		    "servers show certificates as ever", svc->name, svc->prefix, OpenSSL_version(OPENSSL_VERSION));
 }
 
@@ -75,7 +75,7 @@ open_maps(const struct smtpc_role *s, struct service *svc)
 	open_map(s, svc, p->smtp_reply_filter, 0, &svc->reply_filter);
 	open_map(s, svc, p->smtp_delivery_status_filter, 0, &svc->status_filter);
 	if (svc->hop.policy != NULL && svc->hop.per_site != NULL)
-		log_warning(NULL, "%s_tls_policy_maps is set: %s_tls_per_site is not used", svc->prefix, svc->prefix);
+		log_warning_once(NULL, "%s_tls_policy_maps is set: %s_tls_per_site is not used", svc->prefix, svc->prefix);
 	if (p->smtp_connection_cache_destinations[0] != '\0' &&
 	    !strlist_open(span_str(p->smtp_connection_cache_destinations), STRLIST_DOMAIN, &s->role->maps_env,
 	    &svc->always_cache, &why))

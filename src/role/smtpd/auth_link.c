@@ -102,7 +102,7 @@ on_late(void *ctx)
 	const struct auth_answer late = { .kind = AUTH_TROUBLE, .reason = SPAN("Connection lost to authentication server") };
 
 	if (x->link != NULL) {
-		log_warning(NULL, "SASL: %s does not answer within %d seconds", x->link->path, AUTH_ANSWER_MS / 1000);
+		log_warning_once(NULL, "SASL: %s does not answer within %d seconds", x->link->path, AUTH_ANSWER_MS / 1000);
 		cancel(x);
 	}
 	exchange_end(x, &late);
@@ -164,7 +164,7 @@ complain(struct auth_link *l, const char *why)
 		return;
 	snprintf(l->complaint, sizeof(l->complaint), "%s", why);
 	l->complained_us = now;
-	log_warning(NULL, "SASL: Connect to %s failed: %s; AUTH is not offered until the service answers", l->path, why);
+	log_warning_once(NULL, "SASL: Connect to %s failed: %s; AUTH is not offered until the service answers", l->path, why);
 }
 
 static void
@@ -197,7 +197,7 @@ link_lost(struct auth_link *l, const char *why)
 		link_failed(l, why);
 		return;
 	}
-	log_warning(NULL, "SASL: connection to %s lost: %s", l->path, why);
+	log_warning_once(NULL, "SASL: connection to %s lost: %s", l->path, why);
 	link_reset(l);
 	l->failed_before = false;
 	loop_timer_set_ms(&l->timer, 0);

@@ -17,8 +17,8 @@ keys_open(struct smtpd *d)
 {
 	if (!role_keys_in_process())
 		tls_keeper_require(d->role->generation);
-	else if (d->role->index == 0)
-		log_warning(NULL, "SIGNET_KEYS=in-process: private keys live in this process; this is for benchmarks only");
+	else
+		log_warning_once(NULL, "SIGNET_KEYS=in-process: private keys live in this process; this is for benchmarks only");
 }
 
 /* --- ticket keys --- */
@@ -76,11 +76,11 @@ renew(struct smtpd *d, struct service *svc)
 		return;
 	if (svc->tls == NULL) {
 		if (service_make_tls(d, svc, &why))
-			log_info(&svc->log, "service %s: TLS is available now", svc->name);
+			log_info_once(&svc->log, "service %s: TLS is available now", svc->name);
 		return;                 /* keeper has said what is wrong with the files */
 	}
 	if (role_chain_params(svc->cs, &p) && !tls_server_ctx_renew_chain(svc->tls, &p, &why))
-		log_warning(&svc->log, "service %s: %s; the certificates in use stay", svc->name, why.text);
+		log_warning_once(&svc->log, "service %s: %s; the certificates in use stay", svc->name, why.text);
 }
 
 static void
@@ -123,7 +123,7 @@ keys_file_changed(struct role *r, const char *path)
 	struct smtpd *d = r->state;
 	struct fault why = { 0 };
 	struct buf text;
-	bool said = r->index > 0;       /* one of us is enough */
+	bool said = false;
 
 	buf_init(&text, DH_FILE_MAX);
 	for (size_t i = 0; i < d->n_services; i++) {
@@ -134,9 +134,9 @@ keys_file_changed(struct role *r, const char *path)
 			continue;
 		ok = (text.n > 0 || read_handed(d, path, &text, &why)) && tls_server_ctx_renew_dh(svc->tls, path, buf_span(&text), &why);
 		if (!said && ok)
-			log_info(NULL, "smtpd_tls_dh1024_param_file: %s: the new group is in use", path);
+			log_info_once(NULL, "smtpd_tls_dh1024_param_file: %s: the new group is in use", path);
 		else if (!said)
-			log_warning(NULL, "smtpd_tls_dh1024_param_file: %s; the group in use stays", why.text);
+			log_warning_once(NULL, "smtpd_tls_dh1024_param_file: %s; the group in use stays", why.text);
 		said = true;
 	}
 	buf_release(&text);

@@ -131,15 +131,16 @@ open_tls(struct smtpd *d, struct service *svc, struct fault *why)
 		return false;
 	}
 	if (warning != NULL)
-		log_warning(&svc->log, "%s", warning);
+		log_warning_once(&svc->log, "service %s: %s", svc->name, warning);
 	if (svc->level == TLS_SERVER_NONE && !svc->wrapper && maps_empty(svc->tls_policy_maps))
 		return true;
 	if (!chain_configured(p)) {
-		log_warning(&svc->log, "No server certs available. TLS won't be enabled");
+		log_warning_once(&svc->log, "service %s: No server certs available. TLS won't be enabled: STARTTLS is not offered until "
+		    "smtpd_tls_chain_files names a key and its certificate", svc->name);
 		return true;
 	}
 	if (p->smtpd_tls_enable_rpk && !tls_rpk_available())
-		log_warning(&svc->log, "service %s: smtpd_tls_enable_rpk: raw public keys need OpenSSL 3.2 or later, this is %s: "
+		log_warning_once(&svc->log, "service %s: smtpd_tls_enable_rpk: raw public keys need OpenSSL 3.2 or later, this is %s: "
 		    "clients show certificates as ever", svc->name, OpenSSL_version(OPENSSL_VERSION));
 	svc->md5_by_default = strcmp(p->smtpd_tls_fingerprint_digest, "md5") == 0 &&
 	    !conf_is_given(svc->cs, "smtpd_tls_fingerprint_digest");
@@ -147,7 +148,7 @@ open_tls(struct smtpd *d, struct service *svc, struct fault *why)
 		log_tls_initializing(&svc->log, true);
 	svc->tls_wanted = true;
 	if (!service_make_tls(d, svc, &trouble))
-		log_warning(&svc->log, "service %s: TLS won't be enabled: %s", svc->name, trouble.text);
+		log_warning_once(&svc->log, "service %s: TLS won't be enabled: %s", svc->name, trouble.text);
 	return true;
 }
 

@@ -1,10 +1,35 @@
 """SIGHUP: new values serve new sessions, old sessions end in peace, a bad configuration is refused and the old one stays."""
+import re
 import smtplib
 
 import kit
 
 
+def mistakes(env):
+    """What every process finds for itself is one line per start and per reload, not one for each process and service."""
+    bad = env.write("weak.chain", "nothing\n", 0o600)
+    s = env.signet("slips", "smtpd_tls_security_level = may\nsmtpd_tls_chain_files = /nonexistent/a.pem\nsmtp_tls_chain_files = %s\n" % bad,
+                   kit.MASTER_CF.format(smtp="127.0.0.1:25") + "127.0.0.1:2500 inet n - n - - smtpd\n"
+                   "other unix - - n - - smtp -o myhostname=other.test\n")
+    lines = (r"smtpd\[\d+\]: warning: service 127\.0\.0\.1:25: .*/nonexistent/a\.pem: No such file",
+             r"smtpd\[\d+\]: warning: service 127\.0\.0\.1:2500: .*/nonexistent/a\.pem: No such file", r"\]: warning: .*smtp_tls_chain_files: .*weak\.chain")
+
+    def told(since, begun):
+        kit.wait_until("all processes to be there", lambda: all(p["state"] == "ready" for p in s.status()["master"]["processes"]))
+        for line in lines:
+            s.wait_log(line, since)
+            found = re.findall("^.*%s.*$" % line, s.log()[since:], re.M)
+            kit.check(len(found) == 1, "%s, %d times:\n%s" % (begun, len(found), "\n".join(found)))
+
+    told(0, "start")
+    since = s.mark()
+    s.reload()
+    told(since, "reload")
+    s.stop()
+
+
 def run(env):
+    mistakes(env)
     env.dns(["example.com. MX 10 mx.example.com.", "mx.example.com. A 127.0.0.2"])
     sink = env.sink("127.0.0.2")
     s = env.signet("mta", "smtpd_banner = first\n")
