@@ -530,6 +530,33 @@ test_name_text(void **state)
 	X509_NAME_free(again);
 }
 
+/* A value that looks like further parts is not printed as if it were some: O=x/CN=y is another name than O=x, CN=y. */
+static void
+test_name_text_is_of_one_name(void **state)
+{
+	static const struct {
+		const char *name, *text;
+	} names[] = {
+		{ "CN=y,O=x,C=DE", "/C=DE/O=x/CN=y" },
+		{ "O=x/CN\\=y,C=DE", "/C=DE/O=x+2FCN=y" },
+		{ "CN=z,O=/CN\\=y/1.2.3\\=y", "/O=+2FCN=y+2F1.2.3=y/CN=z" },
+		{ "CN=y,OU=see https://a.example/b/ (c) 2026/,O=a/b", "/O=a/b/OU=see+20https://a.example/b/+20+28c+29+202026//CN=y" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(names); i++) {
+		X509_NAME *name = tls_dn_parse(span_str(names[i].name), NULL), *again;
+		struct span text = tls_dn_text(name, a);
+
+		assert_span(text, names[i].text);
+		again = tls_dn_parse(text, NULL);
+		if (again == NULL || X509_NAME_cmp(name, again) != 0)
+			fail_msg("%s is read as another name", names[i].text);
+		X509_NAME_free(name);
+		X509_NAME_free(again);
+	}
+}
+
 static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_values),
 	KIT_TEST(test_cut_values),
@@ -547,6 +574,7 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_names),
 	KIT_TEST(test_bad_names),
 	KIT_TEST(test_name_text),
+	KIT_TEST(test_name_text_is_of_one_name),
 };
 
 int

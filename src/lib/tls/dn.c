@@ -205,13 +205,14 @@ tls_dn_parse(struct span text, struct fault *why)
 
 /* --- to text --- */
 
+/* A value that reads "x/CN=y" must not look like two parts. */
 static void
 add_plus(struct buf *out, struct span s)
 {
 	for (size_t i = 0; i < s.n; i++) {
 		unsigned char c = (unsigned char)s.p[i];
 
-		if (c <= ' ' || c > '~' || memchr("<>()\"+", c, 6) != NULL)
+		if ((c == '/' && slash_part(s, i)) || c <= ' ' || c > '~' || memchr("<>()\"+", c, 6) != NULL)
 			buf_addf(out, "+%02X", c);
 		else
 			buf_addc(out, (char)c);

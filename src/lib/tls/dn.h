@@ -22,6 +22,6 @@ X509_NAME *tls_dn_parse(struct span text, struct fault *why);
 
 /*
  * The "/C=.." form, with every byte that is not printable ASCII and the bytes <>()"+ and space as
- * "+HH": the key of issuer and subject tables. Empty when the name is empty or too long.
+ * "+HH", and a '/' that would begin a part: the key of issuer and subject tables. Empty when the name is empty or too long.
  */
 struct span tls_dn_text(const X509_NAME *name, struct arena *a);

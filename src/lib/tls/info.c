@@ -151,8 +151,13 @@ static void
 get_dns_names(X509 *peer, struct arena *a, struct tls_info *info)
 {
 	GENERAL_NAMES *names = X509_get_ext_d2i(peer, NID_subject_alt_name, NULL, NULL);
+	int room = sk_GENERAL_NAME_num(names);
 
-	info->dns_names = ARENA_ARRAY(a, struct span, TLS_INFO_NAMES);
+	if (room <= 0) {
+		GENERAL_NAMES_free(names);
+		return;
+	}
+	info->dns_names = ARENA_ARRAY(a, struct span, room < TLS_INFO_NAMES ? (size_t)room : (size_t)TLS_INFO_NAMES);
 	for (int i = 0; i < sk_GENERAL_NAME_num(names) && info->n_dns_names < TLS_INFO_NAMES; i++) {
 		const GENERAL_NAME *g = sk_GENERAL_NAME_value(names, i);
 		struct span name;

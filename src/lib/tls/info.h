@@ -32,7 +32,7 @@ struct tls_info {
 	struct span sni;
 };
 
-enum { TLS_INFO_NAMES = 64 };
+enum { TLS_INFO_NAMES = 256 };
 
 /* How the keys of a finished handshake came about. */
 struct tls_exchange {

@@ -9,6 +9,8 @@
 #include "tls/dn.h"
 #include "tls/info.h"
 
+enum { EMAIL_MAX = 320 };       /* 64 bytes, "@" and 255 */
+
 /* The words of search_order. All but the fingerprints say something only when an authority that we trust vouches for it. */
 static const struct order_word {
 	const char *word;
@@ -132,26 +134,31 @@ try_key(struct look *k, struct span key, enum acl_verdict *v_r)
 	return *v_r != ACL_DUNNO;
 }
 
+/* Nor is one that is written like a distinguished name. */
 static bool
 try_name(struct look *k, struct span name, enum acl_verdict *v_r)
 {
-	return !like_fingerprint(name) && try_key(k, name, v_r);
+	return !like_fingerprint(name) && !span_starts(name, SPAN("/")) && try_key(k, name, v_r);
 }
 
 static bool
 try_emails(struct look *k, X509 *cert, enum acl_verdict *v_r)
 {
 	GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+	unsigned tried = 0;
 	bool done = false;
 
-	for (int i = 0; i < sk_GENERAL_NAME_num(names) && i < TLS_INFO_NAMES && !done; i++) {
+	for (int i = 0; i < sk_GENERAL_NAME_num(names) && tried < TLS_INFO_NAMES && !done; i++) {
 		const GENERAL_NAME *g = sk_GENERAL_NAME_value(names, i);
 		struct span name;
 
 		if (g->type != GEN_EMAIL)
 			continue;
 		name = span_of(ASN1_STRING_get0_data(g->d.rfc822Name), (size_t)ASN1_STRING_length(g->d.rfc822Name));
-		done = span_index(name, '\0') < 0 && try_name(k, arena_dup(k->e->a, name), v_r);
+		if (name.n > EMAIL_MAX || span_index(name, '\0') >= 0)
+			continue;
+		tried++;
+		done = try_name(k, arena_dup(k->e->a, name), v_r);
 	}
 	GENERAL_NAMES_free(names);
 	return done;

@@ -18,6 +18,12 @@ def run(env):
              "access": "%s OK\n%s REJECT no more of this one\n" % (fp["selfmade"], fp["other"]),
              "keys": "%s DUNNO\n%s 550 5.7.1 by key\n" % (fp["selfmade"], pk["selfmade"]),
              "lower": "%s OK\n" % fp["selfmade"].lower()}
+    # authorities vouch for what people call themselves
+    pairs["two in one"] = env.cert("two in one", sans=[], cn="Acme\\/CN=admin")
+    pairs["whole name"] = env.cert("whole name", sans=["email:/CN=admin"], cn="\\/CN=admin")
+    pairs["admin"] = env.cert("admin", sans=[])
+    pairs["hundreds"] = env.cert("hundreds", sans=["n%d.example" % i for i in range(150)] + ["x.office.test", "email:joe@office.test"])
+    files["dn"] = "/CN=Acme/CN=admin OK\n/CN=admin OK\n"
     d = env.path("mx", "etc")
     master = kit.MASTER_CF.format(smtp="127.0.0.1:25")
     services = {
@@ -31,6 +37,8 @@ def run(env):
         2508: ["smtpd_relay_restrictions = check_ccert_access { inline:{{Test ca=OK}} { search_order = issuer_cn } }, reject"],
         2509: ["smtpd_relay_restrictions = check_ccert_access { inline:{{*.office.test=OK}} { search_order = cert_fingerprint, san_dns } }, reject"],
         2516: ["smtpd_relay_restrictions = check_ccert_access { inline:{{joe@office.test=OK}} { search_order = san_email } }, reject"],
+        2519: ["smtpd_relay_restrictions = check_ccert_access { inline:{{x.office.test=OK}} { search_order = san_dns } }, reject"],
+        2518: ["smtpd_relay_restrictions = check_ccert_access { texthash:%s/dn { search_order = subject_cn, san_email, subject_dn } }, reject" % d],
         2517: ["smtpd_relay_restrictions = permit_tls_all_clientcerts, reject", "smtpd_tls_ask_ccert = no"],
         2510: ["smtpd_relay_restrictions = permit_tls_clientcerts, reject", "relay_clientcerts = texthash:%s/by_cert" % d, "smtpd_tls_ask_ccert = no"],
         2511: ["smtpd_relay_restrictions = check_ccert_access texthash:%s/lower, reject" % d],
@@ -82,6 +90,12 @@ def run(env):
     check("search_order with san_dns", rcpt(2509, "good"), 250)
     check("search_order with san_dns only for certificates that are trusted", rcpt(2509, "foreign"), 554, "Access denied")
     check("search_order with san_email", rcpt(2516, "good"), 250)
+    check("a certificate with hundreds of names", rcpt(2519, "hundreds"), 250)
+    check("... and an address behind them", rcpt(2516, "hundreds"), 250)
+    # a name that reads like another one is not the other one
+    check("search_order with subject_dn", rcpt(2518, "admin"), 250)
+    for who in ("two in one", "whole name"):
+        check("who calls itself %s" % who, rcpt(2518, who), 554, "Access denied")
     check("search_order with san_email only for certificates that are trusted", rcpt(2516, "foreign"), 554, "Access denied")
     check("permit_tls_all_clientcerts without smtpd_tls_ask_ccert", rcpt(2517, "good"), 554)
     s.wait_log(r'warning: permit_tls_all_clientcerts is requested, but "smtpd_tls_ask_ccert = no"$')
