@@ -27,6 +27,7 @@ struct tls_server_params {
 	struct tls_chain_params chain;  /* cert_file "none" alone = anonymous suites only */
 	struct tls_roots_params roots;
 	bool mandatory : 1;             /* TLS is required: the mandatory_* values apply */
+	bool no_rsa_exchange : 1;       /* plain RSA is not agreed on even if TLS is optional: keeper decrypts for level may alone */
 	bool ask_ccert : 1, req_ccert : 1;
 	bool enable_rpk : 1;            /* who is asked may show a raw public key; ignored where the library has none */
 	bool preempt_cipherlist : 1;

@@ -60,7 +60,7 @@ grade_of(const char *word)
 void
 tls_server_cipher_rules(const struct tls_server_params *p, struct buf *list)
 {
-	if (p->mandatory)
+	if (p->mandatory || p->no_rsa_exchange)
 		buf_add_str(list, ":!kRSA");    /* no forward secrecy: for listeners that would take plaintext as well */
 	if (grade_of(p->eecdh_grade) == GRADE_NONE)
 		buf_add_str(list, ":!kEECDH");

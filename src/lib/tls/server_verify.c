@@ -181,6 +181,24 @@ load_roots(X509_STORE *store, const struct tls_roots_params *p, struct fault *wh
 	return load_dir(store, "tls_append_default_CA", X509_get_default_cert_dir(), why);
 }
 
+/* RFC 8446 section 4.2.4 has room for 64 kB; Java's clients take messages of 32 kB. */
+enum { ANNOUNCED_MAX = 32000 };
+
+/* As they stand in the CertificateRequest. */
+static size_t
+announced_bytes(const STACK_OF(X509_NAME) *names)
+{
+	size_t n = 0;
+
+	for (int i = 0; i < sk_X509_NAME_num(names); i++) {
+		int one = i2d_X509_NAME(sk_X509_NAME_value(names, i), NULL);
+
+		n += 2 + (one > 0 ? (size_t)one : 0);
+	}
+	return n;
+}
+
+/* A list that is too long would end every handshake; with none, clients send what they have. */
 static bool
 announce_authorities(SSL_CTX *ctx, const char *CAfile, struct fault *why)
 {
@@ -191,6 +209,12 @@ announce_authorities(SSL_CTX *ctx, const char *CAfile, struct fault *why)
 	names = SSL_load_client_CA_file(CAfile);
 	if (names == NULL)
 		return fault_set(why, NULL, "smtpd_tls_CAfile: %s: %s", CAfile, tls_library_error());
+	if (announced_bytes(names) > ANNOUNCED_MAX) {
+		log_warning(NULL, "smtpd_tls_CAfile: %s: the names of its %d authorities are more than a client takes (%d bytes), so none "
+		    "is announced; move those that clients need not be told of to smtpd_tls_CApath", CAfile, sk_X509_NAME_num(names), ANNOUNCED_MAX);
+		sk_X509_NAME_pop_free(names, X509_NAME_free);
+		names = NULL;
+	}
 	SSL_CTX_set_client_CA_list(ctx, names);
 	ERR_clear_error();
 	return true;

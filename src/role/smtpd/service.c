@@ -65,6 +65,7 @@ service_tls_params(const struct service *svc, struct tls_server_params *t)
 		.roots = { .prefix = "smtpd_tls", .CAfile = p->smtpd_tls_CAfile, .CApath = p->smtpd_tls_CApath,
 		    .append_default_CA = p->tls_append_default_CA },
 		.mandatory = svc->wrapper || svc->level == TLS_SERVER_ENCRYPT,
+		.no_rsa_exchange = svc->wrapper || svc->level != TLS_SERVER_MAY,
 		.preempt_cipherlist = p->tls_preempt_cipherlist,
 		.always_issue_session_ids = p->smtpd_tls_always_issue_session_ids,
 		.ask_ccert = p->smtpd_tls_ask_ccert,

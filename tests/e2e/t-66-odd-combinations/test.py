@@ -1,0 +1,61 @@
+"""Settings that each work, together: more authorities than a client can be told of; an entry that relaxes at a service that demands, and plain RSA."""
+import re
+
+import kit
+from client_kit import GnuTLS, OpenSSL, hello
+
+ASK = "smtpd_tls_ask_ccert = yes\n"
+
+
+def authority(env, i):
+    """A root with a long name: 2 kB."""
+    env.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "long.key", "-out", "long.pem",
+                "-days", "30", "-subj", "".join("/OU=%02d%s" % (j, "y" * 60) for j in range(28)) + "/CN=Authority %d" % i)
+    with open(env.path("long.pem")) as f:
+        return f.read()
+
+
+def cipher(port, source, *suites):
+    found = re.search(r"Cipher is (\S+)", hello(port, "-tls1_2", "-cipher", ":".join(suites), source=source))
+    return found and found.group(1)
+
+
+def run(env):
+    kit.need("openssl", "gnutls-cli")
+    kit.sh("ip", "route", "add", "local", "198.18.0.0/24", "dev", "lo")
+    cert, key = env.cert("mx.test", key="rsa")
+    client = env.cert("client.test")
+    with open(env.ca()) as f:
+        own = f.read()
+    long = [authority(env, i) for i in range(34)]
+    files = {"few": own + "".join(long[:12]), "many": own + "".join(long)}
+    d = env.path("mx", "etc")
+    services = {
+        2501: ["smtpd_tls_CAfile = %s/many" % d],
+        2502: ["smtpd_tls_CAfile = %s/few" % d],
+        2503: ["smtpd_tls_security_level = encrypt", "smtpd_tls_policy_maps = inline:{ {198.18.0.5 = may} }"],
+        2504: ["smtpd_tls_security_level = none", "smtpd_tls_policy_maps = inline:{ {198.18.0.5 = may} }"],
+    }
+    master = kit.MASTER_CF.format(smtp="127.0.0.1:25")
+    for port, over in services.items():
+        master += "127.0.0.1:%d inet n - n - - smtpd\n%s" % (port, "".join(" -o { %s }\n" % o for o in over))
+    s = env.signet("mx", "smtpd_tls_security_level = may\nsmtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s\n%ssmtpd_tls_loglevel = 1\n"
+                   "smtpd_peername_lookup = no\nmydestination = mx.test\n" % (cert, key, ASK), master, files)
+    # 34 names of 2 kB: 64 kB and more would be no CertificateRequest. All are trusted, none is announced.
+    s.wait_log(r"warning: smtpd_tls_CAfile: %s/many: the names of its 35 authorities are more than a client takes \(32000 bytes\), so none is announced" % re.escape(d))
+    kit.check(not s.has_log(r"%s/few: the names" % re.escape(d)), "a list that clients take")
+    for port in (2501, 2502):
+        for version in ("-tls1_2", "-tls1_3"):
+            mark = s.mark()
+            with OpenSSL(port, pair=client, args=(version,)) as c:
+                kit.check(c.ehlo()[0] == 250, "a session at %d %s" % (port, version))
+            s.wait_log(r"Trusted TLS connection established from unknown\[127\.0\.0\.1\]", mark)
+            told = hello(port, version).count("CN = Authority") + hello(port, version).count("CN=Authority")
+            kit.check((told > 0) == (port == 2502), "%d names told at %d %s" % (told, port, version))
+        with GnuTLS(port, pair=client) as c:
+            kit.check(c.reply()[0] == 220 and c.ehlo()[0] == 250 and c.starttls()[0] == 220 and c.ehlo()[0] == 250, "GnuTLS at %d" % port)
+    # keeper decrypts for level may alone. What an entry relaxes elsewhere must not end in a handshake that keeper refuses to finish.
+    for port, source in ((2503, "198.18.0.5"), (2503, None), (2504, "198.18.0.5")):
+        got = cipher(port, source, "AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256")
+        kit.check(got == "ECDHE-RSA-AES128-GCM-SHA256", "plain RSA first, then ECDHE, at %d for %s: %s" % (port, source, got))
+    kit.check(cipher(25, None, "AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256") == "AES128-GCM-SHA256", "level may: the client chooses")
