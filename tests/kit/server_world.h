@@ -59,7 +59,7 @@ static inline void
 note(struct peer *p, const struct smtps_event *ev)
 {
 	static const char *const names[] = { [SMTPS_TELL_RESET] = "reset", [SMTPS_TELL_PIPELINING] = "early",
-		[SMTPS_TELL_DISCARD] = "discard", [SMTPS_TELL_BARE_LF] = "bare", [SMTPS_TELL_NOTICE] = "notice", [SMTPS_TELL_CLOSE] = "close" };
+		[SMTPS_TELL_DISCARD] = "discard", [SMTPS_TELL_BARE_LF] = "bare", [SMTPS_TELL_IMPROPER_X] = "improper", [SMTPS_TELL_NOTICE] = "notice", [SMTPS_TELL_CLOSE] = "close" };
 
 	if (!p->quiet || ev->kind != SMTPS_TELL_PIPELINING)
 		buf_addf(&p->news, "%s %d %.*s\n", names[ev->kind], (int)ev->why, SPAN_ARG(ev->text));

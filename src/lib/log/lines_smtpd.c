@@ -162,6 +162,20 @@ log_smtpd_not_smtp(const struct log *l, struct span namaddr, struct span line)
 }
 
 void
+log_smtpd_improper_x(const struct log *l, bool xclient, struct span namaddr, struct span why)
+{
+	struct buf b;
+
+	buf_init(&b, LINE_MAX_BYTES);
+	if (why.n > 0)
+		add_escaped(&b, span_slice(why, 0, 200));
+	else
+		buf_addf(&b, "insufficient authorization: smtpd_authorized_%s_hosts does not list it", xclient ? "xclient" : "xforward");
+	log_warning(l, "improper %s command from %.*s: %s", xclient ? "XCLIENT" : "XFORWARD", SPAN_ARG(log_esc(namaddr)), buf_cstr(&b));
+	buf_release(&b);
+}
+
+void
 log_smtpd_discarding(const struct log *l, struct span keywords)
 {
 	log_info(l, "discarding EHLO keywords: %.*s", SPAN_ARG(keywords));

@@ -52,6 +52,8 @@ void log_smtpd_action(const struct log *l, const char *action, const char *where
 void log_smtpd_pipelining(const struct log *l, const char *where, struct span namaddr, struct span input);
 /* a warning: "non-SMTP command from NAMADDR: <line>" */
 void log_smtpd_not_smtp(const struct log *l, struct span namaddr, struct span line);
+/* a warning: "improper XCLIENT command from NAMADDR: <why>"; why "" = it is not authorized */
+void log_smtpd_improper_x(const struct log *l, bool xclient, struct span namaddr, struct span why);
 /* "discarding EHLO keywords: CHUNKING DSN" */
 void log_smtpd_discarding(const struct log *l, struct span keywords);
 /* a warning: "Connection concurrency limit exceeded: 51 from NAMADDR for service smtp" */

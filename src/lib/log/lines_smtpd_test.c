@@ -70,6 +70,10 @@ test_trouble(void **state)
 	assert_true(kit_logged("improper command pipelining after CONNECT from mail.example[192.0.2.1]: EHLO x\\r\\n\\001"));
 	expect_log("non-SMTP command from mail.example[192.0.2.1]: GET / HTTP/1.1");
 	log_smtpd_not_smtp(NULL, NAMADDR, SPAN("GET / HTTP/1.1"));
+	expect_log("improper XCLIENT command from mail.example[192.0.2.1]: Bad NAME syntax: a\\001b");
+	log_smtpd_improper_x(NULL, true, NAMADDR, SPAN("Bad NAME syntax: a\x01" "b"));
+	expect_log("improper XFORWARD command from mail.example[192.0.2.1]: insufficient authorization: smtpd_authorized_xforward_hosts does not list it");
+	log_smtpd_improper_x(NULL, false, NAMADDR, SPAN(""));
 	log_smtpd_discarding(NULL, SPAN("DSN CHUNKING"));
 	assert_true(kit_logged("discarding EHLO keywords: DSN CHUNKING"));
 	expect_log("Connection concurrency limit exceeded: 51 from mail.example[192.0.2.1] for service smtp");

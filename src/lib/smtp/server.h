@@ -197,6 +197,7 @@ enum smtps_event_kind {
 	SMTPS_TELL_AUTH_END,            /* the exchange that was challenged ended without an answer of the owner; text: how */
 	SMTPS_TELL_DISCARD,             /* EHLO keywords were left out; text: their names */
 	SMTPS_TELL_BARE_LF,             /* a command line was refused for its end */
+	SMTPS_TELL_IMPROPER_X,          /* verb: XCLIENT or XFORWARD was refused; text: what is wrong with it, "" = it is not for this client */
 	SMTPS_TELL_NOTICE,              /* the transcript has grown long, and holds trouble: smtps_notice_take() */
 	SMTPS_TELL_CLOSE,               /* flush the output, then hang up; why. The last event */
 };

@@ -51,6 +51,26 @@ smtps_x_keywords(const struct smtps *s, struct buf *lines)
 	}
 }
 
+/* --- refusals --- */
+
+static void
+tell(struct smtps *s, const struct smtps_cmd *c, struct span what)
+{
+	smtps_tell(s, SMTPS_TELL_IMPROPER_X, SMTPS_WHY_CLIENT, what);
+	LIST_ITEM(s->news.prev, struct smtps_news, node)->ev.verb = c->row->verb;
+}
+
+/* What is wrong with it, for the client and the log. */
+static bool
+improper(struct smtps *s, struct smtps_cmd *c, const char *what, struct span value)
+{
+	struct span text = arena_printf(c->arena, "%s%.*s", what, SPAN_ARG(span_slice(value, 0, 100)));
+
+	smtps_say(s, c, "501 5.5.4 %.*s", SPAN_ARG(text));
+	tell(s, c, text);
+	return false;
+}
+
 /* --- values --- */
 
 /* "192.0.2.1" or "IPV6:2001:db8::1"; the prefix goes. */
@@ -120,10 +140,8 @@ decode(struct smtps *s, struct smtps_cmd *c, struct span coded, struct span *val
 	ok = text_unxtext(&text, coded) && !text.full;
 	if (ok)
 		*value_r = clean(c->arena, buf_span(&text));
-	else
-		smtps_say(s, c, "501 5.5.4 Bad attribute value: %.*s", SPAN_ARG(span_slice(coded, 0, 100)));
 	buf_release(&text);
-	return ok;
+	return ok || improper(s, c, "Bad attribute value: ", coded);
 }
 
 static const struct x_row *
@@ -143,15 +161,11 @@ take_attribute(struct smtps *s, struct smtps_cmd *c, struct span word)
 	const struct x_row *row;
 	unsigned bit;
 
-	if (!span_cut(word, '=', &name, &coded)) {
-		smtps_say(s, c, "501 5.5.4 Error: attribute=value expected");
-		return false;
-	}
+	if (!span_cut(word, '=', &name, &coded))
+		return improper(s, c, "Error: attribute=value expected", SPAN(""));
 	row = row_find(c, name);
-	if (row == NULL) {
-		smtps_say(s, c, "501 5.5.4 Bad attribute name: %.*s", SPAN_ARG(span_slice(name, 0, 100)));
-		return false;
-	}
+	if (row == NULL)
+		return improper(s, c, "Bad attribute name: ", name);
 	if (!decode(s, c, coded, &value))
 		return false;
 	bit = 1u << row->attr;
@@ -164,10 +178,8 @@ take_attribute(struct smtps *s, struct smtps_cmd *c, struct span word)
 		c->x->temporary |= bit;
 		return true;
 	}
-	if (!well_formed(row->attr, &value)) {
-		smtps_say(s, c, "501 5.5.4 Bad %s syntax: %.*s", row->name, SPAN_ARG(span_slice(value, 0, 100)));
-		return false;
-	}
+	if (!well_formed(row->attr, &value))
+		return improper(s, c, arena_printf(c->arena, "Bad %s syntax: ", row->name).p, value);
 	c->x->value[row->attr] = value;
 	return true;
 }
@@ -180,10 +192,11 @@ smtps_x_start(struct smtps *s, struct smtps_cmd *c)
 	if (is_xclient(c) ? !s->client.xclient : !s->client.xforward) {
 		smtps_say(s, c, "550 5.7.0 Error: insufficient authorization");
 		c->notice = SMTP_NOTICE_POLICY;
+		tell(s, c, SPAN(""));
 		return;
 	}
 	if (c->args.n == 0) {
-		smtps_say(s, c, "501 5.5.4 Syntax: %s attribute=value...", c->row->name);
+		improper(s, c, arena_printf(c->arena, "Syntax: %s attribute=value...", c->row->name).p, SPAN(""));
 		return;
 	}
 	c->x = ARENA_NEW(c->arena, struct smtps_x);

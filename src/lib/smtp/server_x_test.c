@@ -21,7 +21,7 @@ static const struct {
 	{ "not in a transaction", "MAIL FROM:<a@x.example>\r\nXCLIENT HELO=a\r\nXFORWARD HELO=a\r\n",
 	    GREETING "250 2.1.0 Ok\n503 5.5.1 Error: MAIL transaction in progress\n503 5.5.1 Error: MAIL transaction in progress\n" },
 	{ "a bad value changes nothing", "EHLO c\r\nXCLIENT HELO=a PORT=x\r\nMAIL FROM:<a@x.example>\r\n",
-	    GREETING "250-\n501 5.5.4 Bad PORT syntax: x\n250 2.1.0 Ok\n" },
+	    GREETING "250-\n501 5.5.4 Bad PORT syntax: x\nimproper XCLIENT: Bad PORT syntax: x\n250 2.1.0 Ok\n" },
 	{ "XFORWARD holds until a reset", "EHLO c\r\nXFORWARD IDENT=1 SOURCE=LOCAL\r\nRSET\r\nRSET\r\n",
 	    GREETING "250-\nX 9=LOCAL 10=1\n250 2.0.0 Ok\n250 2.0.0 Ok\n250 2.0.0 Ok\nresets: 1\n" },
 	{ "or a new HELO", "EHLO c\r\nXFORWARD IDENT=1\r\nEHLO d\r\n", GREETING "250-\nX 10=1\n250 2.0.0 Ok\n250-\nresets: 1\n" },
@@ -75,6 +75,8 @@ drain(struct smtps *s, struct buf *out, bool first)
 			print_x(ev.x, out);
 		if (ev.kind == SMTPS_ASK_CONNECT && !first)
 			buf_addf(out, "CONNECT helo=%.*s\n", SPAN_ARG(smtps_helo(s)));
+		if (ev.kind == SMTPS_TELL_IMPROPER_X)
+			buf_addf(out, "improper %s: %.*s\n", smtps_verb_name(ev.verb), SPAN_ARG(ev.text));
 		if (ev.kind == SMTPS_TELL_RESET)
 			resets++;
 		if (ev.kind < SMTPS_TELL_RESET)
@@ -130,7 +132,8 @@ strangers_are_refused(void **state)
 	buf_clear(&out);
 	smtps_feed(s, SPAN("XCLIENT ADDR=192.0.2.1\r\nXFORWARD NONSENSE\r\n"), 0);
 	drain(s, &out, false);
-	assert_string_equal(buf_cstr(&out), "550 5.7.0 Error: insufficient authorization\n550 5.7.0 Error: insufficient authorization\n");
+	assert_string_equal(buf_cstr(&out), "550 5.7.0 Error: insufficient authorization\n550 5.7.0 Error: insufficient authorization\n"
+	    "improper XCLIENT: \nimproper XFORWARD: \n");
 	buf_release(&out);
 	smtps_free(&s);
 }

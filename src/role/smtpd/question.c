@@ -765,6 +765,7 @@ answer(struct session *s, struct question *q)
 	case SMTPS_TELL_AUTH_END:
 	case SMTPS_TELL_DISCARD:
 	case SMTPS_TELL_BARE_LF:
+	case SMTPS_TELL_IMPROPER_X:
 	case SMTPS_TELL_NOTICE:
 	case SMTPS_TELL_CLOSE:
 		break;

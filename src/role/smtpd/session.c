@@ -261,6 +261,9 @@ take_event(struct session *s, const struct smtps_event *ev)
 	case SMTPS_TELL_DISCARD:
 		log_smtpd_discarding(&s->log, ev->text);
 		return;
+	case SMTPS_TELL_IMPROPER_X:
+		log_smtpd_improper_x(&s->log, ev->verb == SMTPS_XCLIENT, s->facts.namaddr, ev->text);
+		return;
 	case SMTPS_TELL_NOTICE:
 		session_tell_trouble(s, false);
 		return;

@@ -44,13 +44,16 @@ def say(c, line):
     return "%d %s" % (code, text.decode())
 
 
-def refusals():
+def refusals(s):
+    since = s.mark()
     with client("127.0.0.9") as c:
         kit.check("xclient" not in c.esmtp_features and "xforward" not in c.esmtp_features, "announced to a stranger")
         kit.check(say(c, "XCLIENT ADDR=10.1.2.3") == "550 5.7.0 Error: insufficient authorization", "XCLIENT")
         kit.check(say(c, "XFORWARD ADDR=10.1.2.3") == "550 5.7.0 Error: insufficient authorization", "XFORWARD")
         c.mail("s@dom.example")
         kit.check(c.rcpt("x@elsewhere.example")[0] == 554, "nothing changed")
+    for verb in ("XCLIENT", "XFORWARD"):
+        s.wait_log(r"warning: improper %s command from \S+\[127\.0\.0\.9\]: insufficient authorization: smtpd_authorized_%s_hosts does not list it$" % (verb, verb.lower()), since)
     with client() as c:
         kit.check(c.esmtp_features["xclient"] == "NAME ADDR PROTO HELO REVERSE_NAME PORT LOGIN DESTADDR DESTPORT", c.esmtp_features)
         kit.check(c.esmtp_features["xforward"] == "NAME ADDR PROTO HELO SOURCE PORT IDENT", c.esmtp_features)
@@ -69,6 +72,7 @@ def refusals():
                 ("XCLIENT HELO=a+0", "501 5.5.4 Bad attribute value: a+0"),
                 ("XCLIENT HELO=" + "x" * 256, "501 5.5.4 Bad attribute value: " + "x" * 100)):
             kit.check(say(c, line) == want, "%s: %s" % (line[:60], say(c, line)))
+            s.wait_log(r"smtpd\[\d+\]: warning: improper %s command from \S+\[127\.0\.0\.1\]: %s$" % (line.split()[0], re.escape(want[10:])), since)
         c.mail("s@dom.example")
         kit.check(say(c, "XCLIENT ADDR=10.1.2.3") == "503 5.5.1 Error: MAIL transaction in progress", "in a transaction")
         kit.check(say(c, "XFORWARD ADDR=10.1.2.3") == "503 5.5.1 Error: MAIL transaction in progress", "in a transaction")
@@ -190,6 +194,6 @@ def run(env):
     sink = env.sink("127.0.0.2")
     policy = PolicyService(env, 10031, lambda attrs: "DUNNO")
     s = env.signet("mx", PARAMS.replace("KEY", key).replace("CERT", cert), MASTER)
-    refusals()
+    refusals(s)
     xclient(env, s, policy)
     xforward(s, sink)
