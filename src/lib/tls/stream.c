@@ -458,6 +458,19 @@ install_chain(struct stream_tls *t, SSL *ssl)
 	return !t->chain_failed && (t->chain == NULL || tls_chain_use(t->chain, NULL, ssl, &why));
 }
 
+/* Names that choose nothing keep sessions apart as well. */
+static bool
+note_name(struct stream_tls *t, SSL *ssl)
+{
+	struct span name = SPAN("");
+	const unsigned char *p;
+	char sni[256];
+	size_t n;
+
+	return SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &p, &n) != 1 || !parse_sni(span_of(p, n), &name, sni) ||
+	    tls_server_session_context(t->service, ssl, sni);
+}
+
 int
 tls_stream_client_hello(SSL *ssl, int *alert, void *ctx)
 {
@@ -471,7 +484,7 @@ tls_stream_client_hello(SSL *ssl, int *alert, void *ctx)
 	if (!tls_server_choose_type(ssl))
 		return SSL_CLIENT_HELLO_ERROR;
 	if (!t->with_sni)
-		return SSL_CLIENT_HELLO_SUCCESS;
+		return note_name(t, ssl) ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
 	read_sni(t, ssl, sni);
 	if (t->hello_seen && strcmp(sni, t->sni) != 0) {
 		*alert = SSL_AD_ILLEGAL_PARAMETER;      /* the hello after a HelloRetryRequest changed it */

@@ -22,7 +22,19 @@ client_set_namaddr(struct session *s)
 		f->namaddr = arena_printf(s->facts_arena, "%.*s:%.*s", SPAN_ARG(f->namaddr), SPAN_ARG(s->port));
 }
 
-/* The bytes of an address, and its port. IPv4 in an IPv6 socket is IPv4. */
+/* IPv4 in IPv6 is IPv4, whoever says it: sockets of both kinds, proxies that have such. */
+static struct span
+unmapped(struct span bytes)
+{
+	struct in6_addr in6;
+
+	if (bytes.n != sizeof(in6))
+		return bytes;
+	memcpy(&in6, bytes.p, sizeof(in6));
+	return IN6_IS_ADDR_V4MAPPED(&in6) ? span_from(bytes, 12) : bytes;
+}
+
+/* The bytes of an address, and its port. */
 static struct span
 address_of(const struct sockaddr_storage *ss, unsigned *port_r)
 {
@@ -34,8 +46,6 @@ address_of(const struct sockaddr_storage *ss, unsigned *port_r)
 		return span_of(&in4->sin_addr, 4);
 	}
 	*port_r = ntohs(in6->sin6_port);
-	if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr))
-		return span_of(in6->sin6_addr.s6_addr + 12, 4);
 	return span_of(in6->sin6_addr.s6_addr, 16);
 }
 
@@ -43,6 +53,7 @@ void
 client_set_address(struct session *s, struct span bytes, unsigned port)
 {
 	ensure(bytes.n == 4 || bytes.n == 16);
+	bytes = unmapped(bytes);
 	memcpy(s->addr_bytes, bytes.p, bytes.n);
 	s->addr_n = bytes.n;
 	s->facts.addr = dns_address_text(s->facts_arena, bytes);
@@ -53,7 +64,7 @@ client_set_address(struct session *s, struct span bytes, unsigned port)
 void
 client_set_server(struct session *s, struct span bytes, unsigned port)
 {
-	s->server_addr = dns_address_text(s->facts_arena, bytes);
+	s->server_addr = dns_address_text(s->facts_arena, unmapped(bytes));
 	s->server_port = arena_printf(s->facts_arena, "%u", port);
 }
 

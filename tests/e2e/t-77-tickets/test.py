@@ -33,6 +33,8 @@ def run(env):
  -o tls_session_ticket_cipher=
 127.0.0.1:29 inet n - n - - smtpd
  -o smtpd_tls_session_cache_timeout=4s
+127.0.0.1:31 inet n - n - - smtpd
+ -o tls_server_sni_maps=
 127.0.0.1:30 inet n - n - - smtpd
  -o { tls_session_ticket_cipher = aes-128-cbc }
 """)
@@ -42,6 +44,9 @@ def run(env):
         kit.check(all(session(env, "again", use="t", version=version) for _ in range(8)), "resumed at every process %s" % version)
         kit.check(not session(env, "other service", port=26, use="t", version=version), "a ticket is of one service")
         kit.check(not session(env, "other name", use="t", version=version, sni="other.test"), "a ticket is of one server name")
+        session(env, "where names choose nothing", port=31, out="w", version=version)
+        kit.check(session(env, "where names choose nothing", port=31, use="w", version=version), "resumed where names choose nothing %s" % version)
+        kit.check(not session(env, "other name", port=31, use="w", version=version, sni="other.test"), "a ticket is of one server name, also where names choose nothing")
         kit.check(not session(env, "off", port=27, out="z", version=version), "timeout 0")
         kit.check(not os.path.exists(env.path("z")) or not session(env, "off", port=27, use="z", version=version), "timeout 0: no tickets")
         kit.check(not session(env, "off", port=28, out="y", version=version), "no cipher")

@@ -138,6 +138,12 @@ def xclient(env, s, policy):
         c.ehlo()
         code, text = c.mail("s@dom.example")
         kit.check(code // 100 in (4, 5), "encrypt is demanded of 203.0.113.0/24: %d %s" % (code, text))
+    # IPv4 in IPv6 is IPv4: what holds for an address is not escaped by another way to write it
+    with client() as c:
+        say(c, "XCLIENT NAME=[UNAVAILABLE] ADDR=IPV6:::ffff:203.0.113.9")
+        c.ehlo()
+        code, text = c.mail("s@dom.example")
+        kit.check(code == 454 and b"[203.0.113.9]" in text, "IPv4 in IPv6: %d %s" % (code, text))
     # nobody knows who it is: no rule stumbles over it
     with client() as c:
         kit.check(say(c, "XCLIENT NAME=[UNAVAILABLE] ADDR=[UNAVAILABLE] PORT=[UNAVAILABLE] HELO=[UNAVAILABLE] DESTADDR=[UNAVAILABLE]").startswith("220 "), "unknown")
