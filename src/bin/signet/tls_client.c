@@ -32,7 +32,7 @@ struct client {
 	const struct params *p;
 	struct arena *a;
 	struct tls_asks asks;
-	const char *address, *name_given, *cert_file, *service, *bits, *sni;
+	const char *address, *sender, *name_given, *cert_file, *service, *bits, *sni;
 	struct span name;               /* confirmed; "" = none */
 	const char *name_why;
 	struct maps *maps;
@@ -118,6 +118,13 @@ find_entry(struct client *c)
 	return true;
 }
 
+/* "FILE:LINE", or the table. */
+static struct span
+source_of(const struct client *c, const struct map_hit *hit)
+{
+	return hit->file.n > 0 ? arena_printf(c->a, "%.*s:%u", SPAN_ARG(hit->file), hit->line) : hit->table;
+}
+
 static void
 entry_json(struct client *c)
 {
@@ -131,7 +138,7 @@ entry_json(struct client *c)
 	}
 	put(o, "key", c->key);
 	put(o, "value", c->hit.value);
-	put(o, "source", c->hit.file.n > 0 ? arena_printf(c->a, "%.*s:%u", SPAN_ARG(c->hit.file), c->hit.line) : c->hit.table);
+	put(o, "source", source_of(c, &c->hit));
 	json_object_set_new(o, "usable", json_boolean(!c->unusable));
 	if (c->unusable)
 		put(o, "reason", span_str(c->why.text));
@@ -153,10 +160,7 @@ show_entry(struct client *c)
 		buf_addf(&c->out, "entry:        none; smtpd_tls_security_level = %s decides\n", c->p->smtpd_tls_security_level);
 		return;
 	}
-	if (c->hit.file.n > 0)
-		buf_addf(&c->out, "entry:        %.*s:%u: %.*s  %.*s\n", SPAN_ARG(c->hit.file), c->hit.line, SPAN_ARG(c->key), SPAN_ARG(c->hit.value));
-	else
-		buf_addf(&c->out, "entry:        %.*s: %.*s  %.*s\n", SPAN_ARG(c->hit.table), SPAN_ARG(c->key), SPAN_ARG(c->hit.value));
+	buf_addf(&c->out, "entry:        %.*s: %.*s  %.*s\n", SPAN_ARG(source_of(c, &c->hit)), SPAN_ARG(c->key), SPAN_ARG(c->hit.value));
 	if (c->unusable)
 		buf_addf(&c->out, "              cannot be understood: %s; the client gets 454\n", c->why.text);
 	else
@@ -370,17 +374,25 @@ show_outcome(struct client *c, const char *what, const char *name, const struct 
 }
 
 static void
-on_said(void *ctx, const char *list, const char *word, struct span arg, struct span says)
+on_said(void *ctx, const struct acl_tls_said *s)
 {
 	struct client *c = ctx;
 	json_t *o = json_object();
 
-	put(o, "list", span_str(list));
-	put(o, "word", span_str(word));
-	put(o, "argument", arg);
-	put(o, "says", says);
+	put(o, "list", span_str(s->list));
+	put(o, "word", span_str(s->word));
+	put(o, "argument", s->arg);
+	put(o, "says", s->says);
+	buf_addf(&c->out, "%s: %s%s%.*s %.*s\n", s->list, s->word, s->arg.n > 0 ? " " : "", SPAN_ARG(s->arg), SPAN_ARG(s->says));
+	if (s->entry != NULL) {
+		json_t *entry = json_object();
+
+		put(entry, "value", s->entry->value);
+		put(entry, "source", source_of(c, s->entry));
+		json_object_set_new(o, "entry", entry);
+		buf_addf(&c->out, "              %.*s: %.*s\n", SPAN_ARG(source_of(c, s->entry)), SPAN_ARG(s->entry->value));
+	}
 	json_array_append_new(json_object_get(c->o, "restrictions"), o);
-	buf_addf(&c->out, "%s: %s%s%.*s %.*s\n", list, word, arg.n > 0 ? " " : "", SPAN_ARG(arg), SPAN_ARG(says));
 }
 
 static bool
@@ -388,7 +400,7 @@ show_restrictions(struct client *c, const struct tls_client_shown *s)
 {
 	struct maps_env env = { .data_directory = c->p->data_directory, .default_database_type = c->p->default_database_type, .direct = true };
 	struct acl_facts f = { .client_name = c->name.n > 0 ? c->name : SPAN("unknown"), .addr = span_str(c->address), .tls = s->tls,
-		.tls_info = s->tls ? &c->info : NULL, .tls_shown = s, .sender = SPAN("sender@client.invalid"), .have_sender = true,
+		.tls_info = s->tls ? &c->info : NULL, .tls_shown = s, .sender = c->sender != NULL ? span_str(c->sender) : SPAN("sender@client.invalid"), .have_sender = true,
 		.recipient = SPAN("recipient@here.invalid"), .have_recipient = true, .helo = SPAN("client.invalid") };
 	struct acl *acl = NULL;
 	bool ok;
@@ -397,7 +409,7 @@ show_restrictions(struct client *c, const struct tls_client_shown *s)
 	f.namaddr = arena_printf(c->a, "%.*s[%s]", SPAN_ARG(f.client_name), c->address);
 	ok = acl_open(c->svc, &env, &acl, &c->why);
 	if (ok)
-		acl_tls_walk(acl, &f, c->a, on_said, c);
+		acl_tls_walk(acl, &f, c->sender != NULL, c->a, on_said, c);
 	acl_free(&acl);
 	return ok;
 }
@@ -489,6 +501,7 @@ client_json(struct client *c)
 	put(c->o, "name", c->name.n > 0 ? c->name : SPAN("unknown"));
 	put(c->o, "name_source", span_str(c->name_why));
 	put(c->o, "service", span_str(c->svc->name));
+	json_object_set_new(c->o, "sender", c->sender == NULL ? json_null() : c->sender[0] == '\0' ? json_string("") : explain_json_span(span_str(c->sender)));
 	json_object_set_new(c->o, "certificate", json_null());
 	json_object_set_new(c->o, "restrictions", json_array());
 }
@@ -578,7 +591,8 @@ static bool
 take(struct client *c, int argc, char **argv)
 {
 	struct { const char *name; const char **to; } const rows[] = { { "--client", &c->address }, { "--name", &c->name_given },
-		{ "--cert", &c->cert_file }, { "--bits", &c->bits }, { "--service", &c->service }, { "--sni", &c->sni } };
+		{ "--cert", &c->cert_file }, { "--bits", &c->bits }, { "--service", &c->service }, { "--sni", &c->sni },
+		{ "--sender", &c->sender } };
 
 	for (int i = 1; i < argc; i += 2) {
 		size_t k = 0;
@@ -619,6 +633,21 @@ usual_address(struct client *c)
 	return true;
 }
 
+/* "<a@b>" is a@b, and "<>" the null sender. */
+static bool
+usual_sender(struct client *c)
+{
+	struct span text;
+
+	if (c->sender == NULL)
+		return true;
+	text = span_str(c->sender);
+	if (text.n > 1 && text.p[0] == '<' && text.p[text.n - 1] == '>')
+		text = span_slice(text, 1, text.n - 1);
+	c->sender = arena_cstr(c->a, text);
+	return text.n == 0 || span_index(text, '@') > 0;
+}
+
 int
 tls_explain_client(struct cli *cli, int argc, char **argv)
 {
@@ -626,10 +655,15 @@ tls_explain_client(struct cli *cli, int argc, char **argv)
 	int status;
 
 	if (!take(&c, argc, argv) || c.address == NULL)
-		return cli_usage(cli, "--client needs an address; --name, --sni, --cert, --bits and --service take one value each, --json none");
+		return cli_usage(cli, "--client needs an address; --name, --sni, --sender, --cert, --bits and --service take one value each, --json none");
 	c.a = arena_new(64u << 20);
 	if (!usual_address(&c)) {
 		status = cli_fail(cli, CLI_NO, "--client %s: no IP address (a name is given with --name)", c.address);
+		arena_free(&c.a);
+		return status;
+	}
+	if (!usual_sender(&c)) {
+		status = cli_fail(cli, CLI_NO, "--sender %s: no address such as user@example.com (<> is the null sender)", c.sender);
 		arena_free(&c.a);
 		return status;
 	}

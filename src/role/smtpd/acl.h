@@ -140,11 +140,17 @@ void acl_set_policy(struct acl *acl, acl_policy_way_fn *fn, void *ctx);
 bool acl_asks_policy(const struct acl *acl);
 
 /*
- * For `signet tls explain --client`: what each restriction that looks at TLS alone says, in the order of the lists.
- * `says`: "permits", "refuses: 554 ...", "says nothing".
+ * For `signet tls explain --client`: what each restriction that looks at TLS, and each table of senders, alone says, in the
+ * order of the lists. `says`: "permits", "refuses: 554 ...", "says nothing". Without `senders` the one in the
+ * facts is nobody in particular: tables of senders are not asked, but named.
  */
-typedef void acl_tls_said_fn(void *ctx, const char *list, const char *word, struct span arg, struct span says);
-void acl_tls_walk(struct acl *acl, const struct acl_facts *f, struct arena *a, acl_tls_said_fn *each, void *ctx);
+struct acl_tls_said {
+	const char *list, *word;
+	struct span arg, says;
+	const struct map_hit *entry;    /* of the table; NULL = none */
+};
+typedef void acl_tls_said_fn(void *ctx, const struct acl_tls_said *said);
+void acl_tls_walk(struct acl *acl, const struct acl_facts *f, bool senders, struct arena *a, acl_tls_said_fn *each, void *ctx);
 
 /* The same routes as the lists use, for who else needs them. */
 struct route;

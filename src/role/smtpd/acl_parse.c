@@ -257,6 +257,7 @@ rule_parse(struct acl *acl, struct span word, struct span *rest, struct acl_rule
 	if (span_index(word, ':') < 0)
 		return fault_set(why, "", "unknown restriction \"%.*s\"", SPAN_ARG(word));
 	rule->row = &bare_table;
+	rule->arg = arena_dup(acl->arena, word);
 	return acl_open_maps(acl, word, &rule->maps, why);
 }
 

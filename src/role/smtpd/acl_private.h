@@ -152,6 +152,8 @@ struct acl_eval {
 	unsigned notice;        /* enum smtp_notice of what is being refused; 0 = policy */
 	bool policy_failed;     /* a service's default action is being carried out */
 	struct acl_defer if_permit, if_reject;
+	struct map_hit *entry;  /* to be filled with the first entry of an access table; NULL = nobody explains */
+	bool entry_found;
 };
 
 /* acl_eval.c */
@@ -185,6 +187,8 @@ bool acl_try_key(struct acl_eval *e, const struct acl_rule *r, struct span key, 
 
 /* acl_table.c, acl_dns.c, acl_names.c, acl_rcpt.c */
 acl_fn acl_check_access, acl_check_server_access, acl_address_map;
+/* What an access table is about where it stands: ACL_KIND_... */
+unsigned acl_access_kind(const struct acl_eval *e, const struct acl_rule *r);
 acl_fn acl_rbl, acl_rhsbl, acl_dnswl, acl_rhswl, acl_unknown_helo, acl_unknown_domain, acl_mx_backup;
 acl_fn acl_permit_networks, acl_permit_interfaces, acl_unknown_client, acl_unknown_reverse, acl_naked, acl_bad_helo, acl_non_fqdn_helo,
     acl_non_fqdn_address, acl_plaintext, acl_pipelining, acl_multi_bounce;

@@ -244,6 +244,14 @@ acl_action_check(const struct conf_service *svc, struct span value, struct fault
 
 /* --- keys --- */
 
+static void
+note_entry(struct acl_eval *e, const struct map_hit *hit)
+{
+	if (e->entry != NULL && !e->entry_found)
+		*e->entry = *hit;
+	e->entry_found = true;
+}
+
 bool
 acl_try_key(struct acl_eval *e, const struct acl_rule *r, struct span key, bool partial, enum acl_verdict *v_r)
 {
@@ -256,6 +264,7 @@ acl_try_key(struct acl_eval *e, const struct acl_rule *r, struct span key, bool 
 		return true;
 	if (got == MAP_ABSENT)
 		return false;
+	note_entry(e, &hit);
 	*v_r = acl_action(e, r, key, hit.value);
 	return true;
 }
@@ -321,6 +330,7 @@ check_mail(struct acl_eval *e, const struct acl_rule *r, struct span addr)
 	got = addrkeys_find(r->maps, &q, e->asks, e->a, &hit, NULL, &why);
 	if (acl_stopped(e, got, r->row->subject, &why, &v) || got == MAP_ABSENT)
 		return v;
+	note_entry(e, &hit);
 	return acl_action(e, r, addr, hit.value);
 }
 
@@ -344,8 +354,8 @@ check_domain(struct acl_eval *e, const struct acl_rule *r, struct span name)
 }
 
 /* What a bare table means in the list where it stands. */
-static unsigned
-kind_here(const struct acl_eval *e, const struct acl_rule *r)
+unsigned
+acl_access_kind(const struct acl_eval *e, const struct acl_rule *r)
 {
 	if (r->row->kind != 0)
 		return r->row->kind;
@@ -373,7 +383,7 @@ kind_here(const struct acl_eval *e, const struct acl_rule *r)
 enum acl_verdict
 acl_check_access(struct acl_eval *e, const struct acl_rule *r)
 {
-	switch (kind_here(e, r)) {
+	switch (acl_access_kind(e, r)) {
 	case ACL_KIND_CLIENT:
 		return check_client(e, r, e->f->client_name);
 	case ACL_KIND_REVERSE:

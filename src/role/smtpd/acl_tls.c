@@ -133,9 +133,54 @@ said(struct acl_eval *e, enum acl_verdict v)
 static void
 tell_warnings(const struct acl_result *res, const char *list, acl_tls_said_fn *each, void *ctx)
 {
-	for (const struct acl_action *n = res->actions; n != NULL; n = n->next)
+	struct acl_tls_said s = { .list = list, .word = "warning:" };
+
+	for (const struct acl_action *n = res->actions; n != NULL; n = n->next) {
+		s.says = n->text;
 		if (n->act == ACL_ACT_LOG_WARNING)
-			each(ctx, list, "warning:", SPAN(""), n->text);
+			each(ctx, &s);
+	}
+}
+
+static bool
+about_senders(const struct acl_eval *e, const struct acl_rule *r)
+{
+	return r->row->fn == acl_check_access && acl_access_kind(e, r) == ACL_KIND_SENDER;
+}
+
+/* A demand that is met says nothing to the client. */
+static struct span
+sender_said(struct acl_eval *e, const struct acl_rule *r)
+{
+	enum acl_verdict v;
+	struct span word, rest;
+
+	if (e->entry == NULL)
+		return SPAN("may demand more of particular senders: --sender ADDRESS shows it");
+	v = r->row->fn(e, r);
+	rest = e->entry->value;
+	if (!e->entry_found && v == ACL_DUNNO)
+		return SPAN("has no entry for this sender");
+	if (v == ACL_DUNNO && span_token(&rest, " \t", &word) && span_eq_ci(word, SPAN("tls_require")))
+		return SPAN("is satisfied");
+	return said(e, v);
+}
+
+static void
+tell(struct acl_eval *e, const struct acl_rule *r, const char *list, acl_tls_said_fn *each, void *ctx)
+{
+	struct acl_tls_said s = { .list = list, .word = r->row->word, .arg = r->arg };
+	struct acl_result res = { .reject = false };
+	struct map_hit hit = { .value = SPAN("") };
+	struct acl_eval one = *e;
+
+	one.entry = e->entry != NULL ? &hit : NULL;
+	one.res = &res;
+	one.tail = &res.actions;
+	s.says = about_senders(e, r) ? sender_said(&one, r) : said(&one, r->row->fn(&one, r));
+	s.entry = about_senders(e, r) && one.entry != NULL && one.entry_found ? &hit : NULL;
+	each(ctx, &s);
+	tell_warnings(&res, list, each, ctx);
 }
 
 static void
@@ -143,24 +188,22 @@ walk(struct acl_eval *e, const struct acl_rules *rules, const char *list, acl_tl
 {
 	for (size_t i = 0; i < rules->n && depth < 20; i++) {
 		const struct acl_rule *r = &rules->v[i];
-		struct acl_result res = { .reject = false };
 
 		if (r->sub != NULL)
 			walk(e, r->sub, list, each, ctx, depth + 1);
-		if (r->sub != NULL || !about_tls(r))
-			continue;
-		e->res = &res;
-		e->tail = &res.actions;
-		each(ctx, list, r->row->word, r->arg, said(e, r->row->fn(e, r)));
-		tell_warnings(&res, list, each, ctx);
+		else if (about_tls(r) || about_senders(e, r))
+			tell(e, r, list, each, ctx);
 	}
 }
 
 void
-acl_tls_walk(struct acl *acl, const struct acl_facts *f, struct arena *a, acl_tls_said_fn *each, void *ctx)
+acl_tls_walk(struct acl *acl, const struct acl_facts *f, bool senders, struct arena *a, acl_tls_said_fn *each, void *ctx)
 {
+	struct map_hit hit;
+
 	for (size_t i = 0; i < sizeof(list_names) / sizeof(list_names[0]); i++) {
-		struct acl_eval e = { .acl = acl, .p = acl->p, .f = f, .a = a, .when = ACL_AT_RCPT, .list = list_names[i].list };
+		struct acl_eval e = { .acl = acl, .p = acl->p, .f = f, .a = a, .when = ACL_AT_RCPT, .list = list_names[i].list,
+			.entry = senders ? &hit : NULL };
 
 		walk(&e, &acl->lists[e.list], list_names[i].name, each, ctx, 0);
 	}

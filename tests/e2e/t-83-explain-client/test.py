@@ -14,12 +14,16 @@ def run(env):
     env.dns(["11.0.18.198.in-addr.arpa. PTR mx.partner.example.", "mx.partner.example. A 198.18.0.11"])
     table = env.write("mx/etc/policy", "mx.partner.example verify match=hostname bits=128 action=5xx\n198.18.0.12 secure\n198.18.0.13 none\n2001:db8::7 encrypt bits=256\n"
                       "sni=submit.example verify action=5xx\nsni=bad.example none\n")
+    senders = env.write("senders", "partner.example tls_require verify match=mx.partner.example action=5xx\nclass.example needs_cert\nboss@class.example REJECT forged\n"
+                        "typo.example tls_require verified\n<> tls_require encrypt bits=512\n")
     wrapped = "127.0.0.1:465 inet n - n - - smtpd -o smtpd_tls_wrappermode=yes\n127.0.0.1:2525 inet n - n - - smtpd -o smtpd_tls_security_level=none\n"
     s = env.signet("mx", "smtpd_tls_security_level = may\nsmtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s\nsmtpd_tls_CAfile = %s\nsmtpd_tls_ask_ccert = yes\n"
                    "smtpd_tls_policy_maps = texthash:%s\nrelay_clientcerts = inline:{ { %s = x } }\n"
-                   "smtpd_client_restrictions = reject_plaintext_session\nsmtpd_sender_restrictions = tls_require { encrypt bits=512 }\n"
+                   "smtpd_client_restrictions = reject_plaintext_session\nsmtpd_sender_restrictions = tls_require { encrypt bits=512 }, check_sender_access texthash:%s, by_class\n"
+                   "smtpd_restriction_classes = needs_cert, by_class\nneeds_cert = permit_tls_all_clientcerts, tls_require { verify match=other.example }\n"
+                   "by_class = inline:{ { odd.example = tls_require encrypt } }\n"
                    "smtpd_relay_restrictions = permit_tls_clientcerts, permit_tls_all_clientcerts, check_ccert_access { inline:{ { mx.partner.example = REJECT gone } } "
-                   "{ search_order = san_dns } }, reject\n%s" % (cert, key, env.ca(), table, env.fingerprint(foreign[0]), env.dns_params), kit.MASTER_CF.format(smtp="127.0.0.1:25") + wrapped)
+                   "{ search_order = san_dns } }, reject\n%s" % (cert, key, env.ca(), table, env.fingerprint(foreign[0]), senders, env.dns_params), kit.MASTER_CF.format(smtp="127.0.0.1:25") + wrapped)
 
     def explain(*args, **kw):
         return s.cli("tls", "explain", "--client", *args, **kw)
@@ -32,6 +36,34 @@ def run(env):
                  r"^smtpd_relay_restrictions: permit_tls_clientcerts says nothing$", r"^smtpd_relay_restrictions: permit_tls_all_clientcerts permits$",
                  r"^smtpd_relay_restrictions: check_ccert_access .* refuses: 554 5\.7\.1 .*gone$"):
         kit.check(re.search(line, out, re.M), "no line /%s/ in\n%s" % (line, out))
+    # what tables demand of senders: named without one, judged with one
+    names = [line for line in out.splitlines() if "may demand more of particular senders: --sender ADDRESS shows it" in line]
+    kit.check(len(names) == 2 and names[0].startswith("smtpd_sender_restrictions: check_sender_access texthash:%s may" % senders) and "check_access inline:" in names[1], out)
+
+    def of_sender(sender, *args):
+        got = explain("198.18.0.11", "--sender", sender, *args)
+        kit.check("--sender ADDRESS" not in got, got)
+        kit.check(json.loads(explain("198.18.0.11", "--json", "--sender", sender))["sender"] == sender.strip("<>"), sender)
+        m = re.search(r"^smtpd_sender_restrictions: check_sender_access \S+ (.*)(?:\n +(%s.*))?$" % re.escape(senders), got, re.M)
+        return m.group(1), (m.group(2) or "").replace(senders, "")
+
+    demand = ":1: tls_require verify match=mx.partner.example action=5xx"
+    kit.check(of_sender("a@partner.example", "--cert", partner[0]) == ("is satisfied", demand), of_sender("a@partner.example", "--cert", partner[0]))
+    for args, words in (((), "no client certificate was presented"), (("--cert", foreign[0]), "the client certificate is not trusted")):
+        said, entry = of_sender("<A@Partner.Example>", *args)
+        kit.check(said.startswith("refuses: 554 5.7.0 <A@Partner.Example>: Sender address rejected: ") and entry == demand, (said, entry))
+    kit.check(of_sender("a@class.example", "--cert", partner[0]) == ("permits", ":2: needs_cert"), "a class permits")
+    said, entry = of_sender("a@class.example")
+    kit.check(said.startswith("refuses: 454 4.7.0 ") and entry == ":2: needs_cert", (said, entry))
+    kit.check(of_sender("boss@class.example")[0].startswith("refuses: 554 5.7.1 "), "any action")
+    kit.check(of_sender("a@typo.example")[0].startswith("refuses: 451 4.3.5 "), "an entry that cannot be understood defers: %s" % (of_sender("a@typo.example"),))
+    kit.check(of_sender("a@else.example") == ("has no entry for this sender", ""), "no entry")
+    kit.check("too weak 256 less than 512" in of_sender("<>")[0], "the null sender")
+    rows = {r.get("argument"): r for r in json.loads(explain("198.18.0.11", "--json", "--sender", "a@partner.example", "--cert", partner[0]))["restrictions"]}
+    kit.check(rows["texthash:" + senders]["says"] == "is satisfied" and rows["texthash:" + senders]["entry"] == {"source": senders + ":1", "value": demand[4:]}, rows)
+    kit.check("entry" not in rows["inline:{ { odd.example = tls_require encrypt } }"], rows)
+    kit.check("tls_require encrypt" in explain("198.18.0.11", "--sender", "a@odd.example"), "a table in a class")
+    kit.check("no address such as user@example.com" in explain("198.18.0.11", "--sender", "nobody", check_status=False), "usage")
     out = explain("198.18.0.11", "--cert", foreign[0])
     kit.check(re.search(r"^certificate: +Untrusted, .*issuer", out, re.M) and re.search(r"^with TLS: +refused at MAIL: 554 5\.7\.0 authentication failed", out, re.M), out)
     kit.check("permit_tls_clientcerts permits" in out and "permit_tls_all_clientcerts permits" in out, "listed by fingerprint: %s" % out)
