@@ -1,4 +1,4 @@
-/* Large blocks: one piece of address space, opened bit by bit; a stack of free blocks with their pages, and one of those without. */
+/* Large blocks: a stack of free ones with their pages, and one of those without. */
 #include "tls/blocks.h"
 
 #include <pthread.h>
@@ -7,57 +7,39 @@
 #include <sys/mman.h>
 
 #include "base/panic.h"
-#include "tls/sanitizer.h"
+#include "tls/space.h"
 
 enum { OPENED_AT_ONCE = 16, WIPED = 4096 };
 
 static struct {
 	pthread_mutex_t lock;
-	char *base;                     /* address space for all, made readable piece by piece; NULL before the first */
-	bool never;                     /* there is no address space */
-	uint32_t opened;
+	struct space space;
 	uint16_t kept[BLOCKS_KEPT], cold[BLOCKS_MAX];
 	uint32_t n_kept, n_cold;
-} pool = { .lock = PTHREAD_MUTEX_INITIALIZER };
+} pool = { .lock = PTHREAD_MUTEX_INITIALIZER, .space = { .bytes = (size_t)BLOCKS_MAX * BLOCK_BYTES } };
 
 static char *
 at(uint32_t i)
 {
-	return pool.base + (size_t)i * BLOCK_BYTES;
-}
-
-static bool
-reserve(void)
-{
-	void *p;
-
-	if (pool.base != NULL || pool.never)
-		return !pool.never;
-	p = SANITIZED ? MAP_FAILED : mmap(NULL, (size_t)BLOCKS_MAX * BLOCK_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	pool.never = p == MAP_FAILED;
-	if (!pool.never)
-		__atomic_store_n(&pool.base, p, __ATOMIC_RELEASE);
-	return !pool.never;
+	return pool.space.base + (size_t)i * BLOCK_BYTES;
 }
 
 /* More cold ones. */
 static bool
 open_more(void)
 {
-	if (pool.opened + OPENED_AT_ONCE > BLOCKS_MAX ||
-	    mprotect(at(pool.opened), (size_t)OPENED_AT_ONCE * BLOCK_BYTES, PROT_READ | PROT_WRITE) != 0)
+	uint32_t first = (uint32_t)(pool.space.opened / BLOCK_BYTES);
+
+	if (space_open(&pool.space, (size_t)OPENED_AT_ONCE * BLOCK_BYTES) == NULL)
 		return false;
 	for (uint32_t i = OPENED_AT_ONCE; i > 0; i--)
-		pool.cold[pool.n_cold++] = (uint16_t)(pool.opened + i - 1);
-	pool.opened += OPENED_AT_ONCE;
+		pool.cold[pool.n_cold++] = (uint16_t)(first + i - 1);
 	return true;
 }
 
 static void *
 take_locked(void)
 {
-	if (!reserve())
-		return NULL;
 	if (pool.n_kept > 0)
 		return at(pool.kept[--pool.n_kept]);
 	if (pool.n_cold == 0 && !open_more())
@@ -81,15 +63,13 @@ block_take(size_t n)
 bool
 block_is(const void *p)
 {
-	const char *base = __atomic_load_n(&pool.base, __ATOMIC_ACQUIRE);
-
-	return base != NULL && (const char *)p >= base && (const char *)p < base + (size_t)BLOCKS_MAX * BLOCK_BYTES;
+	return space_has(&pool.space, p);
 }
 
 void
 block_give(void *p)
 {
-	size_t offset = (size_t)((char *)p - pool.base);
+	size_t offset = (size_t)((char *)p - pool.space.base);
 	uint16_t i = (uint16_t)(offset / BLOCK_BYTES);
 
 	ensure(offset % BLOCK_BYTES == 0);

@@ -1,4 +1,4 @@
-/* Small pieces: one piece of address space in spans of 64 kB, each with cells of one size and a map of those that are free. */
+/* Small pieces: spans of 64 kB, counted from 1, each with cells of one size and a map of those that are free. */
 #include "tls/cells.h"
 
 #include <pthread.h>
@@ -8,11 +8,11 @@
 #include <sys/single_threaded.h>
 
 #include "base/panic.h"
-#include "tls/sanitizer.h"
+#include "tls/space.h"
 
 /* Sizes: each sixteen bytes up to 1024, then each 256. */
 enum { SPAN_BYTES = 64 * 1024, FINE = 16, FINE_MOST = 1024, COARSE = 256, KINDS = FINE_MOST / FINE + (CELL_MOST - FINE_MOST) / COARSE };
-enum { WORDS = SPAN_BYTES / FINE / 64, OPENED_AT_ONCE = 4, NONE = 0xffff };
+enum { WORDS = SPAN_BYTES / FINE / 64, OPENED_AT_ONCE = 4, NONE = 0 };
 
 struct span_of_cells {
 	uint32_t bytes, cells;          /* of a cell, and how many */
@@ -24,14 +24,12 @@ struct span_of_cells {
 
 static struct {
 	pthread_mutex_t lock;
-	char *base;                     /* NULL before the first; address space for all, made readable piece by piece */
-	bool never;                     /* there is no address space */
-	uint16_t opened;
+	struct space space;
 	uint16_t empty;                 /* without pages, ready for any kind */
 	uint16_t some[KINDS];           /* spans with free cells */
-	struct span_of_cells span[CELL_SPANS];
-	uint64_t free[CELL_SPANS][WORDS];       /* a bit for each cell */
-} pool = { .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct span_of_cells span[CELL_SPANS + 1];
+	uint64_t free[CELL_SPANS + 1][WORDS];   /* a bit for each cell */
+} pool = { .lock = PTHREAD_MUTEX_INITIALIZER, .space = { .bytes = (size_t)CELL_SPANS * SPAN_BYTES } };
 
 static unsigned
 kind_of(size_t n)
@@ -50,7 +48,19 @@ kind_bytes(unsigned kind)
 static char *
 at(uint16_t i)
 {
-	return pool.base + (size_t)i * SPAN_BYTES;
+	return pool.space.base + ((size_t)i - 1) * SPAN_BYTES;
+}
+
+static size_t
+offset_of(const void *p)
+{
+	return (size_t)((const char *)p - pool.space.base);
+}
+
+static uint16_t
+span_of_offset(size_t offset)
+{
+	return (uint16_t)(offset / SPAN_BYTES + 1);
 }
 
 /* ---- lists */
@@ -80,32 +90,16 @@ unlink_from(uint16_t *list, uint16_t i)
 
 /* ---- spans */
 
-static bool
-reserve(void)
-{
-	void *p;
-
-	if (pool.base != NULL || pool.never)
-		return !pool.never;
-	pool.empty = NONE;
-	for (unsigned k = 0; k < KINDS; k++)
-		pool.some[k] = NONE;
-	p = SANITIZED ? MAP_FAILED : mmap(NULL, (size_t)CELL_SPANS * SPAN_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	pool.never = p == MAP_FAILED;
-	if (!pool.never)
-		__atomic_store_n(&pool.base, p, __ATOMIC_RELEASE);
-	return !pool.never;
-}
-
+/* More empty ones. */
 static bool
 open_more(void)
 {
-	if (pool.opened + OPENED_AT_ONCE > CELL_SPANS ||
-	    mprotect(at(pool.opened), (size_t)OPENED_AT_ONCE * SPAN_BYTES, PROT_READ | PROT_WRITE) != 0)
+	uint16_t first = span_of_offset(pool.space.opened);
+
+	if (space_open(&pool.space, (size_t)OPENED_AT_ONCE * SPAN_BYTES) == NULL)
 		return false;
 	for (unsigned i = OPENED_AT_ONCE; i > 0; i--)
-		push(&pool.empty, (uint16_t)(pool.opened + i - 1));
-	pool.opened = (uint16_t)(pool.opened + OPENED_AT_ONCE);
+		push(&pool.empty, (uint16_t)(first + i - 1));
 	return true;
 }
 
@@ -117,7 +111,7 @@ settle(unsigned kind)
 	uint64_t *free;
 	uint16_t i;
 
-	if (!reserve() || (pool.empty == NONE && !open_more()))
+	if (pool.empty == NONE && !open_more())
 		return false;
 	i = pool.empty;
 	unlink_from(&pool.empty, i);
@@ -158,7 +152,7 @@ take_locked(unsigned kind)
 	unsigned w, bit;
 	uint16_t i;
 
-	if ((pool.base == NULL || pool.some[kind] == NONE) && !settle(kind))
+	if (pool.some[kind] == NONE && !settle(kind))
 		return NULL;
 	i = pool.some[kind];
 	s = &pool.span[i];
@@ -179,7 +173,7 @@ give_locked(uint16_t i, uint32_t cell)
 	struct span_of_cells *s = &pool.span[i];
 	uint64_t bit = UINT64_C(1) << cell % 64, *word = &pool.free[i][cell / 64];
 
-	ensure(i < pool.opened && cell < s->cells && (*word & bit) == 0);
+	ensure(cell < s->cells && (*word & bit) == 0);
 	*word |= bit;
 	if (cell / 64 < s->first)
 		s->first = (uint16_t)(cell / 64);
@@ -224,22 +218,20 @@ cell_take(size_t n)
 bool
 cell_is(const void *p)
 {
-	const char *base = __atomic_load_n(&pool.base, __ATOMIC_ACQUIRE);
-
-	return base != NULL && (size_t)((const char *)p - base) < (size_t)CELL_SPANS * SPAN_BYTES;
+	return space_has(&pool.space, p);
 }
 
 size_t
 cell_bytes(const void *p)
 {
-	return pool.span[(size_t)((const char *)p - pool.base) / SPAN_BYTES].bytes;
+	return pool.span[span_of_offset(offset_of(p))].bytes;
 }
 
 void
 cell_give(void *p)
 {
-	size_t offset = (size_t)((char *)p - pool.base);
-	uint16_t i = (uint16_t)(offset / SPAN_BYTES);
+	size_t offset = offset_of(p);
+	uint16_t i = span_of_offset(offset);
 	const struct span_of_cells *s = &pool.span[i];
 	uint32_t within = (uint32_t)(offset % SPAN_BYTES), cell = (uint32_t)((uint64_t)within * s->inverse >> 32);
 	bool locked;
