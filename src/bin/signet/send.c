@@ -243,9 +243,7 @@ address_of(struct send_mail *m, const char *text)
 	if (open >= 0 && span_ends(s, SPAN(">")))
 		s = span_slice(s, (size_t)open + 1, s.n - 1);
 	addr = address_internal(span_trim(s), m->arena);
-	if (addr.n > 0 && span_rindex(addr, '@') < 0)
-		addr = arena_printf(m->arena, "%.*s@%s", SPAN_ARG(addr), m->p->myorigin);
-	return addr;
+	return addr.n > 0 ? address_complete(addr, m->p->myorigin, m->arena) : addr;
 }
 
 static bool
@@ -290,8 +288,7 @@ finish_rcpts(struct send_mail *m, const struct options *o)
 		struct envelope_rcpt r = e->rcpts[i];
 		size_t j = 0;
 
-		if (span_rindex(r.addr, '@') < 0)
-			r.addr = arena_printf(m->arena, "%.*s@%s", SPAN_ARG(r.addr), m->p->myorigin);
+		r.addr = address_complete(r.addr, m->p->myorigin, m->arena);
 		if (has_control(r.addr) || r.addr.n > ADDRESS_MAX)
 			return false;
 		r.notify = o->notify;

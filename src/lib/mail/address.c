@@ -16,6 +16,12 @@ address_split(struct span addr, struct span *local_r, struct span *domain_r)
 	return true;
 }
 
+struct span
+address_complete(struct span addr, const char *origin, struct arena *a)
+{
+	return span_rindex(addr, '@') >= 0 ? addr : arena_printf(a, "%.*s@%s", SPAN_ARG(addr), origin);
+}
+
 /* atext of RFC 5322 section 3.2.3, and every byte above 127 (RFC 6532 section 3.2). */
 static bool
 is_atext(char c)

@@ -35,6 +35,9 @@ void address_add_unitext(struct buf *out, struct span external);
 /* Split at the last '@'. False when there is none (local = all, domain empty). */
 bool address_split(struct span addr, struct span *local_r, struct span *domain_r);
 
+/* `addr` itself, or where it has no domain "addr@origin" in `a` (append_at_myorigin). */
+struct span address_complete(struct span addr, const char *origin, struct arena *a);
+
 /*
  * Split user and extension at the first byte of the local part that is in `delimiters`
  * (recipient_delimiter; "" = never). Never inside or at the front of special names:

@@ -235,6 +235,17 @@ test_comparing(void **state)
 	arena_free(&a);
 }
 
+static void
+test_completing(void **state)
+{
+	struct arena *a = arena_new(4096);
+
+	(void)state;
+	assert_true(span_eq(address_complete(SPAN("postmaster"), "o.example", a), SPAN("postmaster@o.example")));
+	assert_true(span_eq(address_complete(SPAN("a@b"), "o.example", a), SPAN("a@b")));
+	arena_free(&a);
+}
+
 static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_paths),
 	KIT_TEST(test_long_paths_are_refused),
@@ -243,5 +254,6 @@ static const struct CMUnitTest tests[] = {
 	KIT_TEST(test_extensions),
 	KIT_TEST(test_domains),
 	KIT_TEST(test_comparing),
+	KIT_TEST(test_completing),
 };
 KIT_MAIN(tests)

@@ -228,9 +228,7 @@ fact_luser(void *ctx, struct span name, struct span ext, struct span *addr_r, st
 		fault_set(why, "4.3.5", "mail system configuration error");
 		return MAP_DEFER;
 	}
-	*addr_r = address_internal(*addr_r, d->arena);
-	if (span_rindex(*addr_r, '@') < 0)
-		*addr_r = arena_printf(d->arena, "%.*s@%s", SPAN_ARG(*addr_r), d->p->myorigin);
+	*addr_r = address_complete(address_internal(*addr_r, d->arena), d->p->myorigin, d->arena);
 	return MAP_FOUND;
 }
 

@@ -72,8 +72,7 @@ fill_envelope(struct delivery *d, struct plan_action *first, struct envelope *en
 			rcpt.orig = r->orig.n > 0 ? r->orig : r->addr;
 			rcpt.orcpt = r->orcpt;
 		}
-		if (span_rindex(rcpt.addr, '@') < 0)
-			rcpt.addr = arena_printf(d->arena, "%.*s@%s", SPAN_ARG(rcpt.addr), d->p->myorigin);
+		rcpt.addr = address_complete(rcpt.addr, d->p->myorigin, d->arena);
 		envelope_add_rcpt(env, d->arena, &rcpt);
 	}
 }

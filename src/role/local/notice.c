@@ -8,6 +8,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "log/lines_local.h"
+#include "mail/address.h"
 #include "mail/dsn.h"
 #include "role/local/submit.h"
 
@@ -44,7 +45,6 @@ static const struct notice_kind {
 static struct dsn_templates templates;
 static bool templates_set;
 
-/* bounce_template_file; what is wrong with it costs the administrator's words, never the report. */
 void
 notice_init(struct local *l)
 {
@@ -149,15 +149,6 @@ find_value(void *ctx, struct span name, struct arena *a, struct span *value_r)
 	return value != NULL;
 }
 
-/* An address of the configuration, completed. */
-static struct span
-qualified(struct bounce *b, const char *addr)
-{
-	if (span_index(span_str(addr), '@') >= 0)
-		return span_str(addr);
-	return arena_printf(b->arena, "%s@%s", addr, b->l->role->conf->params->myorigin);
-}
-
 static void
 fill_notice(struct bounce *b, const struct ipc_bounce_compose *m)
 {
@@ -172,7 +163,7 @@ fill_notice(struct bounce *b, const struct ipc_bounce_compose *m)
 		.delay_time_s = p->delay_warning_time_ms / 1000, .lifetime_s = p->maximal_queue_lifetime_ms / 1000,
 		.value = find_value, .value_ctx = b,
 	};
-	b->notice.double_bounce = qualified(b, p->double_bounce_sender);
+	b->notice.double_bounce = address_complete(span_str(p->double_bounce_sender), p->myorigin, b->arena);
 	take_failed(b, m);
 }
 
@@ -218,7 +209,7 @@ prepare(struct bounce *b, const struct ipc_bounce_compose *m, struct fault *why)
 }
 
 void
-notice_begin(struct local *l, struct ipc_from from, struct ipc_bounce_compose *m)
+notice_begin(struct local *l, struct ipc_from from, const struct ipc_bounce_compose *m)
 {
 	struct arena *a = arena_new(ARENA_MAX);
 	struct bounce *b = ARENA_NEW(a, struct bounce);

@@ -320,11 +320,8 @@ find_owner(struct planner *p, struct span name, struct scope *s)
 	s->indirect = true;
 	s->sender = address_of(p, owner, s);
 	if (p->conf->expand_owner_alias && items_parse(text.text, p->a, &items, NULL) && items.n == 1 &&
-	    items.v[0].kind == ITEM_ADDRESS) {
-		s->sender = items.v[0].text;
-		if (span_rindex(s->sender, '@') < 0)
-			s->sender = arena_printf(p->a, "%.*s@%s", SPAN_ARG(s->sender), p->conf->myorigin);
-	}
+	    items.v[0].kind == ITEM_ADDRESS)
+		s->sender = address_complete(items.v[0].text, p->conf->myorigin, p->a);
 	return MAP_FOUND;
 }
 

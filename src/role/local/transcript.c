@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "mail/address.h"
 #include "mail/date.h"
 #include "role/local/submit.h"
 
@@ -61,23 +62,15 @@ too_many(struct local *l)
 
 /* ---- the message */
 
-/* An address of the configuration, completed. */
-static struct span
-qualified(struct notice *n, struct span addr)
-{
-	if (span_index(addr, '@') >= 0)
-		return arena_dup(n->arena, addr);
-	return arena_printf(n->arena, "%.*s@%s", SPAN_ARG(addr), n->l->role->conf->params->myorigin);
-}
-
 static void
 make_envelope(struct notice *n, struct span to, int64_t now_us)
 {
+	const struct params *p = n->l->role->conf->params;
 	struct envelope_rcpt r = { .addr = to, .orig = to, .notify = ENVELOPE_NOTIFY_NEVER };
 
 	n->env = (struct envelope){ .kind = ENVELOPE_DOUBLE_BOUNCE, .local_origin = true, .no_milters = true,
 		.arrival_us = now_us, .begun_us = now_us,
-		.sender = qualified(n, span_str(n->l->role->conf->params->double_bounce_sender)) };
+		.sender = address_complete(span_str(p->double_bounce_sender), p->myorigin, n->arena) };
 	envelope_add_rcpt(&n->env, n->arena, &r);
 }
 
@@ -149,7 +142,7 @@ transcript_notice(struct local *l, const struct ipc_transcript_notice *m)
 	buf_init(&n->text, TEXT_MAX);
 	list_push_back(&l->transcripts, &n->node);
 	local_make_qid(l, qid);
-	to = qualified(n, m->to);
+	to = address_complete(arena_dup(a, m->to), l->role->conf->params->myorigin, a);
 	make_envelope(n, to, now_us);
 	make_text(n, m, qid, to, now_us);
 	in.env = &n->env;

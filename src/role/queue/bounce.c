@@ -44,11 +44,7 @@ class_is_on(const struct active *a, struct span class)
 static struct span
 qualified(struct active *a, const char *addr)
 {
-	struct span s = span_str(addr);
-
-	if (span_index(s, '@') >= 0)
-		return s;
-	return arena_printf(a->arena, "%s@%s", addr, a->q->params->myorigin);
+	return address_complete(span_str(addr), a->q->params->myorigin, a->arena);
 }
 
 static void
