@@ -4,15 +4,15 @@
 #include "base/panic.h"
 
 static const struct {
-	struct span word;
+	const char *word;
 	unsigned class;
 } words[] = {
-	{ { "policy", 6 }, SMTP_NOTICE_POLICY },
-	{ { "protocol", 8 }, SMTP_NOTICE_PROTOCOL },
-	{ { "data", 4 }, SMTP_NOTICE_DATA },
-	{ { "resource", 8 }, SMTP_NOTICE_RESOURCE },
-	{ { "software", 8 }, SMTP_NOTICE_SOFTWARE },
-	{ { "bounce", 6 }, SMTP_NOTICE_BOUNCE },
+	{ "policy", SMTP_NOTICE_POLICY },
+	{ "protocol", SMTP_NOTICE_PROTOCOL },
+	{ "data", SMTP_NOTICE_DATA },
+	{ "resource", SMTP_NOTICE_RESOURCE },
+	{ "software", SMTP_NOTICE_SOFTWARE },
+	{ "bounce", SMTP_NOTICE_BOUNCE },
 };
 
 unsigned
@@ -23,7 +23,7 @@ smtp_notice_classes(struct span list)
 
 	while (span_token(&list, ", \t\r\n", &word))
 		for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-			if (span_eq_ci(word, words[i].word))
+			if (span_eq_ci(word, span_str(words[i].word)))
 				classes |= words[i].class;
 	return classes;
 }

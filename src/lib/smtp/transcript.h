@@ -26,9 +26,10 @@ unsigned smtp_notice_classes(struct span list);
 bool smtp_notice_sender(struct span own, struct span sender);
 
 enum {
-	TRANSCRIPT_MAX = 16384,
+	TRANSCRIPT_MAX = 16384,         /* bytes kept */
 	TRANSCRIPT_HEAD = 4096,         /* of that, the beginning */
 	TRANSCRIPT_LINE_MAX = 512,
+	TRANSCRIPT_WRITTEN_MAX = TRANSCRIPT_MAX + 256,
 };
 
 struct transcript {
@@ -42,6 +43,7 @@ struct transcript {
 	struct buf text;
 };
 
+/* `wanted`: bits of enum smtp_notice; without any the others do nothing. */
 void transcript_init(struct transcript *t, unsigned wanted);
 void transcript_release(struct transcript *t);
 /* Lines and trouble are forgotten, not what is wanted. */
@@ -52,6 +54,7 @@ void transcript_add(struct transcript *t, const char *who, struct span lines);
 /* The same in pieces: a line goes on where the last piece stopped. Empty lines do not count. */
 void transcript_stream(struct transcript *t, const char *who, struct span bytes);
 
+/* There was trouble of these classes; it does not count while `muted`. */
 void transcript_trouble(struct transcript *t, unsigned classes);
 /* The wanted classes that occurred. */
 static inline unsigned
@@ -60,5 +63,5 @@ transcript_due(const struct transcript *t)
 	return t->classes & t->wanted;
 }
 
-/* All of it, with a line where something is missing. */
+/* Append all of it, with a line where something is missing: at most TRANSCRIPT_WRITTEN_MAX bytes. */
 void transcript_write(const struct transcript *t, struct buf *out);

@@ -17,7 +17,7 @@ conn_tell_trouble(struct conn *c)
 
 	if (!c->l.engine_ready || transcript_due(&c->l.engine.transcript) == 0)
 		return;
-	buf_init(&text, TRANSCRIPT_MAX + 256);
+	buf_init(&text, TRANSCRIPT_WRITTEN_MAX);
 	transcript_write(&c->l.engine.transcript, &text);
 	m.text = buf_span(&text);
 	if (c->l.engine.dead)

@@ -35,7 +35,7 @@ session_tell_trouble(struct session *s, bool end)
 	struct buf text;
 	unsigned classes;
 
-	buf_init(&text, TRANSCRIPT_MAX + 256);
+	buf_init(&text, TRANSCRIPT_WRITTEN_MAX);
 	classes = smtps_notice_take(s->engine, &text);
 	if (classes != 0) {
 		a = arena_new(SESSION_ARENA);
