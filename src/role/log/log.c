@@ -26,11 +26,12 @@
 #define STREAM_MAX (4u << 20)
 
 enum {
-	PAUSE_MS = 10,
-	BUSY_MS = 1,
+	PAUSE_MS = 10,                  /* between two looks at a stream */
+	BUSY_MS = 1,                    /* the same, when one had BUSY bytes */
 	READ_ONCE = 65536,              /* what a pipe holds */
 	READS_MAX = 16,                 /* of one stream, before the others have their turn */
 	BUSY = 32768,
+	OUT_HIGH = 65536,
 };
 
 struct stream {
@@ -111,9 +112,9 @@ syslog_open(struct logger *l)
 		fd_close(&l->syslog_fd);
 }
 
-/* "Nov  3 21:05:09" in local time, remade once a second. */
-static const char *
-stamp(struct logger *l, int64_t wall_us)
+/* "Nov  3 21:05:09" in local time, made once a second. */
+static void
+set_stamp(struct logger *l, int64_t wall_us)
 {
 	time_t now = (time_t)(wall_us / US_PER_S);
 	struct tm tm;
@@ -123,7 +124,6 @@ stamp(struct logger *l, int64_t wall_us)
 		strftime(l->stamp, sizeof(l->stamp), "%b %e %H:%M:%S", &tm);
 		l->stamp_for = now;
 	}
-	return l->stamp;
 }
 
 static void
@@ -174,12 +174,12 @@ to_syslog(struct logger *l, int priority, const char *tag, unsigned pid, struct 
 static void
 emit(struct logger *l, int64_t wall_us, unsigned level, const char *tag, unsigned pid, struct span line)
 {
-	stamp(l, wall_us);
+	set_stamp(l, wall_us);
 	if (l->file < 0) {
 		to_syslog(l, priority_of(level), tag, pid, line);
 		return;
 	}
-	if (l->out.n > 65536)
+	if (l->out.n > OUT_HIGH)
 		file_flush(l);
 	buf_addf(&l->out, "%s %s %s[%u]: %.*s\n", l->stamp, l->host, tag, pid, SPAN_ARG(line));
 }
@@ -187,7 +187,7 @@ emit(struct logger *l, int64_t wall_us, unsigned level, const char *tag, unsigne
 /* ---- streams */
 
 static void
-one_record(struct logger *l, struct span record)
+emit_record(struct logger *l, struct span record)
 {
 	struct rd r = rd_init(record);
 	uint32_t pid = rd_u32(&r);
@@ -229,7 +229,7 @@ write_entries(struct logger *l, int64_t before_us)
 		struct span record = span_of(l->text.p + e.at, e.n);
 
 		if (e.held || e.wall_us < before_us) {
-			one_record(l, record);
+			emit_record(l, record);
 		} else {
 			l->entries[n++] = (struct entry){ e.wall_us, later.n, e.n, true };
 			buf_add_span(&later, record);
@@ -251,9 +251,8 @@ keep(struct logger *l, struct span record)
 		write_entries(l, INT64_MAX);
 	if (l->n_entries == l->entries_room) {
 		l->entries_room = 2 * l->entries_room + 256;
-		l->entries = realloc(l->entries, l->entries_room * sizeof(*l->entries));
-		if (l->entries == NULL)
-			panic("out of memory");
+		l->entries = reallocarray(l->entries, l->entries_room, sizeof(*l->entries));
+		ensure(l->entries != NULL);
 	}
 	rd_u32(&r);
 	l->entries[l->n_entries++] = (struct entry){ (int64_t)rd_u64(&r), l->text.n, record.n, false };
@@ -261,7 +260,7 @@ keep(struct logger *l, struct span record)
 }
 
 static void
-records(struct stream *s)
+take_records(struct stream *s)
 {
 	size_t at = 0;
 
@@ -306,7 +305,7 @@ stream_read_all(struct stream *s)
 		}
 		s->in.n += (size_t)got;
 		total += got;
-		records(s);
+		take_records(s);
 		if (got < READ_ONCE)
 			break;
 	}
@@ -365,8 +364,7 @@ on_log_stream(void *ctx, struct ipc_from from, struct ipc_log_stream *m)
 	struct stream *s = calloc(1, sizeof(*s));
 
 	(void)from;
-	if (s == NULL)
-		panic("out of memory");
+	ensure(s != NULL);
 	s->logger = l;
 	s->fd = m->stream;
 	m->stream = -1;
@@ -390,7 +388,7 @@ on_log_file(void *ctx, struct ipc_from from, struct ipc_log_file *m)
 	m->file = -1;
 }
 
-/* our own lines take the same way */
+/* Our own lines take the same way. */
 static void
 own_sink(void *ctx, int64_t wall_us, enum log_level level, const char *tag, const char *line)
 {
@@ -436,7 +434,7 @@ log_start(struct role *r)
 	log_set_sink(own_sink, file_flush, l);
 }
 
-/* the last one out: read what is left, then go */
+/* The last one out: read what is left, then go. */
 static void
 log_drain(struct role *r, bool stop)
 {

@@ -18,8 +18,9 @@ struct why_files {
 	bool off;
 };
 
-/* With the privileges of the start: make the directory, which stays reachable. */
+/* With the privileges of the start: make the directory, which stays reachable; when it cannot be used records are lost, and a line of the log says so. */
 void why_files_open(struct why_files *w, struct role *r);
+/* A record, its LF with it; one that has none is left out. `line` is copied. */
 void why_files_add(struct why_files *w, struct span line);
 /* Write what was added; a failure costs the records and one line a minute. */
 void why_files_flush(struct why_files *w);
