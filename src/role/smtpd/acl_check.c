@@ -108,7 +108,7 @@ has_other_argument(struct span word)
 
 /* "check_client_access hash:/x", "check_ccert_access { hash:/x, ... }", and a bare "hash:/x". */
 static void
-check_tables(const struct acl *acl, const struct conf_item *i, struct conf_report *report)
+check_tables(struct acl *acl, const struct conf_item *i, struct conf_report *report)
 {
 	struct table_check t = { acl->svc, i, report };
 	struct span rest, word, inner;
@@ -133,8 +133,11 @@ check_tables(const struct acl *acl, const struct conf_item *i, struct conf_repor
 
 /* ---- services */
 
+typedef void check_fn(struct acl *acl, const struct conf_item *i, struct conf_report *report);
+
+/* `all`: also what the service has from main.cf. */
 static void
-check_service(const struct conf_service *s, bool all, bool tables, struct conf_report *report)
+check_service(const struct conf_service *s, bool all, check_fn *check, struct conf_report *report)
 {
 	struct acl *acl = acl_new_unopened(s);
 	struct conf_item *items;
@@ -142,33 +145,29 @@ check_service(const struct conf_service *s, bool all, bool tables, struct conf_r
 
 	items = conf_items(s, &n);
 	for (size_t i = 0; i < n; i++)
-		if (all || items[i].overridden) {
-			if (tables)
-				check_tables(acl, &items[i], report);
-			else
-				check_item(acl, &items[i], report);
-		}
+		if (all || items[i].overridden)
+			check(acl, &items[i], report);
 	conf_items_free(&items);
 	acl_free(&acl);
 }
 
 static void
-check_all(const struct conf *conf, bool tables, struct conf_report *report)
+check_all(const struct conf *conf, check_fn *check, struct conf_report *report)
 {
-	check_service(conf->none, true, tables, report);
+	check_service(conf->none, true, check, report);
 	for (size_t i = 0; i < conf->service_count; i++)
 		if (!conf->services[i].disabled && strcmp(conf->services[i].command, "smtpd") == 0)
-			check_service(&conf->services[i], false, tables, report);
+			check_service(&conf->services[i], false, check, report);
 }
 
 void
 acl_conf_check(const struct conf *conf, struct conf_report *report)
 {
-	check_all(conf, false, report);
+	check_all(conf, check_item, report);
 }
 
 void
 acl_tables_check(const struct conf *conf, struct conf_report *report)
 {
-	check_all(conf, true, report);
+	check_all(conf, check_tables, report);
 }
