@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "kit/kit.h"
+#include "tls/sanitizer.h"
 
 static void *all[BLOCKS_MAX + 1];
 
@@ -28,6 +29,7 @@ test_sizes(void **state)
 	(void)state;
 	assert_true(block_take(0) == NULL && block_take(BLOCK_LEAST - 1) == NULL && block_take(BLOCK_BYTES + 1) == NULL && block_take(SIZE_MAX) == NULL);
 	assert_true(!block_is(&other) && !block_is(NULL));
+	assert_true(works() == !SANITIZED);
 	if (!works())
 		return;
 	for (size_t n = BLOCK_LEAST; n <= BLOCK_BYTES; n += 512) {

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "kit/kit.h"
+#include "tls/sanitizer.h"
 
 enum { SPAN = 65536 };
 
@@ -34,6 +35,7 @@ test_sizes(void **state)
 	(void)state;
 	assert_true(cell_take(0) == NULL && cell_take(CELL_MOST + 1) == NULL && cell_take(SIZE_MAX) == NULL);
 	assert_true(!cell_is(&other) && !cell_is(NULL));
+	assert_true(works() == !SANITIZED);
 	if (!works())
 		return;
 	for (size_t n = 1; n <= CELL_MOST; n++) {
