@@ -1,10 +1,14 @@
-/* Small codecs: hex, base64 (RFC 4648), xtext (RFC 3461 section 4), JSON strings (RFC 8259). Decoders refuse what is not canonical. */
+/*
+ * Small codecs: hex, base64 (RFC 4648), xtext (RFC 3461 section 4), JSON strings (RFC 8259). All append to `out`, whose `full` tells that
+ * it could not hold everything. Decoders return false for what is not canonical, or when `out` is full; what stood before the mistake
+ * may have been appended.
+ */
 #pragma once
 
 #include "base/buf.h"
 
 void text_hex(struct buf *out, struct span bytes);              /* lower case */
-bool text_unhex(struct buf *out, struct span hex);              /* even count, any case */
+bool text_unhex(struct buf *out, struct span hex);              /* pairs of digits, any case */
 void text_base64(struct buf *out, struct span bytes);
 bool text_unbase64(struct buf *out, struct span s);             /* strict: padding, no blanks */
 void text_xtext(struct buf *out, struct span bytes);            /* +HH for '+', '=', controls, 8-bit */

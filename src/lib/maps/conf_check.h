@@ -6,5 +6,8 @@
 
 #include "conf/conf.h"
 
-/* Each mistake becomes an error of the report, with the place where it is set. No table file is opened. */
+/*
+ * Each mistake of main.cf, and of what services of master.cf override, becomes an error of `report` with the place where it is set; texts are
+ * copied. No table file is opened; names in inet_interfaces and proxy_interfaces are looked up, which may block.
+ */
 void maps_conf_check(const struct conf *c, struct conf_report *report);

@@ -66,12 +66,6 @@ def rcpt(port=25, sender="s@dom.example", to="r@dest.example"):
         return "%d %s" % (code, text.decode())
 
 
-def pick(requests, state):
-    found = [r for r in requests if r["protocol_state"] == state]
-    kit.check(len(found) == 1, "one request in state %s: %s" % (state, [r["protocol_state"] for r in requests]))
-    return found[0]
-
-
 def attributes(s, main, states):
     """Every attribute at every moment."""
     with client(2501) as c:
