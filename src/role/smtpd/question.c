@@ -259,44 +259,53 @@ hide_all(const struct session *s, const struct fault *why)
 	return ~(unsigned)(SMTPS_KW_STARTTLS | SMTPS_KW_SILENT);
 }
 
-/* Keywords to leave out and the bare LF rule for this client. WAIT or FOUND. */
+/* smtpd_discard_ehlo_keyword_address_maps */
+static enum map_result
+find_discard(struct session *s, struct smtps_client *c)
+{
+	struct fault why = { 0 };
+	struct span unknown;
+	struct map_hit hit;
+	enum map_result got = maps_find(s->svc->discard_maps, s->facts.addr, session_asks(s), s->d->scratch, &hit, &why);
+
+	if (got == MAP_FOUND)
+		c->discard = smtps_keywords(hit.value, &unknown);
+	if (got == MAP_DEFER)
+		c->discard = hide_all(s, &why);
+	return got;
+}
+
+static enum map_result
+find_client(struct session *s, struct addrlist *list, struct fault *why)
+{
+	return addrlist_find(list, s->facts.client_name, s->facts.addr, session_asks(s), s->d->scratch, NULL, why);
+}
+
+/* Keywords to leave out, the bare LF rule and VERP for this client. WAIT or FOUND. */
 static enum map_result
 set_client(struct session *s)
 {
 	struct service *svc = s->svc;
-	struct arena *a = s->d->scratch;
 	struct smtps_client c = { .discard = svc->discard, .bare_lf = svc->bare_lf, .local = svc->local,
 		.tls_enabled = svc->level != TLS_SERVER_NONE, .tls_offered = svc->tls != NULL,
 		.tls_required = svc->level == TLS_SERVER_ENCRYPT && !svc->wrapper, .tls_active = svc->wrapper || smtps_tls(s->engine),
 		.xclient = s->may_xclient, .xforward = s->may_xforward };
 	struct fault why = { 0 };
-	struct span unknown;
-	struct map_hit hit;
-	enum map_result got;
+	enum map_result lf_ok, verp;
 
 	if (tls_policy_decides(s)) {
 		/* the entry's demands are told at MAIL, with its own code */
 		c.tls_enabled = !tls_policy_none(s);
 		c.tls_required = false;
 	}
-	got = maps_find(svc->discard_maps, s->facts.addr, session_asks(s), a, &hit, &why);
-	if (got == MAP_WAIT)
+	if (find_discard(s, &c) == MAP_WAIT || (lf_ok = find_client(s, svc->bare_lf_ok, NULL)) == MAP_WAIT ||
+	    (verp = find_client(s, svc->verp_hosts, &why)) == MAP_WAIT)
 		return MAP_WAIT;
-	if (got == MAP_FOUND)
-		c.discard = smtps_keywords(hit.value, &unknown);
-	if (got == MAP_DEFER)
-		c.discard = hide_all(s, &why);
-	got = addrlist_find(svc->bare_lf_ok, s->facts.client_name, s->facts.addr, session_asks(s), a, NULL, NULL);
-	if (got == MAP_WAIT)
-		return MAP_WAIT;
-	if (got == MAP_FOUND || svc->local)
+	if (lf_ok == MAP_FOUND || svc->local)
 		c.bare_lf = SMTPS_BARE_LF_ALLOW;
-	got = addrlist_find(svc->verp_hosts, s->facts.client_name, s->facts.addr, session_asks(s), a, NULL, &why);
-	if (got == MAP_WAIT)
-		return MAP_WAIT;
-	if (got == MAP_DEFER)
+	if (verp == MAP_DEFER)
 		log_warning(&s->log, "smtpd_authorized_verp_clients: %s; not authorized", why.text);
-	c.verp = got == MAP_FOUND || svc->local;
+	c.verp = verp == MAP_FOUND || svc->local;
 	smtps_set_client(s->engine, &c);
 	return MAP_FOUND;
 }
@@ -718,7 +727,24 @@ needs_tls_policy(enum smtps_event_kind kind)
 	return kind == SMTPS_ASK_MAIL || kind == SMTPS_ASK_AUTH || kind == SMTPS_ASK_VRFY || kind == SMTPS_ASK_ETRN;
 }
 
-/* True when the engine has its answer. */
+/* Each is true when the engine has its answer. */
+static bool (*const answers[])(struct session *s, struct question *q) = {
+	[SMTPS_ASK_CONNECT] = answer_connect,
+	[SMTPS_ASK_HELO] = answer_helo,
+	[SMTPS_ASK_AUTH] = answer_auth,
+	[SMTPS_ASK_AUTH_RESPONSE] = auth_continue,
+	[SMTPS_ASK_VRFY] = answer_plainly,
+	[SMTPS_ASK_MAIL] = answer_mail,
+	[SMTPS_ASK_RCPT] = answer_rcpt,
+	[SMTPS_ASK_DATA] = answer_data,
+	[SMTPS_ASK_EOM] = answer_eom,
+	[SMTPS_ASK_STARTTLS] = answer_starttls,
+	[SMTPS_ASK_ETRN] = answer_etrn,
+	[SMTPS_ASK_UNKNOWN] = answer_unknown,
+	[SMTPS_ASK_XCLIENT] = answer_x,
+	[SMTPS_ASK_XFORWARD] = answer_x,
+};
+
 static bool
 answer(struct session *s, struct question *q)
 {
@@ -732,45 +758,8 @@ answer(struct session *s, struct question *q)
 		case TLS_POLICY_PASSED:
 			break;
 		}
-	switch (q->ev.kind) {
-	case SMTPS_ASK_CONNECT:
-		return answer_connect(s, q);
-	case SMTPS_ASK_HELO:
-		return answer_helo(s, q);
-	case SMTPS_ASK_AUTH:
-		return answer_auth(s, q);
-	case SMTPS_ASK_AUTH_RESPONSE:
-		return auth_continue(s, q);
-	case SMTPS_ASK_VRFY:
-		return answer_plainly(s, q);
-	case SMTPS_ASK_MAIL:
-		return answer_mail(s, q);
-	case SMTPS_ASK_RCPT:
-		return answer_rcpt(s, q);
-	case SMTPS_ASK_DATA:
-		return answer_data(s, q);
-	case SMTPS_ASK_EOM:
-		return answer_eom(s, q);
-	case SMTPS_ASK_STARTTLS:
-		return answer_starttls(s, q);
-	case SMTPS_ASK_ETRN:
-		return answer_etrn(s, q);
-	case SMTPS_ASK_UNKNOWN:
-		return answer_unknown(s, q);
-	case SMTPS_ASK_XCLIENT:
-	case SMTPS_ASK_XFORWARD:
-		return answer_x(s, q);
-	case SMTPS_TELL_RESET:
-	case SMTPS_TELL_PIPELINING:
-	case SMTPS_TELL_AUTH_END:
-	case SMTPS_TELL_DISCARD:
-	case SMTPS_TELL_BARE_LF:
-	case SMTPS_TELL_IMPROPER_X:
-	case SMTPS_TELL_NOTICE:
-	case SMTPS_TELL_CLOSE:
-		break;
-	}
-	panic("question %d", (int)q->ev.kind);
+	ensure((size_t)q->ev.kind < sizeof(answers) / sizeof(answers[0]) && answers[q->ev.kind] != NULL);
+	return answers[q->ev.kind](s, q);
 }
 
 bool
