@@ -188,17 +188,23 @@ acl_reject(struct acl_eval *e, enum acl_subject subject, unsigned code, const ch
 	return reject_text(e, subject, code, dsn, text);
 }
 
+struct span
+acl_rejected(const struct acl_eval *e, enum acl_subject subject, struct span words)
+{
+	return arena_printf(e->a, "<%.*s>: %s rejected: %.*s", SPAN_ARG(acl_subject_name(e, subject)), acl_subject_class(e, subject),
+	    SPAN_ARG(words));
+}
+
 enum acl_verdict
 acl_reject_named(struct acl_eval *e, enum acl_subject subject, unsigned code, const char *dsn, const char *fmt, ...)
 {
-	struct span text, name = acl_subject_name(e, subject);
+	struct span text;
 	va_list ap;
 
 	va_start(ap, fmt);
 	text = vprint(e->a, fmt, ap);
 	va_end(ap);
-	text = arena_printf(e->a, "<%.*s>: %s rejected: %.*s", SPAN_ARG(name), acl_subject_class(e, subject), SPAN_ARG(text));
-	return reject_text(e, subject, code, dsn, text);
+	return reject_text(e, subject, code, dsn, acl_rejected(e, subject, text));
 }
 
 static enum acl_verdict

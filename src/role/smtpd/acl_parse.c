@@ -37,10 +37,8 @@ reject(struct acl_eval *e, const struct acl_rule *r)
 static enum acl_verdict
 defer_if(struct acl_eval *e, const struct acl_rule *r)
 {
-	struct span name = acl_subject_name(e, ACL_SUBJECT_PHASE);
 	bool on_reject = r->row->kind == ACL_KIND_REJECT;
-	struct span text = arena_printf(e->a, "<%.*s>: %s rejected: %s requested", SPAN_ARG(name),
-	    acl_subject_class(e, ACL_SUBJECT_PHASE), r->row->word);
+	struct span text = acl_rejected(e, ACL_SUBJECT_PHASE, arena_printf(e->a, "%s requested", r->row->word));
 
 	return (on_reject ? acl_defer_if_reject : acl_defer_if_permit)(e, ACL_SUBJECT_PHASE, 450, "4.7.0", text);
 }

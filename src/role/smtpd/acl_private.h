@@ -162,6 +162,8 @@ const char *acl_subject_class(const struct acl_eval *e, enum acl_subject s);
 enum acl_verdict acl_reject(struct acl_eval *e, enum acl_subject subject, unsigned code, const char *dsn, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
 /* "<name>: <class> rejected: text" */
+/* "<name>: Class rejected: words". */
+struct span acl_rejected(const struct acl_eval *e, enum acl_subject subject, struct span words);
 enum acl_verdict acl_reject_named(struct acl_eval *e, enum acl_subject subject, unsigned code, const char *dsn,
     const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 enum acl_verdict acl_defer_if_permit(struct acl_eval *e, enum acl_subject subject, unsigned code, const char *dsn,
@@ -185,7 +187,7 @@ const struct acl_rules *acl_rules_cached(struct acl *acl, struct span text, stru
 /* One key of an access table: true when it is decided (`*v_r`). `partial`: a part of the name, for table types that know. */
 bool acl_try_key(struct acl_eval *e, const struct acl_rule *r, struct span key, bool partial, enum acl_verdict *v_r);
 
-/* acl_table.c, acl_dns.c, acl_names.c, acl_rcpt.c */
+/* acl_table.c, acl_dns.c, acl_rbl.c, acl_names.c, acl_rcpt.c */
 acl_fn acl_check_access, acl_check_server_access, acl_address_map;
 /* What an access table is about where it stands: ACL_KIND_... */
 unsigned acl_access_kind(const struct acl_eval *e, const struct acl_rule *r);

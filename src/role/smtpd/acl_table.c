@@ -48,12 +48,10 @@ static enum acl_verdict
 act_defer_if(struct acl_eval *e, const struct acl_rule *r, struct span text, bool permit)
 {
 	enum acl_subject s = r->row->subject;
-	struct span name = acl_subject_name(e, s), full;
 	char dsn[12];
 
-	text = or_default(acl_split_dsn(text, "4.7.1", dsn), "Service unavailable");
-	full = arena_printf(e->a, "<%.*s>: %s rejected: %.*s", SPAN_ARG(name), acl_subject_class(e, s), SPAN_ARG(text));
-	return (permit ? acl_defer_if_permit : acl_defer_if_reject)(e, s, (unsigned)e->p->access_map_defer_code, dsn, full);
+	text = acl_rejected(e, s, or_default(acl_split_dsn(text, "4.7.1", dsn), "Service unavailable"));
+	return (permit ? acl_defer_if_permit : acl_defer_if_reject)(e, s, (unsigned)e->p->access_map_defer_code, dsn, text);
 }
 
 /* "<name>: Client host triggers HOLD action", or the table's own words. */
@@ -77,31 +75,88 @@ has_message(const struct acl_eval *e)
 	return e->when != ACL_AT_ETRN && e->when != ACL_AT_VRFY;
 }
 
-static enum acl_verdict
-act_message(struct acl_eval *e, const struct acl_rule *r, enum acl_act act, const char *word, struct span text)
-{
-	bool bare = act == ACL_ACT_HOLD || act == ACL_ACT_DISCARD;
+/* The words of access(5) that are no code and no list. */
+static const struct action_row {
+	const char *word;
+	enum { DO_PERMIT, DO_NOTHING, DO_REJECT, DO_DEFER, DO_DEFER_IF_PERMIT, DO_DEFER_IF_REJECT, DO_LOG, DO_MESSAGE } what;
+	enum acl_act act;               /* of DO_LOG and DO_MESSAGE */
+	bool needs_argument;
+} action_rows[] = {
+	{ "OK", DO_PERMIT, 0, false },
+	{ "DUNNO", DO_NOTHING, 0, false },
+	{ "REJECT", DO_REJECT, 0, false },
+	{ "DEFER", DO_DEFER, 0, false },
+	{ "DEFER_IF_PERMIT", DO_DEFER_IF_PERMIT, 0, false },
+	{ "DEFER_IF_REJECT", DO_DEFER_IF_REJECT, 0, false },
+	{ "WARN", DO_LOG, ACL_ACT_WARN, false },
+	{ "INFO", DO_LOG, ACL_ACT_INFO, false },
+	{ "HOLD", DO_MESSAGE, ACL_ACT_HOLD, false },
+	{ "DISCARD", DO_MESSAGE, ACL_ACT_DISCARD, false },
+	{ "FILTER", DO_MESSAGE, ACL_ACT_FILTER, true },
+	{ "REDIRECT", DO_MESSAGE, ACL_ACT_REDIRECT, true },
+	{ "BCC", DO_MESSAGE, ACL_ACT_BCC, true },
+	{ "PREPEND", DO_MESSAGE, ACL_ACT_PREPEND, true },
+};
 
-	if (!bare && text.n == 0)
-		return acl_server_error(e, "access table entry: %s without an argument", word);
-	if (act == ACL_ACT_FILTER && span_index(text, ':') < 0)
-		return acl_server_error(e, "access table entry: FILTER needs transport:destination, not \"%.*s\"", SPAN_ARG(text));
-	if (act == ACL_ACT_PREPEND && e->when == ACL_AT_END) {
+static const struct action_row *
+action_find(struct span word)
+{
+	for (size_t i = 0; i < sizeof(action_rows) / sizeof(action_rows[0]); i++)
+		if (span_eq_ci(word, span_str(action_rows[i].word)))
+			return &action_rows[i];
+	return NULL;
+}
+
+static bool
+argument_fits(const struct action_row *row, struct span text, struct fault *why)
+{
+	if (row->needs_argument && text.n == 0)
+		return fault_set(why, "4.3.5", "%s without an argument", row->word);
+	return row->act != ACL_ACT_FILTER || span_index(text, ':') >= 0 ||
+	    fault_set(why, "4.3.5", "FILTER needs transport:destination, not \"%.*s\"", SPAN_ARG(text));
+}
+
+static enum acl_verdict
+act_message(struct acl_eval *e, const struct acl_rule *r, const struct action_row *row, struct span text)
+{
+	struct fault why = { 0 };
+
+	if (!argument_fits(row, text, &why))
+		return acl_server_error(e, "access table entry: %s", why.text);
+	if (row->act == ACL_ACT_PREPEND && e->when == ACL_AT_END) {
 		acl_note(e, ACL_ACT_LOG_WARNING, SPAN(""), SPAN("access table entry: PREPEND at the end of the message is too late"));
 		return ACL_DUNNO;
 	}
 	if (!has_message(e))
 		return ACL_DUNNO;
-	acl_note(e, act, text, trigger_text(e, r, word, text, bare));
-	e->discard |= act == ACL_ACT_DISCARD;
-	return act == ACL_ACT_DISCARD ? ACL_PERMIT : ACL_DUNNO;
+	acl_note(e, row->act, text, trigger_text(e, r, row->word, text, !row->needs_argument));
+	e->discard |= row->act == ACL_ACT_DISCARD;
+	return row->act == ACL_ACT_DISCARD ? ACL_PERMIT : ACL_DUNNO;
 }
 
 static enum acl_verdict
-act_log(struct acl_eval *e, const struct acl_rule *r, enum acl_act act, const char *word, struct span text)
+act(struct acl_eval *e, const struct acl_rule *r, const struct action_row *row, struct span text)
 {
-	acl_note(e, act, SPAN(""), trigger_text(e, r, word, text, true));
-	return ACL_DUNNO;
+	switch (row->what) {
+	case DO_PERMIT:
+		return ACL_PERMIT;
+	case DO_NOTHING:
+		return ACL_DUNNO;
+	case DO_REJECT:
+		return act_reject(e, r, text, e->p->access_map_reject_code, "5.7.1");
+	case DO_DEFER:
+		return act_reject(e, r, text, e->p->access_map_defer_code, "4.7.1");
+	case DO_DEFER_IF_PERMIT:
+		return act_defer_if(e, r, text, true);
+	case DO_DEFER_IF_REJECT:
+		return act_defer_if(e, r, text, false);
+	case DO_LOG:
+		acl_note(e, row->act, SPAN(""), trigger_text(e, r, row->word, text, true));
+		return ACL_DUNNO;
+	case DO_MESSAGE:
+		return act_message(e, r, row, text);
+	}
+	panic("action");
 }
 
 /* "550 5.7.1 text" */
@@ -161,58 +216,38 @@ act_tls_require(struct acl_eval *e, const struct acl_rule *r, struct span key, s
 	return acl_tls_demand(e, rules->v[0].tls, r->row->subject, key);
 }
 
-static const struct action_row {
-	const char *word;
-	enum acl_act act;
-} message_actions[] = {
-	{ "HOLD", ACL_ACT_HOLD },
-	{ "DISCARD", ACL_ACT_DISCARD },
-	{ "FILTER", ACL_ACT_FILTER },
-	{ "REDIRECT", ACL_ACT_REDIRECT },
-	{ "BCC", ACL_ACT_BCC },
-	{ "PREPEND", ACL_ACT_PREPEND },
-};
+/* "550 5.7.1 text" has a code; any other number permits. */
+static bool
+is_number(struct span value)
+{
+	return all_digits(value) && value.n != 3;
+}
 
 enum acl_verdict
 acl_action(struct acl_eval *e, const struct acl_rule *r, struct span key, struct span value)
 {
 	struct span word, text, rest = value = span_trim(value);
+	const struct action_row *row;
 	uint64_t code;
 
 	if (!span_token(&rest, " \t\r\n", &word))
 		return acl_server_error(e, "%.*s: there is no action", SPAN_ARG(origin(e, r, key)));
 	text = span_trim(rest);
-	if (span_eq_ci(word, SPAN("OK")) || (all_digits(value) && value.n != 3))
+	if (is_number(value))
 		return ACL_PERMIT;
-	if (span_eq_ci(word, SPAN("DUNNO")))
-		return ACL_DUNNO;
-	if (span_eq_ci(word, SPAN("REJECT")))
-		return act_reject(e, r, text, e->p->access_map_reject_code, "5.7.1");
-	if (span_eq_ci(word, SPAN("DEFER")))
-		return act_reject(e, r, text, e->p->access_map_defer_code, "4.7.1");
 	if (is_code(word, &code))
 		return act_reject(e, r, text, (int)code, code < 500 ? "4.7.1" : "5.7.1");
-	if (span_eq_ci(word, SPAN("DEFER_IF_PERMIT")))
-		return act_defer_if(e, r, text, true);
-	if (span_eq_ci(word, SPAN("DEFER_IF_REJECT")))
-		return act_defer_if(e, r, text, false);
-	if (span_eq_ci(word, SPAN("WARN")))
-		return act_log(e, r, ACL_ACT_WARN, "WARN", text);
-	if (span_eq_ci(word, SPAN("INFO")))
-		return act_log(e, r, ACL_ACT_INFO, "INFO", text);
 	if (span_eq_ci(word, SPAN("tls_require")))
 		return act_tls_require(e, r, key, text);
-	for (size_t i = 0; i < sizeof(message_actions) / sizeof(message_actions[0]); i++)
-		if (span_eq_ci(word, span_str(message_actions[i].word)))
-			return act_message(e, r, message_actions[i].act, message_actions[i].word, text);
-	return act_list(e, r, key, value);
+	row = action_find(word);
+	return row != NULL ? act(e, r, row, text) : act_list(e, r, key, value);
 }
 
 bool
 acl_action_check(const struct conf_service *svc, struct span value, struct fault *why)
 {
-	static const char *const plain[] = { "OK", "DUNNO", "REJECT", "DEFER", "DEFER_IF_PERMIT", "DEFER_IF_REJECT", "WARN", "INFO" };
-	struct span word, rest = span_trim(value), text;
+	struct span word, text, rest = value = span_trim(value);
+	const struct action_row *row;
 	struct acl_rules rules;
 	struct acl *acl;
 	uint64_t code;
@@ -221,21 +256,11 @@ acl_action_check(const struct conf_service *svc, struct span value, struct fault
 	if (!span_token(&rest, " \t\r\n", &word))
 		return fault_set(why, "4.3.5", "there is no action");
 	text = span_trim(rest);
-	if (is_code(word, &code) || (all_digits(span_trim(value)) && span_trim(value).n != 3))
+	if (is_number(value) || is_code(word, &code))
 		return true;
-	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
-		if (span_eq_ci(word, span_str(plain[i])))
-			return true;
-	for (size_t i = 0; i < sizeof(message_actions) / sizeof(message_actions[0]); i++) {
-		enum acl_act act = message_actions[i].act;
-
-		if (!span_eq_ci(word, span_str(message_actions[i].word)))
-			continue;
-		if (text.n == 0 && act != ACL_ACT_HOLD && act != ACL_ACT_DISCARD)
-			return fault_set(why, "4.3.5", "%s without an argument", message_actions[i].word);
-		return act != ACL_ACT_FILTER || span_index(text, ':') >= 0 ||
-		    fault_set(why, "4.3.5", "FILTER needs transport:destination, not \"%.*s\"", SPAN_ARG(text));
-	}
+	row = action_find(word);
+	if (row != NULL)
+		return argument_fits(row, text, why);
 	acl = acl_new_unopened(svc);
 	ok = acl_rules_parse(acl, span_eq_ci(word, SPAN("tls_require")) ? tls_require_list(acl->arena, text) : value, &rules, why);
 	acl_free(&acl);
