@@ -280,6 +280,16 @@ tls_policy_by_sni(struct session *s, struct fault *why)
 
 /* --- what was shown, and whether it is enough --- */
 
+/* Which certificate of the chain: a client that renews its own does not mend that of its authority. */
+static struct span
+untrusted(const struct session *s)
+{
+	const struct tls_info *t = s->tls;
+
+	return strcmp(t->untrusted_who, "CA") == 0 ? arena_printf(s->d->scratch, "of an authority above it: %.*s", SPAN_ARG(t->untrusted)) :
+	    t->untrusted;
+}
+
 struct tls_client_shown
 tls_policy_shown(const struct session *s)
 {
@@ -293,7 +303,7 @@ tls_policy_shown(const struct session *s)
 	shown.asked = t->asked;
 	shown.key_would_do = t->key_would_do;
 	shown.trusted = t->peer_trusted;
-	shown.untrusted = t->untrusted;
+	shown.untrusted = untrusted(s);
 	shown.cert = t->peer_cert ? SSL_get0_peer_certificate(s->stream.ssl) : NULL;
 	shown.cert_fp = t->cert_fp;
 	shown.pkey_fp = t->pkey_fp;
