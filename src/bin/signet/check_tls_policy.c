@@ -108,45 +108,62 @@ check_references(const struct policy_check *k, const struct maps_entry *e, const
 	maps_unref(&m);
 }
 
+/* An entry that works: does it say what was meant? */
+static void
+judge(const struct policy_check *k, const struct maps_entry *e, const struct tls_client_policy *policy, struct arena *a)
+{
+	bool all = span_eq(e->key, SPAN("*")), sni = !e->is_rule && span_starts(e->key, SPAN("sni="));
+
+	if (sni && (relaxes(k, policy) || k->p->smtpd_tls_req_ccert))
+		say(k, e, CONF_WARNING, "key what relaxes by address",
+		    arena_printf(a, " takes the place of what others get (%s): every client can choose this entry",
+		    k->p->smtpd_tls_req_ccert && !relaxes(k, policy) ? "smtpd_tls_req_ccert" : k->otherwise_text));
+	else if (!all && !sni && !e->is_rule && is_name(e->key) && relaxes(k, policy))
+		say(k, e, CONF_WARNING, "key what relaxes by address",
+		    arena_printf(a, " relaxes by DNS name (%.*s, where others get %s): who controls the DNS of an address can choose this entry",
+		    SPAN_ARG(span_slice(log_esc(e->value), 0, 150)), k->otherwise_text));
+	else if (all && k->public && policy->level >= TLS_CLIENT_ENCRYPT)
+		say(k, e, CONF_WARNING, "use may for *, and entries for those who must",
+		    SPAN(" demands TLS of everybody on port 25: servers that do not offer it cannot send mail here (RFC 3207 section 4)"));
+	else if (policy->level == TLS_CLIENT_NONE)
+		say(k, e, CONF_NOTE, NULL,
+		    SPAN(" is not offered STARTTLS: wrong where TLSA records are published for this server (RFC 7672)"));
+}
+
+/* `policy` is NULL when the value is none, which `why` explains. */
+static void
+check_entry(const struct policy_check *k, const struct maps_entry *e, const struct tls_client_policy *policy, const struct fault *why,
+    struct arena *a)
+{
+	check_key(k, e, a);
+	if (policy != NULL)
+		check_references(k, e, policy, a);
+	if (e->is_rule && span_index(e->value, '$') >= 0)
+		return;                 /* known only with the client */
+	if (policy != NULL)
+		judge(k, e, policy, a);
+	else
+		say(k, e, CONF_ERROR, "see smtpd_tls_policy(5)", arena_printf(a, ": %s: the client gets 454", why->text));
+}
+
 static void
 on_entry(void *ctx, const struct maps_entry *e)
 {
 	struct policy_check *k = ctx;
-	struct span key = e->key, value = e->value;
 	struct arena *a = arena_new(1u << 20);
 	struct tls_client_policy policy;
 	struct fault why = { 0 };
-	bool ok = value.n < 8192 && tls_client_policy_parse(value, k->p->smtpd_tls_fingerprint_digest, a, &policy, &why);
-	bool all = span_eq(key, SPAN("*")), sni = !e->is_rule && span_starts(key, SPAN("sni="));
+	bool ok;
 
-	ok = ok && (e->is_rule || tls_client_policy_fits(&policy, key, &why));
+	if (e->value.n >= 8192)
+		ok = fault_set(&why, "", "the value is too long");
+	else
+		ok = tls_client_policy_parse(e->value, k->p->smtpd_tls_fingerprint_digest, a, &policy, &why) &&
+		    (e->is_rule || tls_client_policy_fits(&policy, e->key, &why));
 	if (k->second)
-		check_key(k, e, a);
-	if (k->second && ok)
-		check_references(k, e, &policy, a);
-	if (!k->second) {
-		if (ok && all)
-			set_otherwise(k, &policy, value);
-	} else if (e->is_rule && span_index(value, '$') >= 0) {
-		;                       /* known only with the client */
-	} else if (!ok) {
-		say(k, e, CONF_ERROR, "see smtpd_tls_policy(5)",
-		    arena_printf(a, ": %s: the client gets 454", value.n < 8192 ? why.text : "the value is too long"));
-	} else if (sni && (relaxes(k, &policy) || k->p->smtpd_tls_req_ccert)) {
-		say(k, e, CONF_WARNING, "key what relaxes by address",
-		    arena_printf(a, " takes the place of what others get (%s): every client can choose this entry",
-		    k->p->smtpd_tls_req_ccert && !relaxes(k, &policy) ? "smtpd_tls_req_ccert" : k->otherwise_text));
-	} else if (!all && !sni && !e->is_rule && is_name(key) && relaxes(k, &policy)) {
-		say(k, e, CONF_WARNING, "key what relaxes by address",
-		    arena_printf(a, " relaxes by DNS name (%.*s, where others get %s): who controls the DNS of an address can choose this entry",
-		    SPAN_ARG(span_slice(log_esc(value), 0, 150)), k->otherwise_text));
-	} else if (all && k->public && policy.level >= TLS_CLIENT_ENCRYPT) {
-		say(k, e, CONF_WARNING, "use may for *, and entries for those who must",
-		    SPAN(" demands TLS of everybody on port 25: servers that do not offer it cannot send mail here (RFC 3207 section 4)"));
-	} else if (policy.level == TLS_CLIENT_NONE) {
-		say(k, e, CONF_NOTE, NULL,
-		    SPAN(" is not offered STARTTLS: wrong where TLSA records are published for this server (RFC 7672)"));
-	}
+		check_entry(k, e, ok ? &policy : NULL, &why, a);
+	else if (ok && span_eq(e->key, SPAN("*")))
+		set_otherwise(k, &policy, e->value);
 	arena_free(&a);
 }
 
