@@ -30,10 +30,10 @@ senders_of_notices(void **state)
 static const char *
 written(const struct transcript *t)
 {
-	static char text[TRANSCRIPT_MAX + 300];
+	static char text[TRANSCRIPT_WRITTEN_MAX + 1];
 	struct buf b;
 
-	buf_init(&b, TRANSCRIPT_MAX + 256);
+	buf_init(&b, TRANSCRIPT_WRITTEN_MAX);
 	transcript_write(t, &b);
 	assert_false(b.full);
 	snprintf(text, sizeof(text), "%s", b.n > 0 ? buf_cstr(&b) : "");
