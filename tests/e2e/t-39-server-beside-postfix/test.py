@@ -276,6 +276,7 @@ LINES = (
     (r"^421 in a group", "ours", r"rcpt=0/3 commands=2/5", "rcpt=0/1 commands=2/3", "the same"),
     (r"^without keywords", "theirs", r"^NOQUEUE: reject: (MAIL|VRFY) .*", None, "not announced, not looked at"),
     (r"^without keywords", "ours", r"^discarding EHLO keywords: .*", None, "silent-discard"),
+    (r"^unknown$", "ours", r"^warning: improper X(CLIENT|FORWARD) command from \S+: insufficient authorization: .*", None, "who must be listed, and where, is said"),
     (r"^end refused", "both", r"^QID: reject: END-OF-MESSAGE (.*) from=<bad@x\.test>( to=<ok@local\.test>)?", r"QID: reject: END-OF-MESSAGE \1 from=<bad@x.test>", "the recipient is known"),
 )
 
