@@ -132,6 +132,13 @@ loop_base(struct loop *l)
 	return l->base;
 }
 
+/* libevent calls us from inside the turn that has slept: the time before the sleep is long past. */
+static void
+wake_up(struct loop *l)
+{
+	l->now_us = clock_mono_us();
+}
+
 static void
 on_fd(evutil_socket_t fd, short what, void *ctx)
 {
@@ -143,6 +150,7 @@ on_fd(evutil_socket_t fd, short what, void *ctx)
 		ready |= LOOP_READ;
 	if (what & EV_WRITE)
 		ready |= LOOP_WRITE;
+	wake_up(w->loop);
 	w->fn(w->ctx, ready);
 }
 
@@ -187,6 +195,7 @@ on_timer(evutil_socket_t fd, short what, void *ctx)
 
 	(void)fd;
 	(void)what;
+	wake_up(t->loop);
 	t->fn(t->ctx);
 }
 

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/hmap.h"
 #include "base/loop.h"
 #include "base/panic.h"
@@ -10,6 +11,13 @@
 #include "maps/maps.h"
 
 #define ARENA_SLACK (4u << 20)          /* one DNS answer being decoded */
+
+/*
+ * Tables are local: what takes longer than LOOKUP_US is stuck. Then all that is asked fails at once for a sixth of that time, or work
+ * that asks several tables one after the other would wait for each of them; behind it one question tries again, with a sixth of the time.
+ */
+#define LOOKUP_US (30 * US_PER_S)
+#define SILENT_PART 6
 
 enum ask_kind { ASK_MAP, ASK_DNS, ASK_OTHER };
 
@@ -34,6 +42,8 @@ struct asks_link {
 	const struct asks_ops *ops;
 	void *ctx;
 	int64_t timeout_us;
+	bool map_silent;                /* a table was not answered in time, and none since */
+	int64_t map_rest_us;            /* until then nothing is asked */
 	uint64_t last_id;
 	struct hmap pending;
 };
@@ -45,6 +55,7 @@ struct asks {
 	struct arena *a;
 	struct hmap memo;
 	size_t waiting;
+	int64_t due_us;                 /* of the timer */
 	struct loop_task task;
 	struct loop_timer timer;
 };
@@ -132,6 +143,8 @@ asks_answer_map(struct asks_link *link, uint64_t id, enum map_result result, str
 {
 	struct question *q = pending(link, id);
 
+	if (result != MAP_DEFER && (q == NULL || q->kind == ASK_MAP))
+		link->map_silent = false;       /* late is an answer, too */
 	if (q == NULL || q->kind == ASK_DNS)
 		return false;
 	if (result != MAP_FOUND && result != MAP_ABSENT) {
@@ -188,6 +201,7 @@ lost(struct asks_link *l, enum ask_kind kind, const char *text)
 void
 asks_lost_map(struct asks_link *link)
 {
+	link->map_silent = false;       /* the next one may be well */
 	lost(link, ASK_MAP, "the lookup service went away");
 }
 
@@ -218,7 +232,21 @@ arm(struct asks *s)
 		if (q->result == MAP_WAIT && q->deadline_us < next)
 			next = q->deadline_us;
 	}
+	s->due_us = next;
 	loop_timer_set_ms(&s->timer, next <= now ? 0 : (next - now) / 1000 + 1);
+}
+
+static int64_t
+lookup_limit(const struct asks_link *l)
+{
+	return l->timeout_us < LOOKUP_US ? l->timeout_us : LOOKUP_US;
+}
+
+static void
+fall_silent(struct asks_link *l, int64_t now)
+{
+	l->map_silent = true;
+	l->map_rest_us = now + lookup_limit(l) / SILENT_PART;
 }
 
 /* Fail what is overdue; wait for the next. */
@@ -231,8 +259,11 @@ on_deadline(void *ctx)
 	HMAP_EACH(n, &s->memo) {
 		struct question *q = HMAP_ENTRY(n, struct question, in_memo);
 
-		if (q->result == MAP_WAIT && q->deadline_us <= now)
-			settle_failed(q, "lookup timed out");
+		if (q->result != MAP_WAIT || q->deadline_us > now)
+			continue;
+		if (q->kind == ASK_MAP)
+			fall_silent(s->link, now);
+		settle_failed(q, "lookup timed out");
 	}
 	if (s->waiting > 0)
 		arm(s);
@@ -316,6 +347,8 @@ send_question(struct question *q)
 {
 	const struct asks_link *l = q->owner->link;
 
+	if (q->kind == ASK_MAP && l->map_silent && loop_now_us(l->loop) < l->map_rest_us)
+		return false;
 	if (q->kind == ASK_OTHER)
 		return q->way->send(q->way->ctx, q->id, q->table, q->key);
 	return q->kind == ASK_MAP ? l->ops->map(l->ctx, q->id, q->table, q->key) :
@@ -323,11 +356,11 @@ send_question(struct question *q)
 }
 
 static const char *
-cannot_send(enum ask_kind kind)
+cannot_send(const struct asks_link *l, enum ask_kind kind)
 {
 	switch (kind) {
 	case ASK_MAP:
-		return "the lookup service cannot be reached";
+		return l->map_silent ? "the lookup service does not answer" : "the lookup service cannot be reached";
 	case ASK_DNS:
 		return "the resolver cannot be reached";
 	case ASK_OTHER:
@@ -343,15 +376,15 @@ dispatch(struct question *q)
 	struct asks *s = q->owner;
 
 	if (!send_question(q)) {
-		fail_answer(q, cannot_send(q->kind));
+		fail_answer(q, cannot_send(s->link, q->kind));
 		q->result = q->kind == ASK_DNS ? MAP_FOUND : MAP_DEFER;
 		return q;
 	}
 	hmap_add(&s->link->pending, &q->in_link, hash_u64(q->id));
-	if (s->waiting++ == 0)
+	if (s->waiting++ == 0 || q->deadline_us < s->due_us) {
+		s->due_us = q->deadline_us;
 		loop_timer_set_ms(&s->timer, (q->deadline_us - loop_now_us(s->link->loop)) / 1000 + 1);
-	else if (q->kind == ASK_OTHER)
-		arm(s);         /* all others have the same time limit: the first is due first */
+	}
 	return q;
 }
 
@@ -373,10 +406,18 @@ question_new(struct asks *s, enum ask_kind kind, uint16_t type, struct span tabl
 	return q;
 }
 
+static int64_t
+time_limit(const struct asks_link *l, enum ask_kind kind)
+{
+	if (kind != ASK_MAP)
+		return l->timeout_us;
+	return l->map_silent ? lookup_limit(l) / SILENT_PART : lookup_limit(l);
+}
+
 static struct question *
 ask(struct asks *s, enum ask_kind kind, uint16_t type, struct span table, struct span key)
 {
-	struct question *q = question_new(s, kind, type, table, key, s->link->timeout_us);
+	struct question *q = question_new(s, kind, type, table, key, time_limit(s->link, kind));
 
 	return q != NULL ? dispatch(q) : NULL;
 }

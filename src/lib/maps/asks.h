@@ -35,7 +35,10 @@ struct asks_ops {
 	bool (*dns)(void *ctx, uint64_t id, struct span name, uint16_t type);
 };
 
-/* `timeout_ms`: an unanswered question becomes MAP_DEFER "lookup timed out". `ops` is kept by pointer. */
+/*
+ * `timeout_ms`: an unanswered question becomes MAP_DEFER "lookup timed out". Tables have 30 s at most; when one was not answered
+ * in time, all fail at once for a while, and then those that are tried have a sixth of the time, until one is answered. `ops` is kept by pointer.
+ */
 struct asks_link *asks_link_new(struct loop *loop, const struct asks_ops *ops, void *ctx, int64_t timeout_ms);
 /* All its asks must have been freed. */
 void asks_link_free(struct asks_link **link);

@@ -140,6 +140,40 @@ deadline_defers(void **state)
 	end(&w);
 }
 
+/* A peer that hangs is waited for once, and not by each table of a list; then it is tried now and then. */
+static void
+a_silent_peer_is_waited_for_once(void **state)
+{
+	struct world w = begin(1800);
+	const struct dns_answer *d;
+	struct fault why = { 0 };
+	struct span value;
+
+	(void)state;
+	ask(&w, "lmdb:/t", "a", &value, NULL);
+	while (asks_waiting(w.asks) > 0)
+		loop_turn(w.loop, 100);
+	assert_int_equal(ask(&w, "lmdb:/u", "a", &value, &why), MAP_DEFER);
+	assert_string_equal(why.text, "lmdb:/u: the lookup service does not answer");
+	assert_int_equal(sent.n, 1);
+	/* a while later one is tried, but not for so long as DNS is waited for */
+	for (unsigned n = 0; sent.n == 1; n++) {
+		asks_clear(w.asks);
+		loop_turn(w.loop, 20);
+		ask(&w, "lmdb:/u", "b", &value, &why);
+	}
+	asks_dns(w.asks, SPAN("example.com"), DNS_TYPE_MX, &d);
+	while (asks_waiting(w.asks) == 2)
+		loop_turn(w.loop, 100);
+	assert_int_equal(ask(&w, "lmdb:/u", "b", &value, &why), MAP_DEFER);
+	assert_int_equal(asks_waiting(w.asks), 1);
+	/* it answers after all, if late: everything is as before */
+	assert_int_equal(ask(&w, "lmdb:/u", "c", &value, &why), MAP_DEFER);
+	assert_false(asks_answer_map(w.link, sent.ids[0], MAP_ABSENT, SPAN(""), NULL));
+	assert_int_equal(ask(&w, "lmdb:/u", "d", &value, &why), MAP_WAIT);
+	end(&w);
+}
+
 static void
 freed_before_the_answer(void **state)
 {
@@ -276,7 +310,7 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		KIT_TEST(answers_come_once), KIT_TEST(deadline_defers), KIT_TEST(freed_before_the_answer),
+		KIT_TEST(answers_come_once), KIT_TEST(deadline_defers), KIT_TEST(a_silent_peer_is_waited_for_once), KIT_TEST(freed_before_the_answer),
 		KIT_TEST(peers_that_are_gone), KIT_TEST(dns_answers_live_in_the_asks), KIT_TEST(too_much_is_deferred),
 		KIT_TEST(other_services_have_their_own_deadline),
 	};

@@ -1,8 +1,30 @@
 """Tables of the lookup role decide: access, aliases, transports, local users; it may die, its tables may break: that costs a 4xx, never a wrong answer."""
 import os
 import signal
+import smtplib
+import time
 
 import kit
+
+
+def hangs(s, access):
+    """The process hangs: the greeting of the next client waits for it once (30 s), not for each table and key; then 4xx."""
+    s.set("smtpd_tls_policy_maps = lmdb:%s\nsmtpd_discard_ehlo_keyword_address_maps = lmdb:%s\nsmtpd_authorized_verp_clients = lmdb:%s\n" % (access, access, access))
+    s.reload()
+    kit.wait_until("one lookup process", lambda: len(s.pids("lookup")) == 1)
+    with smtplib.SMTP("127.0.0.1", 25, local_hostname="c.test", timeout=kit.DEADLINE) as c:
+        kit.check(c.ehlo()[0] == 250, "all is well")
+    os.kill(s.pids("lookup")[0], signal.SIGSTOP)
+    for _ in range(2):
+        begun = time.monotonic()
+        with smtplib.SMTP("127.0.0.1", 25, local_hostname="c.test", timeout=170) as c:
+            took = time.monotonic() - begun
+            kit.check(took < 55, "the greeting took %.0f s" % took)
+            c.ehlo()
+            code, text = c.mail("a@x.example")
+            kit.check(code == 454, (code, text))
+    os.kill(s.pids("lookup")[0], signal.SIGCONT)
+    kit.wait_until("lookup to be back", lambda: kit.send(rcpts="alias@x.example").startswith("250"))
 
 
 def run(env):
@@ -61,4 +83,5 @@ def run(env):
     kit.check("451 4.3.0" in reply, reply)
     os.rename(access + ".away", access + ".lmdb")
     kit.wait_until("the table to be back", lambda: send("u@x.example").startswith("250"))
+    hangs(s, access)
     s.stop()
