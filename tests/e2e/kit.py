@@ -152,11 +152,7 @@ class Env:
             ",".join(s if ":" in s else "DNS:" + s for s in sans), eku) if sans else "extendedKeyUsage=%s\n" % eku)
         self.openssl("req", "-new", "-newkey", *new, "-nodes", "-keyout", base + ".key", "-out", base + ".csr",
                      "-subj", "/CN=%s" % (cn or name))
-        if days <= 0:  # expired: valid from -2d to -1d
-            when = ["-not_before", "x"]
-            when = ["-days", "1"]
-        else:
-            when = ["-days", str(days)]
+        when = ["-days", str(days)]
         if ca is None:
             self.openssl("x509", "-req", "-in", base + ".csr", "-signkey", base + ".key", "-out", base + ".pem", "-extfile", ext, *when)
         else:
@@ -165,6 +161,17 @@ class Env:
                          "-out", base + ".pem", "-extfile", ext, *when)
         os.chmod(self.path(base + ".key"), 0o600)
         return self.path(base + ".pem"), self.path(base + ".key")
+
+    def sign_expired(self, name, ca, extensions):
+        """NAME.pem for NAME.csr by `ca`, out of date for years (before OpenSSL 3.4 `openssl x509` cannot say from when)."""
+        self.write("db/index", "")
+        self.write("db/serial", "01")
+        conf = self.write("db/conf", "[ca]\ndefault_ca=d\n[d]\ndatabase=%s\nserial=%s\nnew_certs_dir=%s\ndefault_md=sha256\npolicy=p\n"
+                          "x509_extensions=x\n[p]\ncommonName=supplied\n[x]\n%s\n" % (
+                              self.path("db/index"), self.path("db/serial"), self.path("db"), extensions))
+        self.openssl("ca", "-batch", "-notext", "-config", conf, "-cert", ca + ".pem", "-keyfile", ca + ".key", "-in", name + ".csr",
+                     "-out", name + ".pem", "-startdate", "20200101000000Z", "-enddate", "20200201000000Z")
+        return self.path(name + ".pem")
 
     def fingerprint(self, cert, digest="sha256"):
         out = self.openssl("x509", "-in", cert, "-noout", "-fingerprint", "-" + digest)

@@ -344,7 +344,7 @@ bool
 tls_policy_parse(struct span value, struct arena *a, struct tls_policy *p_r, struct fault *why)
 {
 	struct span token, level;
-	struct attr at;
+	struct attr at = { 0 };
 	unsigned seen = 0;
 
 	memset(p_r, 0, sizeof(*p_r));

@@ -63,11 +63,12 @@ keeper_sign(struct ring *r, unsigned role, struct span id, uint16_t number, stru
 
 	if (key == NULL)
 		return fault_set(why, NULL, "no such key");
-	ok = allowed(role, use, tls_shape_of(text), why);
-	if (ok && (scheme == NULL || !EVP_PKEY_is_a(key, scheme->key)))
+	if (!allowed(role, use, tls_shape_of(text), why))
+		ok = false;
+	else if (scheme == NULL || !EVP_PKEY_is_a(key, scheme->key))
 		ok = fault_set(why, NULL, "no scheme for this key: 0x%04x", number);
-	if (ok && !sign(r, id, key, scheme, text, sig_r, n))
-		ok = fault_set(why, NULL, "the key does not sign with scheme 0x%04x", number);
+	else
+		ok = sign(r, id, key, scheme, text, sig_r, n) || fault_set(why, NULL, "the key does not sign with scheme 0x%04x", number);
 	EVP_PKEY_free(key);
 	return ok;
 }

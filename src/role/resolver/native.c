@@ -92,9 +92,9 @@ hex_digit(struct span label, unsigned *value_r)
 	static const char digits[] = "0123456789abcdef";
 	const char *at;
 
-	if (label.n != 1)
+	if (label.n != 1 || label.p[0] == '\0')
 		return false;
-	at = memchr(digits, ascii_lower(label.p[0]), 16);
+	at = strchr(digits, ascii_lower(label.p[0]));
 	*value_r = at != NULL ? (unsigned)(at - digits) : 0;
 	return at != NULL;
 }

@@ -75,9 +75,11 @@ local_time(struct arena *a)
 	time_t now = (time_t)(clock_wall_us() / 1000000);
 	char text[64];
 	struct tm tm;
+	size_t n;
 
 	localtime_r(&now, &tm);
-	return arena_dup(a, (struct span){ text, strftime(text, sizeof(text), "%b %d %H:%M:%S", &tm) });
+	n = strftime(text, sizeof(text), "%b %d %H:%M:%S", &tm);
+	return arena_dup(a, span_of(text, n));
 }
 
 /* The value of $name; false when there is none of this name. */

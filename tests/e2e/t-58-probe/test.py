@@ -59,14 +59,8 @@ class World:
 
 
 def expired(env, name, ca):
-    """Yesterday's certificate (openssl x509 cannot say from when)."""
     env.openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", name + ".key", "-out", name + ".csr", "-subj", "/CN=" + name)
-    env.write("db/index", "")
-    env.write("db/serial", "01")
-    conf = env.write("db/conf", "[ca]\ndefault_ca=d\n[d]\ndatabase=%s\nserial=%s\nnew_certs_dir=%s\ndefault_md=sha256\npolicy=p\nunique_subject=no\nx509_extensions=x\n"
-                     "[p]\ncommonName=supplied\n[x]\nsubjectAltName=DNS:%s\n" % (env.path("db/index"), env.path("db/serial"), env.path("db"), name))
-    env.openssl("ca", "-batch", "-notext", "-config", conf, "-cert", ca + ".pem", "-keyfile", ca + ".key", "-in", name + ".csr", "-out", name + ".pem",
-                "-startdate", "20200101000000Z", "-enddate", "20200201000000Z")
+    env.sign_expired(name, ca, "subjectAltName=DNS:" + name)
     with open(env.path(name + ".pem"), "a") as f, open(env.path(ca + ".pem")) as root:
         f.write(root.read())
     return env.path(name + ".pem"), env.path(name + ".key")

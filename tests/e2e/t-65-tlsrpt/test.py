@@ -80,14 +80,8 @@ def hangs_up(conn, line):
 
 
 def expired(env, name):
-    for f, text in (("db/index", ""), ("db/serial", "01")):
-        env.write(f, text)
-    conf = env.write("db/conf", "[ca]\ndefault_ca=d\n[d]\ndatabase=%s\nserial=%s\nnew_certs_dir=%s\ndefault_md=sha256\npolicy=p\nx509_extensions=x\n"
-                     "[p]\ncommonName=supplied\n[x]\nsubjectAltName=DNS:%s\n" % (env.path("db/index"), env.path("db/serial"), env.path("db"), name))
     env.openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "old.key", "-out", "old.csr", "-subj", "/CN=" + name)
-    env.openssl("ca", "-batch", "-notext", "-config", conf, "-cert", "ca.pem", "-keyfile", "ca.key", "-in", "old.csr", "-out", "old.pem",
-                "-startdate", "20200101000000Z", "-enddate", "20200201000000Z")
-    return env.path("old.pem"), env.path("old.key")
+    return env.sign_expired("old", "ca", "subjectAltName=DNS:" + name), env.path("old.key")
 
 
 class World:

@@ -16,13 +16,16 @@ def authority(env, i):
         return f.read()
 
 
-def issue(env, name, subject, ca, ext, days=9, key=None):
+def issue(env, name, subject, ca, ext, expired=False, key=None):
     """A certificate by `ca`, a name of files; with `key` another one for that key."""
     if key is None:
         env.openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", name + ".key")
     env.openssl("req", "-new", "-key", (key or name) + ".key", "-out", name + ".csr", "-subj", subject)
+    if expired:
+        env.sign_expired(name, ca, ext)
+        return
     env.openssl("x509", "-req", "-in", name + ".csr", "-CA", ca + ".pem", "-CAkey", ca + ".key", "-CAcreateserial",
-                "-out", name + ".pem", "-extfile", env.write(name + ".ext", ext), "-days", days)
+                "-out", name + ".pem", "-extfile", env.write(name + ".ext", ext), "-days", "9")
 
 
 def chains(env):
@@ -31,8 +34,8 @@ def chains(env):
     env.ca("old")
     issue(env, "sub", "/CN=sub", "ca", authority)
     issue(env, "sub-old", "/CN=sub", "old", authority, key="sub")
-    issue(env, "sub-expired", "/CN=sub", "ca", authority, days=-1, key="sub")
-    issue(env, "cross", "/CN=Test ca", "old", authority, days=-1, key="ca")
+    issue(env, "sub-expired", "/CN=sub", "ca", authority, expired=True, key="sub")
+    issue(env, "cross", "/CN=Test ca", "old", authority, expired=True, key="ca")
     issue(env, "c", "/CN=c.test", "sub", client)
     issue(env, "constrained", "/CN=constrained", "ca", authority + "nameConstraints=permitted;DNS:other.test\n")
     issue(env, "c2", "/CN=c.test", "constrained", client)

@@ -98,7 +98,7 @@ submission inet n       -       n       -       -       smtpd
         kit.check(c.reply()[0] == 220 and c.ehlo()[0] == 250 and c.starttls()[0] == 220 and c.ehlo()[0] == 250, "gnutls-cli completes STARTTLS on submission")
     kit.check(Swaks(port=587).last() == (530, "5.7.0 Must issue a STARTTLS command first"), "the submission entry demands TLS")
     # levels
-    s.wait_log(r"level/smtpd\[\d+\]: warning: smtpd_tls_security_level: .*using encrypt")
+    s.wait_log(r"level/smtpd\[\d+\]: warning: service \S+: smtpd_tls_security_level: .*using encrypt")
     for port, code in ((2503, 530), (2506, 250), (2507, 530)):
         with GnuTLS(port) as c:
             kit.check(c.reply()[0] == 220 and c.ehlo()[0] == 250 and c.offers("STARTTLS") and c.say("MAIL FROM:<a@b.example>")[0] == code, "level of port %d" % port)

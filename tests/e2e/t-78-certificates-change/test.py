@@ -2,7 +2,6 @@
 by side in legacy pairs and chain files, what does not fit stays out and the log says why, for smtpd, smtpc and SNI tables."""
 import os
 import re
-import ssl
 import time
 
 import kit
@@ -121,8 +120,7 @@ def run(env):
         s.wait_log(r"ed\.chain: .*(%s).*; the certificates in use stay" % said, since)
         kit.check(subject(27, "-sigalgs", "ed25519") == "CN=ed.test", "ed.test stays")
     env.openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "late.key", "-out", "late.csr", "-subj", "/CN=late.test")
-    env.openssl("x509", "-req", "-in", "late.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out", "late.pem",
-                *(["-not_before", "20250101000000Z", "-not_after", "20250102000000Z"] if ssl.OPENSSL_VERSION_INFO >= (3, 4) else ["-days", "-1"]))
+    env.sign_expired("late", "ca", "subjectAltName=DNS:late.test")
     since = s.mark()
     install(files["client.chain"], read(env.path("late.key"), env.path("late.pem")))
     s.wait_log(r"client\.chain: the certificate has expired; the certificates in use stay", since)
