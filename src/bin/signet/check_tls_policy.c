@@ -151,7 +151,7 @@ on_entry(void *ctx, const struct maps_entry *e)
 {
 	struct policy_check *k = ctx;
 	struct arena *a = arena_new(1u << 20);
-	struct tls_client_policy policy;
+	struct tls_client_policy policy = { 0 };
 	struct fault why = { 0 };
 	bool ok;
 

@@ -212,7 +212,7 @@ add_plus(struct buf *out, struct span s)
 	for (size_t i = 0; i < s.n; i++) {
 		unsigned char c = (unsigned char)s.p[i];
 
-		if ((c == '/' && slash_part(s, i)) || c <= ' ' || c > '~' || memchr("<>()\"+", c, 6) != NULL)
+		if ((c == '/' && slash_part(s, i)) || c <= ' ' || c > '~' || strchr("<>()\"+", c) != NULL)
 			buf_addf(out, "+%02X", c);
 		else
 			buf_addc(out, (char)c);
