@@ -2,6 +2,7 @@
 by side in legacy pairs and chain files, what does not fit stays out and the log says why, for smtpd, smtpc and SNI tables."""
 import os
 import re
+import ssl
 import time
 
 import kit
