@@ -137,6 +137,7 @@ def run(env):
         """One session to RCPT; the summary line of the log."""
         since = s.mark()
         got = rcpt(Client(port, pairs[who], raw, **kw))
+        s.wait_log(r"p%d/smtpd.*disconnect from " % port, since)    # the log is in order of time: this was all
         kit.check(got.startswith(str(code)) and text in got, "%s: %s\n%s" % (what, got, s.log()[since:]))
         kit.check(bool(fragile(port, since)) == (warns and CAN), "%s: warned of a fragile policy?\n%s" % (what, s.log()[since:]))
         log = s.wait_log(r"p%d/smtpd.*TLS connection established from .*" % port, since).group()
