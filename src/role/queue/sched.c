@@ -156,18 +156,16 @@ place_dest(struct sched *s, struct sched_dest *d, int64_t now_us)
 	int64_t at = has_work ? dest_ready_at(d) : INT64_MAX;
 
 	/* one that is in the right turn already keeps its place */
-	if (at <= now_us && d->in_turn && d->in_retries == (d->fresh_count == 0)) {
-		place_transport(s, d->transport, now_us);
-		return;
-	}
-	list_remove(&d->node);
-	d->in_turn = at <= now_us;
-	d->in_retries = d->fresh_count == 0;
-	if (d->in_turn) {
-		list_push_back(d->in_retries ? &d->transport->retries : &d->transport->ready, &d->node);
-	} else if (!has_work && d->busy == 0 && d->dead_until_us == 0) {
-		d->idle_us = now_us;
-		list_push_back(&s->idle, &d->node);
+	if (at > now_us || !d->in_turn || d->in_retries != (d->fresh_count == 0)) {
+		list_remove(&d->node);
+		d->in_turn = at <= now_us;
+		d->in_retries = d->fresh_count == 0;
+		if (d->in_turn) {
+			list_push_back(d->in_retries ? &d->transport->retries : &d->transport->ready, &d->node);
+		} else if (!has_work && d->busy == 0 && d->dead_until_us == 0) {
+			d->idle_us = now_us;
+			list_push_back(&s->idle, &d->node);
+		}
 	}
 	if (d->dead_until_us != 0)
 		wake_at(&s->dest_wake, &d->wake, d->dead_until_us);

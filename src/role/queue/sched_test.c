@@ -330,6 +330,29 @@ test_destinations_and_transports_take_turns(void **state)
 	sched_free(&s);
 }
 
+/* Mail that was to be handed back, but nobody came for it in time: the destination is no longer dead, and this mail is tried. */
+static void
+test_a_dead_destination_revives_in_its_turn(void **state)
+{
+	struct sched *s = begin();
+	const struct fault why = { "4.4.1", "connect to mx[192.0.2.1]:25: Connection refused" };
+	struct sched_job *last = NULL;
+	struct sched_pick p;
+
+	(void)state;
+	for (int i = 0; i < 6; i++)
+		last = add(s, "smtp", "dead.example", 1, 0);
+	assert_int_equal(start_all(s, 0), 5);
+	for (int i = 0; i < 5; i++)
+		sched_done(s, last->dest, SCHED_THROTTLE, &why, 0);
+	assert_true(last->dest->dead_until_us == 300 * (int64_t)S && last->dest->in_turn);
+	assert_true(sched_next(s, 301 * (int64_t)S, &p));
+	assert_ptr_equal(p.job, last);
+	assert_null(p.suspended);
+	sched_done(s, p.dest, SCHED_WORKS, NULL, 301 * (int64_t)S);
+	sched_free(&s);
+}
+
 static void
 test_ten_thousand_dead_destinations_stop_nobody(void **state)
 {
@@ -389,6 +412,7 @@ main(void)
 		KIT_TEST(test_a_rate_delay_means_one_at_a_time_with_a_pause),
 		KIT_TEST(test_small_messages_do_not_wait_for_a_big_one),
 		KIT_TEST(test_destinations_and_transports_take_turns),
+		KIT_TEST(test_a_dead_destination_revives_in_its_turn),
 		KIT_TEST(test_ten_thousand_dead_destinations_stop_nobody),
 		KIT_TEST(test_feedback_forms),
 	};
