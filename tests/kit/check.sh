@@ -58,8 +58,7 @@ sim "$build" --torture 40
 sim "$asan" --torture 80 bounce dane
 part "fuzz corpora replayed" tests/kit/fuzz.sh replay "$asan"
 run_e2e() { # run_e2e BUILD TEST...
-	# one more than there are cores: most of a test's time is waiting
-	SIGNET_BUILD=$PWD/$1 python3 tests/e2e/run.py -j "$(($(nproc) + 1))" "${@:2}" 2>&1 | tee "$log/e2e" | grep -v '^e2e:'
+	SIGNET_BUILD=$PWD/$1 python3 tests/e2e/run.py -j "$(nproc)" "${@:2}" 2>&1 | tee "$log/e2e" | grep -v '^e2e:'
 	local line
 	line=$(grep '^e2e:' "$log/e2e" | tail -1)
 	[ -n "$line" ] || { failed=$((failed + 1)); echo "FAIL  the end-to-end runner gave no result"; return; }
