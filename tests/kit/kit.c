@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <ftw.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -178,4 +179,20 @@ kit_file(const char *name, const char *content)
 	fwrite(content, 1, strlen(content), f);
 	fclose(f);
 	return path;
+}
+
+void
+kit_threads(void *(*fn)(void *arg))
+{
+	pthread_t t[4];
+	int mine[4];
+
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, fn, &mine[i]), 0);
+	for (int i = 0; i < 4; i++) {
+		void *wrong = &mine[i];
+
+		assert_int_equal(pthread_join(t[i], &wrong), 0);
+		assert_null(wrong);
+	}
 }

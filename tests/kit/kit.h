@@ -41,3 +41,5 @@ const char *kit_dir(void);
 void kit_remove_tree(const char *path);
 /* Write a file below kit_dir(); its full path (static, four at a time). */
 const char *kit_file(const char *name, const char *content);
+/* `fn` in four threads at once, each with an argument of its own; it returns NULL, or anything else when something was wrong. */
+void kit_threads(void *(*fn)(void *arg));

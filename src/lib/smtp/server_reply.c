@@ -193,6 +193,14 @@ smtps_compose(struct smtps *s, struct smtps_cmd *c, unsigned code, const char *d
 	c->hang_up |= code == 421 || code == 521;
 }
 
+/* "250 2.1.0 text" in its parts; the text is in `text`. */
+static struct span __attribute__((format(printf, 4, 0)))
+format_and_split(char text[SMTPS_REPLY_MAX], unsigned *code_r, char dsn[16], const char *fmt, va_list ap)
+{
+	vsnprintf(text, SMTPS_REPLY_MAX, fmt, ap);
+	return smtps_reply_split(span_str(text), code_r, dsn);
+}
+
 void
 smtps_say(struct smtps *s, struct smtps_cmd *c, const char *fmt, ...)
 {
@@ -202,9 +210,8 @@ smtps_say(struct smtps *s, struct smtps_cmd *c, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	rest = format_and_split(text, &code, dsn, fmt, ap);
 	va_end(ap);
-	rest = smtps_reply_split(span_str(text), &code, dsn);
 	smtps_compose(s, c, code, dsn, rest);
 }
 
@@ -226,8 +233,7 @@ smtps_put(struct smtps *s, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	rest = format_and_split(text, &code, dsn, fmt, ap);
 	va_end(ap);
-	rest = smtps_reply_split(span_str(text), &code, dsn);
 	smtps_put_reply(s, code, dsn, rest);
 }

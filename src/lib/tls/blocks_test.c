@@ -1,7 +1,6 @@
 /* Large blocks of the TLS library: apart from each other, wiped where commands lie, given back to the kernel, never more than there are. */
 #include "tls/blocks.h"
 
-#include <pthread.h>
 #include <stdint.h>
 #include <sys/mman.h>
 
@@ -112,17 +111,9 @@ worker(void *arg)
 static void
 test_threads(void **state)
 {
-	pthread_t t[4];
-	int mine[4];
-
 	(void)state;
-	for (int i = 0; works() && i < 4; i++)
-		assert_true(pthread_create(&t[i], NULL, worker, &mine[i]) == 0);
-	for (int i = 0; works() && i < 4; i++) {
-		void *wrong = &mine[i];
-
-		assert_true(pthread_join(t[i], &wrong) == 0 && wrong == NULL);
-	}
+	if (works())
+		kit_threads(worker);
 }
 
 static const struct CMUnitTest tests[] = {

@@ -1,7 +1,6 @@
 /* Small pieces of the TLS library's memory: of the right size, apart, wiped, given back to the kernel, and no end of the process when there are no more. */
 #include "tls/cells.h"
 
-#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -180,17 +179,9 @@ worker(void *arg)
 static void
 test_threads(void **state)
 {
-	pthread_t t[4];
-	int mine[4];
-
 	(void)state;
-	for (int i = 0; works() && i < 4; i++)
-		assert_true(pthread_create(&t[i], NULL, worker, &mine[i]) == 0);
-	for (int i = 0; works() && i < 4; i++) {
-		void *wrong = &mine[i];
-
-		assert_true(pthread_join(t[i], &wrong) == 0 && wrong == NULL);
-	}
+	if (works())
+		kit_threads(worker);
 }
 
 static const struct CMUnitTest tests[] = {

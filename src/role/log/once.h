@@ -21,6 +21,9 @@ struct once {
 	unsigned next;                  /* to be replaced */
 };
 
-/* All zero is empty. True: it has to be written. */
+/*
+ * Process `pid` says `text` (copied) at `wall_us`, microseconds since 1970: has it to be written? Past the limits above it has. All zero is
+ * an empty `o`; once_clear() frees what it holds and empties it.
+ */
 bool once_is_new(struct once *o, int64_t wall_us, uint32_t pid, struct span text);
 void once_clear(struct once *o);
